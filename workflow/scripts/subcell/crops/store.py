@@ -1,0 +1,307 @@
+"""Crop files: scPortrait's h5sc layout, an AnnData-readable HDF5 file with the images of all cells in `obsm`.
+
+Layout as written by scPortrait 1.8 (`scportrait.io.h5sc`): `obs` one row a cell, `var` one row a channel (masks first),
+`obsm/single_cell_images` (N, channels, H, W), `uns/single_cell_images` what they are. Two things differ on purpose:
+pixels stay integers (the source's own counts, not float16 in [0, 1]), and a chunk is a whole cell, because every
+reader here wants all channels of a cell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, write_elem
+from numpy.typing import ArrayLike, NDArray
+
+from subcell.channels import CHANNELS
+from subcell.errors import ImageError, ShapeError
+
+IMAGES = "obsm/single_cell_images"
+MASKS = ("nucleus_mask", "cell_mask")
+PLANES = (*MASKS, *CHANNELS)
+"""What the second axis of the images holds."""
+
+ROW_NUMBER = "scportrait_cell_id"
+"""scPortrait finds a cell by this running number; it means nothing outside its file."""
+
+OPEN_FILES = 64
+"""A dataset may have more shards than a process may hold files open."""
+
+
+class CropWriter:
+    """Write the crops of one shard, block by block, so that memory never holds more than a field's cells.
+
+    Parameters
+    ----------
+    path : file to write; it appears under this name only when the `with` block ends without an error
+    field_um : side of the square that a crop shows, in microns
+    pixels : side of a crop in pixels
+
+    Notes
+    -----
+    The file takes the type of its widest block: uint8 until a uint16 block arrives. Values are never rescaled.
+    """
+
+    def __init__(self, path: str | Path, *, field_um: float, pixels: int) -> None:
+        self.path = Path(path)
+        self.field_um = float(field_um)
+        self.pixels = int(pixels)
+        self._obs: list[pd.DataFrame] = []
+
+    def __enter__(self) -> CropWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._file = h5py.File(self._temporary, "w")
+        self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for group in ("layers", "obsm", "obsp", "varm", "varp"):
+            write_elem(self._file, group, {})
+        self._create(np.dtype(np.uint8), rows=0)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, value: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._finish()
+            self._file.close()
+            if error is None:
+                self._temporary.replace(self.path)
+        finally:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def append(self, images: NDArray[Any], obs: pd.DataFrame) -> None:
+        """Add cells.
+
+        Parameters
+        ----------
+        images : (N, 6, pixels, pixels) uint8 or uint16: nucleus mask, cell mask, then the four channels
+        obs : (N, ...) one row a cell; its index is the cell_id
+
+        Raises
+        ------
+        ShapeError : images and obs do not fit each other or the file
+        ImageError : a pixel type other than uint8 and uint16
+        """
+        expected = (len(obs), len(PLANES), self.pixels, self.pixels)
+        if images.shape != expected:
+            raise ShapeError(f"{self.path}: {len(obs)} cells need images of shape {expected}, not {images.shape}")
+        if images.dtype not in (np.uint8, np.uint16):
+            raise ImageError(f"{self.path}: crops are kept as uint8 or uint16, not {images.dtype}")
+        self._obs.append(obs)
+        if not len(obs):
+            return
+        if images.dtype.itemsize > self._images.dtype.itemsize:
+            self._widen(images.dtype)
+        rows = self._images.shape[0]
+        self._images.resize(rows + len(obs), axis=0)
+        self._images[rows:] = images
+
+    def _create(self, dtype: np.dtype[Any], *, rows: int) -> None:
+        shape = (len(PLANES), self.pixels, self.pixels)
+        self._images = self._file.create_dataset(
+            IMAGES, (rows, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), compression="lzf"
+        )
+
+    def _widen(self, dtype: np.dtype[Any]) -> None:
+        narrow = self._images
+        self._file.move(IMAGES, "narrow")
+        self._create(dtype, rows=narrow.shape[0])
+        for row in range(narrow.shape[0]):
+            self._images[row] = narrow[row]
+        del self._file["narrow"]
+
+    def _finish(self) -> None:
+        cells = self._images.shape[0]
+        obs = join_tables(self._obs)
+        repeated = obs.index[obs.index.duplicated()]
+        if len(repeated):
+            raise ShapeError(f"{self.path}: cell_id {repeated[0]!r} occurs twice")
+        obs.index = obs.index.astype(str)
+        obs.index.name = "cell_id"
+        obs[ROW_NUMBER] = np.arange(cells, dtype=np.uint64)
+        write_elem(self._file, "obs", categories_of_text(obs))
+        mapping = ["mask"] * len(MASKS) + ["image_channel"] * len(CHANNELS)
+        var = pd.DataFrame({"channels": PLANES, "channel_mapping": mapping}, index=[str(i) for i in range(len(PLANES))])
+        write_elem(self._file, "var", var)
+        described = {
+            "n_cells": cells,
+            "n_channels": len(PLANES),
+            "n_masks": len(MASKS),
+            "n_image_channels": len(CHANNELS),
+            "image_size": self.pixels,
+            "normalization": False,
+            "channel_names": np.array(PLANES, dtype=object),
+            "channel_mapping": np.array(mapping, dtype=object),
+            "compression": "lzf",
+            "field_um": self.field_um,
+            "pixels": self.pixels,
+            "um_per_px": self.field_um / self.pixels,
+        }
+        write_elem(self._file, "uns", {"single_cell_images": described})
+        attributes = {k: v for k, v in described.items() if not isinstance(v, np.ndarray)}
+        attributes |= {k: [text.encode() for text in v] for k, v in described.items() if isinstance(v, np.ndarray)}
+        self._images.attrs.update(attributes | {"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def write_h5sc(path: str | Path, obs: pd.DataFrame, images: NDArray[Any], *, field_um: float) -> None:
+    """Write a crop file in one go; the parameters are those of `CropWriter` and `CropWriter.append`."""
+    with CropWriter(path, field_um=field_um, pixels=images.shape[-1]) as writer:
+        writer.append(images, obs)
+
+
+def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables one below the other; those without rows give columns only where no table has rows.
+
+    An empty column has no type worth keeping, and would turn the numbers below it into objects.
+    """
+    filled = [table for table in tables if len(table)]
+    if filled:
+        return pd.concat(filled)
+    return tables[0].copy() if tables else pd.DataFrame(index=pd.Index([], dtype=object))
+
+
+def categories_of_text(obs: pd.DataFrame) -> pd.DataFrame:
+    """Turn text columns into categories, the form in which AnnData keeps repeated text and missing values.
+
+    A column without any value has no type that AnnData could write; it becomes text without categories.
+    """
+    obs = obs.copy()
+    for name in obs.columns:
+        if obs[name].dtype == object or isinstance(obs[name].dtype, pd.StringDtype):
+            text = obs[name].astype(object)
+            obs[name] = text.where(text.isna(), text.astype(str)).astype("category")
+            if not len(obs[name].cat.categories):
+                obs[name] = pd.Categorical.from_codes(np.full(len(obs), -1), categories=pd.Index([], dtype=object))
+    return obs
+
+
+def text_of_categories(obs: pd.DataFrame) -> pd.DataFrame:
+    """Turn categories back into plain text with None where there is none, so that shards can be put together."""
+    obs = obs.copy()
+    for name in obs.columns:
+        if isinstance(obs[name].dtype, pd.CategoricalDtype):
+            text = obs[name].astype(object)
+            obs[name] = text.where(text.notna(), None)
+    return obs
+
+
+class CropStore:
+    """Read crops by number from one or several shard files, without ever holding more than is asked for.
+
+    Parameters
+    ----------
+    paths : crop files, in the order in which their cells are counted; files without cells are fine
+
+    Attributes
+    ----------
+    obs : (cells, ...) table of all files, index cell_id; text is plain text, a missing one None
+    channels : names of the image channels, `subcell.channels.CHANNELS`
+    pixels : side of a crop in pixels
+    field_um, um_per_px : what it shows
+
+    Notes
+    -----
+    Can be handed to the worker processes of a data loader, by fork or by pickle: HDF5 handles are opened by the
+    process that reads, and never shared.
+
+    Raises
+    ------
+    ImageError : a file is missing, is no crop file, or shows other microns or pixels than the first one
+    """
+
+    channels = CHANNELS
+
+    def __init__(self, paths: Iterable[str | Path] | str | Path) -> None:
+        self.paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+        if not self.paths:
+            raise ImageError("no crop files given")
+        tables, scales = [], []
+        for path in self.paths:
+            table, scale = _read_table(path)
+            tables.append(table)
+            scales.append(scale)
+            if scale[:2] != scales[0][:2]:
+                raise ImageError(
+                    f"{path}: crops of {scale[0]} px over {scale[1]} um, but {self.paths[0]} has {scales[0][0]} px "
+                    f"over {scales[0][1]} um; make all crops of a dataset with the same settings"
+                )
+        self.pixels, self.field_um = scales[0][:2]
+        self.um_per_px = self.field_um / self.pixels
+        self.dtype = np.result_type(*(scale[2] for scale in scales))
+        self._starts = np.cumsum([0, *(len(table) for table in tables)])
+        self.obs = join_tables(tables)
+        self._forget_handles()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, indices: ArrayLike | Sequence[int]) -> NDArray[Any]:
+        """Images of some cells.
+
+        Parameters
+        ----------
+        indices : (N,) row numbers in `obs`, in any order, repeats allowed
+
+        Returns
+        -------
+        images : (N, 6, pixels, pixels) uint8 or uint16, in the order asked for
+        """
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(f"cell numbers run from 0 to {len(self) - 1}")
+        images = np.empty((len(wanted), len(PLANES), self.pixels, self.pixels), self.dtype)
+        # In the order of the file, a disk or a network share reads forward only.
+        order = np.argsort(wanted, kind="stable")
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        for place in order:
+            shard = int(shards[place])
+            images[place] = self._images(shard)[wanted[place] - self._starts[shard]]
+        return images
+
+    def close(self) -> None:
+        """Close the files; they open again when read."""
+        for file in self._handles.values():
+            file.close()
+        self._forget_handles()
+
+    def _images(self, shard: int) -> h5py.Dataset:
+        if self._process != os.getpid():
+            # A forked worker must not read through the handles of its parent.
+            self._forget_handles()
+        if shard not in self._handles:
+            if len(self._handles) >= OPEN_FILES:
+                self._handles.popitem(last=False)[1].close()
+            self._handles[shard] = h5py.File(self.paths[shard], "r")
+        self._handles.move_to_end(shard)
+        return self._handles[shard][IMAGES]
+
+    def _forget_handles(self) -> None:
+        self._handles: OrderedDict[int, h5py.File] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_handles": OrderedDict()}
+
+
+def _read_table(path: Path) -> tuple[pd.DataFrame, tuple[int, float, np.dtype[Any]]]:
+    if not path.is_file():
+        raise ImageError(f"{path}: no such crop file; run the crop stage first")
+    try:
+        with h5py.File(path, "r") as file:
+            images = file[IMAGES]
+            obs = read_elem(file["obs"]).drop(columns=ROW_NUMBER, errors="ignore")
+            rows, pixels, field_um = images.shape[0], int(images.attrs["pixels"]), float(images.attrs["field_um"])
+            dtype = images.dtype
+    except (OSError, KeyError) as problem:
+        raise ImageError(f"{path}: not a crop file of this workflow ({problem}); delete it and run again") from None
+    if len(obs) != rows:
+        raise ImageError(f"{path}: {len(obs)} rows in obs but {rows} images; delete it and run again")
+    return text_of_categories(obs), (pixels, field_um, dtype)
