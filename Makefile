@@ -1,0 +1,56 @@
+# `make demo` runs the whole chain on simulated fields, `make test` runs the tests; both set up .venv first.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP_GB := 14
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
+
+.PHONY: demo test lint format docs lock real clean
+
+demo: $(VENV)/.ready
+	$(RUN) --cores $(CORES)
+
+test: $(VENV)/.ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+# The chain on a sheet of real fields: make real SHEET=../my/fields.csv
+real: $(VENV)/.ready
+	@test -n "$(SHEET)" || { echo "make real: name the sheet, e.g. make real SHEET=path/to/fields.csv" >&2; exit 2; }
+	$(RUN) --cores $(CORES) --configfile config/images.yaml --config 'datasets={fields: {sheet: "$(SHEET)"}}'
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check workflow tests benchmarks
+	$(BIN)/ruff format --check workflow tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(RUN) --lint
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix workflow tests benchmarks
+	$(BIN)/ruff format workflow tests benchmarks
+	$(BIN)/snakefmt Snakefile workflow
+
+# What is generated from the typed configuration: config/README.md and the schemas
+docs: $(VENV)/.ready
+	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.config.document
+
+# A new lock from requirements.in, with hashes and without index addresses
+lock: $(VENV)/.ready
+	$(BIN)/uv pip compile requirements.in --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.11 --quiet --output-file requirements.lock
+
+$(VENV): $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock requirements-uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) --version 2>&1`; name another with make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; \
+		sys.exit(0 if free > $(SETUP_GB) else f"{free:.0f} GB free here, the environment needs $(SETUP_GB) GB")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) results logs .snakemake

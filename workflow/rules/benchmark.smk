@@ -1,0 +1,109 @@
+rule localization:
+    """Multilabel localization from frozen embeddings, scored on held-out proteins."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/localization.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/localization.parquet",
+    log:
+        "<logs>/{dataset}/{model}/localization.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/localization.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=120,
+    params:
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        scoring=lookup("scoring", within=config),
+        code=code_version("benchmarks"),
+    message:
+        "Scoring localization of {wildcards.dataset} by {wildcards.model}"
+    script:
+        "../scripts/score_localization.py"
+
+
+rule cell_line:
+    """Cell line from frozen embeddings, scored on held-out proteins."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/cell_line.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/cell_line.parquet",
+    log:
+        "<logs>/{dataset}/{model}/cell_line.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/cell_line.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=120,
+    params:
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        scoring=lookup("scoring", within=config),
+        code=code_version("benchmarks"),
+    message:
+        "Scoring cell lines of {wildcards.dataset} by {wildcards.model}"
+    script:
+        "../scripts/score_cell_line.py"
+
+
+rule segmentation:
+    """Masks against reference masks, where a dataset has them."""
+    input:
+        fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
+        images=per_shard("<results>/{dataset}/images/{shard}"),
+        masks=per_shard("<results>/{dataset}/masks/{shard}.zarr"),
+    output:
+        scores="<results>/{dataset}/benchmarks/segmentation.json",
+        predictions="<results>/{dataset}/benchmarks/segmentation.parquet",
+    log:
+        "<logs>/{dataset}/segmentation.log",
+    benchmark:
+        "<logs>/{dataset}/segmentation.benchmark.jsonl"
+    conda:
+        "../../envs/segment.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        model=lookup("segmentation/model", within=config),
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        scoring=lookup("scoring", within=config),
+        code=code_version("benchmarks", "segmentation", "imaging"),
+    message:
+        "Scoring the masks of {wildcards.dataset}"
+    script:
+        "../scripts/score_segmentation.py"
+
+
+rule summarize:
+    """All scores in one tidy table, with paired differences to the reference model."""
+    input:
+        scores=score_files("json"),
+        predictions=score_files("parquet"),
+    output:
+        summary="<results>/summary.tsv",
+        not_run="<results>/not_run.tsv",
+        text="<results>/summary.txt",
+    log:
+        "<logs>/summarize.log",
+    benchmark:
+        "<logs>/summarize.benchmark.jsonl"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        scoring=lookup("scoring", within=config),
+        code=code_version("benchmarks", "reporting"),
+    message:
+        "Collecting the scores"
+    script:
+        "../scripts/summarize.py"

@@ -1,0 +1,24 @@
+rule cluster:
+    """Average cells to proteins and cluster them at rising resolutions."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        map="<results>/{dataset}/{model}/map.h5ad",
+        clusters="<results>/{dataset}/{model}/clusters.tsv",
+    log:
+        "<logs>/{dataset}/{model}/cluster.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/cluster.benchmark.jsonl"
+    conda:
+        "../../envs/map.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=120,
+    params:
+        settings=lookup("map", within=config),
+        code=code_version("atlas"),
+    message:
+        "Mapping {wildcards.dataset} as {wildcards.model} sees it"
+    script:
+        "../scripts/cluster.py"

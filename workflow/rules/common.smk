@@ -1,0 +1,111 @@
+"""What the rules ask of the configuration. No rules here, and nothing that reads a table or the network:
+every job parses the workflow again."""
+
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
+
+from subcell.config import resolve
+from subcell.config.code import code_version
+from subcell.errors import ConfigError
+
+try:
+    resolved = resolve(config, source=", ".join(map(str, workflow.configfiles)) or "--config")
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+config.clear()
+config.update(resolved)
+
+
+def alternatives(names):
+    """A pattern that matches these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def shards(dataset):
+    """Names of a dataset's shards: known from the configuration, so that a dry run shows every job."""
+    return [f"{shard:04d}" for shard in range(config["datasets"][dataset]["shards"])]
+
+
+def per_shard(pattern):
+    """Input function: the path of every shard of a dataset."""
+    return lambda wildcards: collect(pattern, shard=shards(wildcards.dataset), **wildcards)
+
+
+def pairs():
+    """(dataset, model) for every model and the datasets that it embeds."""
+    return [
+        (dataset, model)
+        for model, settings in config["models"].items()
+        for dataset in settings["evaluate_on"] or config["datasets"]
+    ]
+
+
+def per_pair(pattern, **more):
+    """The path of every (dataset, model)."""
+    return [
+        path for dataset, model in pairs() for path in collect(pattern, dataset=dataset, model=model, **more)
+    ]
+
+
+def checkpoint_of(wildcards):
+    """Weights of a model: trained here, given as a file, or none."""
+    settings = config["models"][wildcards.model]
+    if settings["kind"] != "subcell":
+        return []
+    return settings["checkpoint"] or f"<results>/models/{wildcards.model}/checkpoint.safetensors"
+
+
+def training_crops(wildcards):
+    """Crops of all datasets that a model learns from."""
+    return [
+        path
+        for dataset in config["models"][wildcards.model]["train_on"]
+        for path in collect("<results>/{dataset}/crops/{shard}.h5sc", dataset=dataset, shard=shards(dataset))
+    ]
+
+
+def trained_models():
+    """Models that this workflow trains."""
+    return [name for name, settings in config["models"].items() if settings.get("train_on")]
+
+
+def segmentation_weights():
+    """The weights file of the segmentation model, where it is a file."""
+    model = config["segmentation"]["model"]
+    return {"compact": "resources/compact.safetensors", "cpsam_v2": []}.get(model, model)
+
+
+def scored(benchmark):
+    """Whether a benchmark was asked for."""
+    return benchmark in config["benchmarks"]
+
+
+def model_benchmarks():
+    """Benchmarks that score a model; the others score a dataset."""
+    return [name for name in config["benchmarks"] if name != "segmentation"]
+
+
+def score_files(suffix):
+    """Result files of all benchmarks."""
+    models = per_pair(
+        "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}", benchmark=model_benchmarks(), suffix=suffix
+    )
+    datasets = collect(
+        "<results>/{dataset}/benchmarks/segmentation.{suffix}",
+        dataset=config["datasets"] if scored("segmentation") else [],
+        suffix=suffix,
+    )
+    return [*models, *datasets]
+
+
+def print_summary():
+    """After a run: the headline scores and where the report lies."""
+    results = Path(config["pathvars"].get("results", "results"))
+    if (results / "summary.txt").exists():
+        print((results / "summary.txt").read_text())
+        print(f"Report: {results / 'report.html'}")

@@ -1,0 +1,25 @@
+rule crop:
+    """Cut one square image a cell, at a fixed number of micrometres a pixel."""
+    input:
+        fields="<results>/{dataset}/fields/{shard}.parquet",
+        images="<results>/{dataset}/images/{shard}",
+        masks="<results>/{dataset}/masks/{shard}.zarr",
+        cells="<results>/{dataset}/cells/{shard}.parquet",
+    output:
+        crops="<results>/{dataset}/crops/{shard}.h5sc",
+    log:
+        "<logs>/{dataset}/crop/{shard}.log",
+    benchmark:
+        "<logs>/{dataset}/crop/{shard}.benchmark.jsonl"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=120,
+    params:
+        settings=lookup("crops", within=config),
+        code=code_version("imaging", "crops"),
+    message:
+        "Cropping the cells of {wildcards.dataset}, shard {wildcards.shard}"
+    script:
+        "../scripts/crop.py"

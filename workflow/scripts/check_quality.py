@@ -1,0 +1,15 @@
+"""Count what a dataset holds and what was set aside."""
+
+from job import job
+from subcell.reporting.quality import collect_quality
+
+with job(snakemake):
+    collect_quality(
+        snakemake.input.catalog,
+        snakemake.input.images,
+        snakemake.input.qc,
+        snakemake.input.cells,
+        snakemake.output.set_aside,
+        snakemake.output.quality,
+        dataset=snakemake.wildcards.dataset,
+    )

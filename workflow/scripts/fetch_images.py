@@ -1,0 +1,9 @@
+"""Bring the images of one shard into the results, with a ledger."""
+
+from job import job
+from subcell.catalog.fields import read_fields
+from subcell.sources import fetch_images
+
+with job(snakemake) as run:
+    fields = read_fields(snakemake.input.fields)
+    fetch_images(fields, snakemake.params.settings, snakemake.output.images, progress=run.progress)

@@ -1,0 +1,6 @@
+"""The configuration: one typed model from which defaults, schema, documentation and error messages come."""
+
+from subcell.config.check import resolve
+from subcell.config.model import Config
+
+__all__ = ["Config", "resolve"]

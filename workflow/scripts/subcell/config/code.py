@@ -1,0 +1,31 @@
+"""Versions of the code behind each stage: a change in the library reruns what it computes."""
+
+import hashlib
+from pathlib import Path
+
+LIBRARY = Path(__file__).parent.parent
+
+
+def code_version(*stages: str) -> str:
+    """A hash of all modules in the named folders of the library.
+
+    Parameters
+    ----------
+    stages : folders, e.g. "segmentation"
+
+    Returns
+    -------
+    12 hexadecimal digits
+
+    Raises
+    ------
+    FileNotFoundError : a folder has no module
+    """
+    digest = hashlib.sha256()
+    for stage in stages:
+        modules = sorted((LIBRARY / stage).rglob("*.py"))
+        if not modules:
+            raise FileNotFoundError(f"no modules in {LIBRARY / stage}")
+        for module in modules:
+            digest.update(module.relative_to(LIBRARY).as_posix().encode() + b"\0" + module.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

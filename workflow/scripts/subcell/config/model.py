@@ -1,0 +1,65 @@
+"""The whole configuration."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from subcell.config.datasets import AnyDataset, MakeSheet
+from subcell.config.sections import Crops, Map, Model, Name, Scoring, Section, Segmentation, Subcell, TrainCompact
+
+Benchmark = Literal["localization", "cell_line", "segmentation"]
+
+FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "benchmarks", "figures")
+"""Names of folders inside a dataset's results; no model may be called so."""
+
+
+class Config(Section):
+    """Everything that can be set."""
+
+    datasets: dict[Name, AnyDataset] = Field(min_length=1, description="name: where its fields come from")
+    segmentation: Segmentation = Field(Segmentation(), description="nuclei and cells")
+    crops: Crops = Field(Crops(), description="one square a cell")
+    models: dict[Name, Model] = Field(default={}, description="name: what turns a cell into a vector")
+    map: Map = Field(Map(), description="clusters of proteins at rising resolutions")
+    benchmarks: list[Benchmark] = Field(
+        default=["localization", "cell_line", "segmentation"], description="what is scored"
+    )
+    scoring: Scoring = Field(Scoring(), description="how it is scored")
+    threads: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="threads a job computes with, whatever `--cores` says: results depend on it in the last digits",
+    )
+    make_sheet: MakeSheet = Field(MakeSheet(), description="for the target of that name")
+    train_compact: TrainCompact = Field(TrainCompact(), description="for the target of that name")
+    pathvars: dict[Literal["results", "logs"], str] = Field(
+        default={}, description="other folders than `results` and `logs`, e.g. to keep runs apart"
+    )
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> Self:
+        problems = [f"datasets.{name}: `models` is a folder of the results; choose another name"
+                    for name in self.datasets if name == "models"]  # fmt: skip
+        for name, model in self.models.items():
+            if name in FOLDERS:
+                problems.append(f"models.{name}: `{name}` is a folder of the results; choose another name")
+            for key in ("train_on", "evaluate_on"):
+                for dataset in getattr(model, key, None) or []:
+                    if dataset not in self.datasets:
+                        problems.append(
+                            f"models.{name}.{key}: no dataset `{dataset}`; there are: {', '.join(self.datasets)}"
+                        )
+            if isinstance(model, Subcell) and bool(model.train_on) == bool(model.checkpoint):
+                problems.append(f"models.{name}: give either `train_on` (datasets to learn from) or `checkpoint` (a file)")
+        for name, dataset in self.datasets.items():
+            if dataset.split.by == "paper" and not dataset.split.lists:
+                problems.append(f"datasets.{name}.split: `by: paper` needs `lists`, the folder of the antibody lists")
+            if dataset.split.train + dataset.split.valid > 1:
+                problems.append(f"datasets.{name}.split: train + valid is above 1")
+        if list(self.map.levels) != sorted(set(self.map.levels)):
+            problems.append("map.levels: resolutions must rise")
+        if problems:
+            raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
+        return self

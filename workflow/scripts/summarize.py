@@ -1,0 +1,14 @@
+"""Collect all scores in one table."""
+
+from job import job
+from subcell.reporting.summary import collect_summary
+
+with job(snakemake):
+    collect_summary(
+        snakemake.input.scores,
+        snakemake.input.predictions,
+        out_summary=snakemake.output.summary,
+        out_not_run=snakemake.output.not_run,
+        out_text=snakemake.output.text,
+        **snakemake.params.scoring,
+    )
