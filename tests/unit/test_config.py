@@ -1,0 +1,96 @@
+"""The configuration: every problem at once, suggestions, and generated files that are up to date."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from subcell.config import resolve
+from subcell.config.code import code_version
+from subcell.config.document import OUTPUTS
+from subcell.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+DATASETS = {"demo": {"source": "simulate"}}
+
+
+def problems(raw):
+    with pytest.raises(ConfigError) as error:
+        resolve(raw)
+    return [line.removeprefix("  - ") for line in str(error.value).splitlines()[1:]]
+
+
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda p: p.name)
+def test_shipped_configurations_are_valid(path):
+    resolve(yaml.safe_load(path.read_text()))
+
+
+def test_defaults_are_filled_in():
+    config = resolve({"datasets": DATASETS})
+    assert config["datasets"]["demo"]["split"]["by"] == "gene"
+    assert config["scoring"]["head_seeds"] == 10
+    assert resolve(config) == config, "a complete configuration is its own completion"
+
+
+def test_all_problems_are_reported_together():
+    found = problems(
+        {
+            "datasets": {"demo": {"source": "simulate", "cell_line": 8, "genes": "x"}, "own": {"source": "image"}},
+            "segmentation": {"modle": "compact", "min_cell_um2": -2},
+            "crops": {"field_um": 0},
+            "benchmarks": ["localisation"],
+            "mapp": {},
+        }
+    )
+    assert found == [
+        "benchmarks.0: `localisation` is not one of 'localization', 'cell_line' or 'segmentation'; "
+        "did you mean `localization`?",
+        "crops.field_um: input should be greater than 1 (found 0)",
+        "datasets.demo.cell_line: unknown key; did you mean `cell_lines`?",
+        "datasets.demo.genes: input should be a valid integer (found 'x')",
+        "datasets.own.source: `image` is not one of 'simulate', 'images'; did you mean `images`?",
+        "mapp: unknown key; did you mean `map`?",
+        "segmentation.min_cell_um2: input should be greater than or equal to 0 (found -2)",
+        "segmentation.modle: unknown key; did you mean `model`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"a": {"kind": "subcell", "train_on": ["dmeo"]}}, "models.a.train_on: no dataset `dmeo`; there are: demo"),
+        ({"a": {"kind": "subcell"}}, "models.a: give either `train_on` (datasets to learn from) or `checkpoint` (a file)"),
+        ({"crops": {"kind": "handcrafted"}}, "models.crops: `crops` is a folder of the results; choose another name"),
+        ({"a b": {"kind": "handcrafted"}}, "models.a b: string should match pattern"),
+        ({"a": {}}, "models.a: needs the key `kind`"),
+        ({"a": {"kind": "subcell", "train_on": ["demo"], "training": {"epoch": 3}}}, "did you mean `epochs`?"),
+    ],
+)
+def test_models_must_fit_the_datasets(models, expected):
+    assert expected in problems({"datasets": DATASETS, "models": models})[0]
+
+
+def test_resolutions_must_rise():
+    assert problems({"datasets": DATASETS, "map": {"levels": [1.0, 0.5]}}) == ["map.levels: resolutions must rise"]
+
+
+def test_paper_split_needs_its_lists():
+    assert "needs `lists`" in problems({"datasets": {"demo": {"source": "simulate", "split": {"by": "paper"}}}})[0]
+
+
+@pytest.mark.parametrize("path", OUTPUTS)
+def test_generated_files_are_up_to_date(path):
+    assert (ROOT / path).read_text(encoding="utf-8") == OUTPUTS[path](), "run `make docs`"
+
+
+def test_code_version_changes_with_the_code_and_only_then(tmp_path, monkeypatch):
+    (tmp_path / "stage").mkdir()
+    module = tmp_path / "stage" / "module.py"
+    module.write_text("A = 1\n")
+    monkeypatch.setattr("subcell.config.code.LIBRARY", tmp_path)
+    before = code_version("stage")
+    assert code_version("stage") == before
+    module.write_text("A = 2\n")
+    assert code_version("stage") != before
+    with pytest.raises(FileNotFoundError):
+        code_version("absent")

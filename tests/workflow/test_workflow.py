@@ -1,0 +1,146 @@
+"""The workflow as a user meets it: dry run, lint, wrong input, and one real run of everything at its smallest."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake")]
+
+
+def run(*arguments, cwd=ROOT):
+    done = subprocess.run([*SNAKEMAKE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project without its results, so that tests never touch a user's run."""
+    copy = tmp_path_factory.mktemp("project") / "subcell"
+    ignored = shutil.ignore_patterns(".venv", ".git", "results", "logs", ".snakemake", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
+    return copy
+
+
+def test_dry_run_of_the_demo_shows_every_job(project):
+    code, text = run("-n", "--quiet", cwd=project)
+    assert code == 0, text
+    code, text = run("-n", cwd=project)
+    assert "Training mae_cells_prots_pool" in text
+    assert "Writing the report" in text
+
+
+def test_lint_is_clean(project):
+    code, text = run("--lint", cwd=project)
+    assert code == 0, text
+
+
+def test_wrong_configuration_is_one_message(project):
+    code, text = run("-n", "--config", "mapp={}", "threads=many", cwd=project)
+    assert code != 0
+    assert "mapp: unknown key; did you mean `map`?" in text
+    assert "threads: input should be a valid integer" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_the_smallest_run_is_complete_and_resumes(project):
+    config = ["--configfile", "config/test.yaml"]
+    code, text = run("--cores", 2, *config, cwd=project)
+    assert code == 0, text
+    results = project / "results" / "test"
+    summary = pd.read_csv(results / "summary.tsv", sep="\t")
+    assert list(summary) == [
+        "dataset", "model", "benchmark", "metric", "value", "low", "high", "chance", "n", "seeds", "simulated",
+    ]  # fmt: skip
+    assert set(summary["dataset"]) == {"tiny", "other"}
+    assert {"vit_prots_pool", "random_vit", "shortcuts", "compact"} <= set(summary["model"])
+    assert summary["simulated"].all()
+    scores = summary.dropna(subset="value")
+    assert scores["value"].between(-1, 100).all()
+    report = (results / "report.html").read_text()
+    assert "imulated" in report
+
+    code, text = run("-n", *config, cwd=project)
+    assert "Nothing to be done" in text
+
+    shutil.rmtree(results / "tiny" / "images" / "0001")
+    (results / "tiny" / "cells" / "0001.parquet").unlink()
+    before = (results / "tiny" / "random_vit" / "cells.h5ad").read_bytes()
+    code, text = run("--cores", 2, *config, cwd=project)
+    assert code == 0, text
+    assert (results / "tiny" / "random_vit" / "cells.h5ad").read_bytes() == before
+
+    code, text = run("--cores", 1, *config, "--report", "x.html", cwd=project)
+    assert code == 0, text
+    assert (project / "x.html").stat().st_size > 100_000
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    """A sheet of real files: two good fields, and one of each kind of bad one."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256]
+
+    def save(name, size=256):
+        nuclei = sum(np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 400) for cy, cx in rng.uniform(50, 200, (4, 2)))
+        image = np.clip(220 * nuclei + rng.normal(5, 3, nuclei.shape), 0, 255).astype("uint8")
+        Image.fromarray(image).resize((size, size)).save(tmp_path / name)
+
+    rows = []
+    for field in ("good", "<img src=x onerror=alert(1)>", "ünïcode", "truncated", "unequal", "one", "wall"):
+        stem = f"f{len(rows)}"
+        for color in ("blue", "red", "yellow", "green"):
+            save(f"{stem}_{color}.png", size=1 if field == "one" else 256)
+        rows.append({"field_id": field, "pixel_size_um": 0.32} | {c: f"{stem}_{c}.png" for c in
+                    ("blue", "red", "yellow", "green")})  # fmt: skip
+    (tmp_path / "f3_red.png").write_bytes((tmp_path / "f3_red.png").read_bytes()[:2000])
+    save("f4_green.png", size=128)
+    Image.fromarray(np.full((256, 256), 7, "uint8")).save(tmp_path / "f6_blue.png")
+    rows.append(rows[0] | {"field_id": "missing", "blue": "nowhere.png"})
+    rows.append(rows[0] | {"field_id": "outside", "blue": "../../etc/passwd"})
+    rows.append(rows[0] | {"field_id": "no pixel size", "pixel_size_um": ""})
+    path = tmp_path / "fields.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.slow
+def test_bad_fields_are_set_aside_and_the_others_go_on(project, sheet):
+    arguments = ["--configfile", "config/images.yaml", "--config", f'datasets={{fields: {{sheet: "{sheet}", shards: 1}}}}']
+    code, text = run("--cores", 2, *arguments, cwd=project)
+    assert code == 0, text
+    results = project / "results" / "real"
+    aside = pd.read_csv(results / "fields" / "set_aside.tsv", sep="\t", keep_default_na=False)
+    reasons = dict(zip(aside["field_id"], aside["reason"], strict=True))
+    assert set(reasons) == {"truncated", "unequal", "one", "missing", "outside", "no pixel size"}, reasons
+    report = (results / "report.html").read_text()
+    assert "<img src=x onerror" not in report
+    assert "not run" in report.lower()
+    for field in reasons:
+        assert field in report
+
+
+def test_a_sheet_with_nothing_usable_ends_with_one_clear_line(project, tmp_path):
+    sheet = tmp_path / "empty.csv"
+    pd.DataFrame([{"field_id": "a", "pixel_size_um": 0.1, "blue": "nowhere.png"}]).to_csv(sheet, index=False)
+    arguments = ["--configfile", "config/images.yaml", "--config", f'datasets={{fields: {{sheet: "{sheet}"}}}}',
+                 'pathvars={results: "results/empty", logs: "logs/empty"}']  # fmt: skip
+    code, text = run("--cores", 1, *arguments, cwd=project)
+    assert code != 0
+    assert "none of 1 fields can be used" in text
+    assert "Traceback" not in text
+
+
+def test_a_sheet_that_is_not_there_is_named(project):
+    arguments = ["--configfile", "config/images.yaml", "--config", "datasets={fields: {sheet: nowhere.csv}}"]
+    code, text = run("-n", *arguments, cwd=project)
+    assert code != 0
+    assert "nowhere.csv" in text
