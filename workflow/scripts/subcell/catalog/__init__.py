@@ -1,0 +1,1 @@
+"""The catalogue: which fields exist, where their images lie and what is known of them."""

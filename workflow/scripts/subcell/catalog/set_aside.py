@@ -1,0 +1,45 @@
+"""Fields that cannot be used: which, found where, and why. The run goes on without them."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+SET_ASIDE_COLUMNS = ("field_id", "row", "stage", "reason")
+STAGES = ("sheet", "download", "segment", "crop")
+
+
+def set_aside_table(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
+    """Table of fields set aside from mappings with field_id, stage, reason and, if it is known, the row of the sheet.
+
+    Returns
+    -------
+    DataFrame with `SET_ASIDE_COLUMNS`; `row` is a nullable integer
+    """
+    table = pd.DataFrame(list(rows), columns=list(SET_ASIDE_COLUMNS))
+    unknown = set(table["stage"]) - set(STAGES)
+    if unknown:
+        raise ValueError(f"Stages are {STAGES}, not {sorted(map(str, unknown))}")
+    text = {name: table[name].fillna("").astype(str).astype(object) for name in ("field_id", "stage", "reason")}
+    return table.assign(**text, row=table["row"].astype("Int64"))
+
+
+def write_set_aside(table: pd.DataFrame, path: str | Path) -> None:
+    """Write the table as tsv; a table without rows is written too."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    table[list(SET_ASIDE_COLUMNS)].to_csv(temporary, sep="\t", index=False, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_set_aside(path: str | Path) -> pd.DataFrame:
+    """Read a table that `write_set_aside` wrote."""
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    return set_aside_table(table.assign(row=pd.to_numeric(table["row"])).to_dict("records"))
+
+
+def join_set_aside(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of several stages or shards together, without repeated rows."""
+    rows = [row for table in tables for row in table[list(SET_ASIDE_COLUMNS)].to_dict("records")]
+    return set_aside_table(rows).drop_duplicates(ignore_index=True)
