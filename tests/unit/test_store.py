@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from subcell.channels import CHANNELS
 from subcell.crops import store as store_module
-from subcell.crops.store import PLANES, CropStore, CropWriter, write_h5sc
+from subcell.crops.store import PLANES, CropStore, create_crops, write_h5sc
 from subcell.errors import ImageError, ShapeError
 
 
@@ -129,7 +129,7 @@ def test_more_shards_than_open_files(tmp_path, monkeypatch):
 
 def test_blocks_of_other_depth_keep_their_values(tmp_path):
     path = tmp_path / "mixed.h5sc"
-    with CropWriter(path, field_um=4.0, pixels=8) as writer:
+    with create_crops(path, field_um=4.0, pixels=8) as writer:
         writer.append(pictures(2), cells(2))
         writer.append(pictures(2, start=40_000, dtype=np.uint16), cells(2, start=2))
         writer.append(pictures(1, start=9), cells(1, start=4))
@@ -142,7 +142,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     path = tmp_path / "broken.h5sc"
 
     def stop_half_way():
-        with CropWriter(path, field_um=4.0, pixels=8) as writer:
+        with create_crops(path, field_um=4.0, pixels=8) as writer:
             writer.append(pictures(2), cells(2))
             raise RuntimeError("disk full")
 

@@ -13,7 +13,7 @@ from subcell.catalog.fields import DESCRIPTION_COLUMNS
 from subcell.catalog.set_aside import set_aside_table
 from subcell.channels import CHANNELS
 from subcell.crops.cut import crop_cells, dilation_px, field_size_px
-from subcell.crops.store import PLANES, CropWriter
+from subcell.crops.store import PLANES, create_crops
 from subcell.errors import ImageError, ShapeError
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.masks import open_masks
@@ -65,7 +65,7 @@ def crop_fields(
     # In the order of their ids, so that the file does not depend on the order of a sheet.
     todo = fields[fields["field_id"].isin(segmented)].sort_values("field_id").to_dict("records")
     set_aside = []
-    with CropWriter(out_path, field_um=field_um, pixels=pixels) as writer:
+    with create_crops(out_path, field_um=field_um, pixels=pixels) as writer:
         writer.append(*_no_cells(cells, pixels))
         for field in progress(todo) if progress else todo:
             table = cells_by_field.get(field["field_id"], cells.iloc[:0])

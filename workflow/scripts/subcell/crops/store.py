@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -22,6 +22,7 @@ from anndata.io import read_elem, write_elem
 from numpy.typing import ArrayLike, NDArray
 
 from subcell.channels import CHANNELS
+from subcell.crops.anndata_file import categories_of_text, create_anndata, join_tables, text_of_categories
 from subcell.errors import ImageError, ShapeError
 
 IMAGES = "obsm/single_cell_images"
@@ -36,46 +37,35 @@ OPEN_FILES = 64
 """A dataset may have more shards than a process may hold files open."""
 
 
-class CropWriter:
-    """Write the crops of one shard, block by block, so that memory never holds more than a field's cells.
+@contextmanager
+def create_crops(path: str | Path, *, field_um: float, pixels: int) -> Iterator[CropWriter]:
+    """Open a new crop file to append cells to; it gets its name when the `with` block ends without an error.
 
     Parameters
     ----------
-    path : file to write; it appears under this name only when the `with` block ends without an error
+    path : file to write
     field_um : side of the square that a crop shows, in microns
     pixels : side of a crop in pixels
+    """
+    with create_anndata(path) as file:
+        writer = CropWriter(file, str(path), field_um=field_um, pixels=pixels)
+        yield writer
+        writer.finish()
 
-    Notes
-    -----
+
+class CropWriter:
+    """Writes the crops of one shard block by block, so that memory holds no more than a block; see `create_crops`.
+
     The file takes the type of its widest block: uint8 until a uint16 block arrives. Values are never rescaled.
     """
 
-    def __init__(self, path: str | Path, *, field_um: float, pixels: int) -> None:
-        self.path = Path(path)
-        self.field_um = float(field_um)
-        self.pixels = int(pixels)
+    def __init__(self, file: h5py.File, path: str, *, field_um: float, pixels: int) -> None:
+        self._file = file
+        self._path = path
+        self._field_um = float(field_um)
+        self._pixels = int(pixels)
         self._obs: list[pd.DataFrame] = []
-
-    def __enter__(self) -> CropWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        self._file = h5py.File(self._temporary, "w")
-        self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        for group in ("layers", "obsm", "obsp", "varm", "varp"):
-            write_elem(self._file, group, {})
         self._create(np.dtype(np.uint8), rows=0)
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, value: BaseException | None, _: TracebackType | None) -> None:
-        try:
-            if error is None:
-                self._finish()
-            self._file.close()
-            if error is None:
-                self._temporary.replace(self.path)
-        finally:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
 
     def append(self, images: NDArray[Any], obs: pd.DataFrame) -> None:
         """Add cells.
@@ -90,11 +80,11 @@ class CropWriter:
         ShapeError : images and obs do not fit each other or the file
         ImageError : a pixel type other than uint8 and uint16
         """
-        expected = (len(obs), len(PLANES), self.pixels, self.pixels)
+        expected = (len(obs), len(PLANES), self._pixels, self._pixels)
         if images.shape != expected:
-            raise ShapeError(f"{self.path}: {len(obs)} cells need images of shape {expected}, not {images.shape}")
+            raise ShapeError(f"{self._path}: {len(obs)} cells need images of shape {expected}, not {images.shape}")
         if images.dtype not in (np.uint8, np.uint16):
-            raise ImageError(f"{self.path}: crops are kept as uint8 or uint16, not {images.dtype}")
+            raise ImageError(f"{self._path}: crops are kept as uint8 or uint16, not {images.dtype}")
         self._obs.append(obs)
         if not len(obs):
             return
@@ -105,7 +95,7 @@ class CropWriter:
         self._images[rows:] = images
 
     def _create(self, dtype: np.dtype[Any], *, rows: int) -> None:
-        shape = (len(PLANES), self.pixels, self.pixels)
+        shape = (len(PLANES), self._pixels, self._pixels)
         self._images = self._file.create_dataset(
             IMAGES, (rows, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), compression="lzf"
         )
@@ -118,12 +108,13 @@ class CropWriter:
             self._images[row] = narrow[row]
         del self._file["narrow"]
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write everything but the images; `create_crops` calls it."""
         cells = self._images.shape[0]
         obs = join_tables(self._obs)
         repeated = obs.index[obs.index.duplicated()]
         if len(repeated):
-            raise ShapeError(f"{self.path}: cell_id {repeated[0]!r} occurs twice")
+            raise ShapeError(f"{self._path}: cell_id {repeated[0]!r} occurs twice")
         obs.index = obs.index.astype(str)
         obs.index.name = "cell_id"
         obs[ROW_NUMBER] = np.arange(cells, dtype=np.uint64)
@@ -136,14 +127,14 @@ class CropWriter:
             "n_channels": len(PLANES),
             "n_masks": len(MASKS),
             "n_image_channels": len(CHANNELS),
-            "image_size": self.pixels,
+            "image_size": self._pixels,
             "normalization": False,
             "channel_names": np.array(PLANES, dtype=object),
             "channel_mapping": np.array(mapping, dtype=object),
             "compression": "lzf",
-            "field_um": self.field_um,
-            "pixels": self.pixels,
-            "um_per_px": self.field_um / self.pixels,
+            "field_um": self._field_um,
+            "pixels": self._pixels,
+            "um_per_px": self._field_um / self._pixels,
         }
         write_elem(self._file, "uns", {"single_cell_images": described})
         attributes = {k: v for k, v in described.items() if not isinstance(v, np.ndarray)}
@@ -152,45 +143,9 @@ class CropWriter:
 
 
 def write_h5sc(path: str | Path, obs: pd.DataFrame, images: NDArray[Any], *, field_um: float) -> None:
-    """Write a crop file in one go; the parameters are those of `CropWriter` and `CropWriter.append`."""
-    with CropWriter(path, field_um=field_um, pixels=images.shape[-1]) as writer:
+    """Write a crop file in one go; the parameters are those of `CropWriter.append`."""
+    with create_crops(path, field_um=field_um, pixels=images.shape[-1]) as writer:
         writer.append(images, obs)
-
-
-def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables one below the other; those without rows give columns only where no table has rows.
-
-    An empty column has no type worth keeping, and would turn the numbers below it into objects.
-    """
-    filled = [table for table in tables if len(table)]
-    if filled:
-        return pd.concat(filled)
-    return tables[0].copy() if tables else pd.DataFrame(index=pd.Index([], dtype=object))
-
-
-def categories_of_text(obs: pd.DataFrame) -> pd.DataFrame:
-    """Turn text columns into categories, the form in which AnnData keeps repeated text and missing values.
-
-    A column without any value has no type that AnnData could write; it becomes text without categories.
-    """
-    obs = obs.copy()
-    for name in obs.columns:
-        if obs[name].dtype == object or isinstance(obs[name].dtype, pd.StringDtype):
-            text = obs[name].astype(object)
-            obs[name] = text.where(text.isna(), text.astype(str)).astype("category")
-            if not len(obs[name].cat.categories):
-                obs[name] = pd.Categorical.from_codes(np.full(len(obs), -1), categories=pd.Index([], dtype=object))
-    return obs
-
-
-def text_of_categories(obs: pd.DataFrame) -> pd.DataFrame:
-    """Turn categories back into plain text with None where there is none, so that shards can be put together."""
-    obs = obs.copy()
-    for name in obs.columns:
-        if isinstance(obs[name].dtype, pd.CategoricalDtype):
-            text = obs[name].astype(object)
-            obs[name] = text.where(text.notna(), None)
-    return obs
 
 
 class CropStore:
