@@ -83,7 +83,7 @@ def as_fields(table: pd.DataFrame) -> pd.DataFrame:
             columns[name] = table[name].astype("float64") if name in table else float("nan")
         elif name in table:
             column = table[name].astype(object)
-            columns[name] = column.map(str, na_action="ignore").where(column.notna(), None)
+            columns[name] = column.map(str, na_action="ignore").astype(object).where(column.notna(), None)
         else:
             columns[name] = None
     fields = pd.DataFrame(columns, index=table.index, columns=list(FIELD_COLUMNS)).reset_index(drop=True)

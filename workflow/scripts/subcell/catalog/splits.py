@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +50,7 @@ def assign_split(
         return fields.copy()
     if by == "paper":
         return _by_lists(fields, lists or {})
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if min(fractions) < -1e-9 or abs(sum(fractions) - 1) > 1e-6:
         raise SheetError(f"Shares of train, valid and test are {fractions}; they must be at least 0 and add up to 1")
     members = _genes_of(fields) if by == "gene" else _antibodies_of(fields)
     groups = _connected(members)
@@ -70,7 +70,29 @@ def assign_split(
     return fields.assign(split=pd.Series(splits, index=fields.index, dtype=object))
 
 
-def read_split_lists(folder: str | Path) -> dict[str, Path]:
+def split_fields(
+    fields: pd.DataFrame,
+    *,
+    by: Literal["gene", "antibody", "paper", "none"] = "gene",
+    train: float = 0.6,
+    valid: float = 0.15,
+    seed: int = 0,
+    lists: Mapping[str, AntibodyList] | None = None,
+    log: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Assign splits (see `assign_split`) and say how large they are and how many test genes also train."""
+    split = assign_split(fields, by, (train, valid, 1 - train - valid), seed, lists)
+    counts = split["split"].value_counts()
+    parts = [f"{counts.get(side, 0)} {side}" for side in SPLITS]
+    overlap = gene_overlap(split)
+    log(
+        f"split by {by}: {', '.join(parts)}, {int(split['split'].isna().sum())} in none; "
+        f"{overlap['shared_genes']} of {overlap['test_genes']} test genes ({overlap['shared_fraction']:.1%}) also train"
+    )
+    return split
+
+
+def read_antibody_lists(folder: str | Path) -> dict[str, Path]:
     """Paths of `{train,valid,test}_antibodies.txt` in a folder, as SubCell publishes them.
 
     Raises

@@ -75,18 +75,14 @@ def _read_series(tiff: Any, plane: Plane, check_size: Callable[[int, int], None]
         number = int(np.ravel_multi_index(index, [size for _, size in leading])) if leading else 0
         page = series.pages[number]
         if page is None:
-            raise ImageError(
-                "the plane lies in another file of a set of OME-TIFFs; name that file in the sheet instead"
-            )
+            raise ImageError("the plane lies in another file of a set of OME-TIFFs; name that file in the sheet")
         stack.append(_take_sample(page.asarray(), inner, plane, named_c))
     return _project(stack, plane)
 
 
 def _take(data: np.ndarray, axes: str, plane: Plane) -> np.ndarray:
     """Take a plane out of a whole series in memory (or mapped from the file)."""
-    order = [axes.index(axis) for axis in axes if axis not in "YXS"] + [
-        axes.index(axis) for axis in axes if axis in "YXS"
-    ]
+    order = sorted(range(len(axes)), key=lambda number: axes[number] in "YXS")
     data = np.transpose(data, order)
     leading = [(axes[number], data.shape[rank]) for rank, number in enumerate(order) if axes[number] not in "YXS"]
     inner = "".join(axes[number] for number in order if axes[number] in "YXS")
@@ -131,10 +127,12 @@ def _how_to_name(letter: str, size: int) -> str:
         return f"the file holds {size} {name}; say which by adding #{key}=0 to #{key}={size - 1}{project} to the path"
     if letter in _UNNAMED:
         return (
-            f"the file holds {size} pages that it does not name; say which by adding #c=0 to #c={size - 1} (channels) or "
-            "#z=max, #z=best_focus or #z=n (depths) to the path"
+            f"the file holds {size} pages that it does not name; say which by adding #c=0 to #c={size - 1} (channels) "
+            "or #z=max, #z=best_focus or #z=n (depths) to the path"
         )
-    return f"the file has {size} entries along axis {letter}, which cannot be chosen from; save the plane as a file of its own"
+    return (
+        f"the file has {size} entries along axis {letter}, which cannot be chosen from; save the plane as its own file"
+    )
 
 
 def _take_sample(data: np.ndarray, inner: str, plane: Plane, named_c: bool) -> np.ndarray:
