@@ -104,7 +104,7 @@ def read_sheet(
     return as_fields(pd.DataFrame(fields, columns=list(SHEET_COLUMNS))), set_aside_table(set_aside)
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -115,10 +115,10 @@ def _find_columns(header: list[str], columns: Mapping[str, str], problems: list[
     for ours, theirs in columns.items():
         name = COLORS.get(ours, ours)
         if name not in SHEET_COLUMNS:
-            problems.append(f"columns: {ours!r} is not a column here{_suggest(ours, SHEET_COLUMNS)}")
+            problems.append(f"columns: {ours!r} is not a column here{suggest(ours, SHEET_COLUMNS)}")
         elif theirs not in header:
             problems.append(
-                f"columns: {ours} is to be read from {theirs!r}, which the sheet lacks{_suggest(theirs, header)}"
+                f"columns: {ours} is to be read from {theirs!r}, which the sheet lacks{suggest(theirs, header)}"
             )
         else:
             found[name] = theirs
@@ -140,7 +140,7 @@ def _check_pattern(pattern: str, known: Iterable[str], problems: list[str]) -> N
     known = set(known)
     for name in names:
         if name not in known and name not in ("color", "channel"):
-            problems.append(f"file_pattern: the sheet has no column {name!r}{_suggest(name, known)}")
+            problems.append(f"file_pattern: the sheet has no column {name!r}{suggest(name, known)}")
     if not {"color", "channel"} & set(names):
         problems.append(
             f"file_pattern {pattern!r} names the same file for all channels; it needs {{color}} or {{channel}}"
@@ -162,7 +162,7 @@ def pattern_names(pattern: str) -> list[str]:
 def _check_defaults(defaults: Mapping[str, str], problems: list[str]) -> None:
     for name in defaults:
         if name not in DEFAULT_COLUMNS:
-            problems.append(f"defaults: {name!r} cannot have a default{_suggest(name, DEFAULT_COLUMNS)}")
+            problems.append(f"defaults: {name!r} cannot have a default{suggest(name, DEFAULT_COLUMNS)}")
     reasons: list[str] = []
     _check_values({"field_id": "any", "pixel_size_um": "1", **defaults}, reasons)
     problems.extend(f"defaults: {reason}" for reason in reasons)
@@ -178,7 +178,7 @@ def _check_required(
     for name in ("field_id", "pixel_size_um"):
         if name not in found and name not in defaults:
             how = "" if name == "field_id" else " and there is no default for it"
-            problems.append(f"column {name} is missing{how}{_suggest(name, header)}")
+            problems.append(f"column {name} is missing{how}{suggest(name, header)}")
     if not patterned and not set(CHANNELS) & set(found):
         problems.append(f"no column with paths: name them {', '.join(CHANNELS)} (or by colour), or give a file_pattern")
     elif not patterned and "nucleus" not in found:

@@ -1,0 +1,128 @@
+"""Bring the images of a sheet into a shard's folder: links to local files, copies of what lies on the web."""
+
+import hashlib
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from subcell.catalog.fields import PATH_COLUMNS
+from subcell.catalog.paths import is_url
+from subcell.catalog.planes import split_plane
+from subcell.catalog.set_aside import set_aside_table
+from subcell.channels import CHANNELS
+from subcell.errors import ImageError
+from subcell.imaging.ledger import LEDGER_NAME, ledger_table, write_ledger
+from subcell.imaging.read import file_kind, read_plane
+from subcell.sources.fetch import fetch
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+_EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif"}
+
+
+def safe_name(field_id: str) -> str:
+    """File name for a field: what is readable of its id, and a hash that keeps it apart from all others."""
+    plain = unicodedata.normalize("NFKD", field_id).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60] or "field"
+    return f"{slug}-{hashlib.sha256(field_id.encode()).hexdigest()[:10]}"
+
+
+def link_images(
+    fields: pd.DataFrame, out_dir: str | Path, *, progress: Progress | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bring the images of fields into a folder, with a ledger.
+
+    Local files are linked to, files on the web fetched and checked to be readable. A field of which any file cannot be
+    had is set aside; its rows stay in the ledger with the reason.
+
+    Parameters
+    ----------
+    fields : table of fields, with absolute paths or http(s) addresses
+    out_dir : folder to write; it appears when it is complete, and replaces one that an earlier run wrote
+    progress : wraps the loop over fields, as tqdm does
+
+    Returns
+    -------
+    ledger : as written to `ledger.tsv`
+    set_aside : the fields that cannot be used, stage "download"
+    """
+    out_dir = Path(out_dir)
+    temporary = out_dir.with_name(f".{out_dir.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    rows: list[dict[str, object]] = []
+    set_aside = []
+    records = fields[["field_id", *PATH_COLUMNS]].to_dict("records")
+    for record in progress(records) if progress else records:
+        field_rows = _bring_field(record, temporary)
+        reasons = [f"{row['channel']}: {row['reason']}" for row in field_rows if row["reason"]]
+        if reasons:
+            reason = "; ".join(reasons)
+            set_aside.append({"field_id": record["field_id"], "row": None, "stage": "download", "reason": reason})
+            field_rows = [{**row, "status": "set aside", "reason": row["reason"] or reason} for row in field_rows]
+        rows.extend(field_rows)
+    ledger = ledger_table(rows)
+    write_ledger(temporary, ledger)
+    if out_dir.is_dir() and (not any(out_dir.iterdir()) or (out_dir / LEDGER_NAME).exists()):
+        shutil.rmtree(out_dir)
+    temporary.rename(out_dir)
+    return ledger, set_aside_table(set_aside)
+
+
+def _bring_field(record: dict[str, Any], folder: Path) -> list[dict[str, object]]:
+    """Ledger rows of one field; a reason stands where a file cannot be had."""
+    rows: list[dict[str, object]] = []
+    done: dict[str, dict[str, object]] = {}
+    for channel in PATH_COLUMNS:
+        if not isinstance(record[channel], str):
+            continue
+        source, plane = split_plane(record[channel])
+        # Channels may be planes of one file, which is then linked, hashed or fetched once.
+        if source not in done:
+            stem = f"{safe_name(record['field_id'])}_{channel}"
+            try:
+                done[source] = _bring_file(source, folder, stem)
+            except ImageError as error:
+                done[source] = {"file": "", "bytes": 0, "sha256": "", "tries": 1, "reason": str(error)}
+        row = {"field_id": record["field_id"], "channel": channel, "plane": plane, "url": source, "status": "ok"}
+        row |= done[source]
+        if is_url(source) and channel in CHANNELS and not row["reason"]:
+            try:
+                read_plane(folder / str(row["file"]), plane)
+            except ImageError as error:
+                row["reason"] = f"{source}: what the server sent cannot be used ({error})"
+        rows.append(row)
+    return rows
+
+
+def _bring_file(source: str, folder: Path, stem: str) -> dict[str, object]:
+    """Link or fetch one file and give its ledger entries."""
+    tries = 1
+    if is_url(source):
+        path = folder / stem
+        tries = fetch(source, path)
+        path = path.rename(path.with_name(stem + _EXTENSIONS[file_kind(path)]))
+    else:
+        path = folder / (stem + _EXTENSIONS[file_kind(source)])
+        _link(Path(source), path)
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = path.stat().st_size
+    except OSError as error:
+        raise ImageError(f"{source}: cannot read ({error.strerror or error})") from error
+    return {"file": path.name, "bytes": size, "sha256": digest, "tries": tries, "reason": ""}
+
+
+def _link(source: Path, path: Path) -> None:
+    """Link to a file, or copy it where the file system has no links."""
+    source = Path(os.path.abspath(source))
+    try:
+        path.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, path)
