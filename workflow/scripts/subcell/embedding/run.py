@@ -1,0 +1,162 @@
+"""Embed the cells of a shard, and join shards into one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from subcell.channels import CHANNELS
+from subcell.crops.anndata_file import join_tables
+from subcell.crops.store import CropStore
+from subcell.embedding.models import Embedder
+from subcell.embedding.store import Vectors, create_vectors, read_vectors
+from subcell.errors import NothingLeftError, SubcellError
+
+BATCH_BYTES = 2**25
+"""Crops read at a time."""
+
+MERGE_BYTES = 2**27
+"""Vectors held in memory while shards are joined."""
+
+ATTENTION = "obsm/attention"
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+def embed_shard(
+    crops_path: str | Path,
+    embedder: Embedder,
+    out_path: str | Path,
+    *,
+    batch_size: int | None = None,
+    keep_attention: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Embed all cells of one crop file.
+
+    Parameters
+    ----------
+    crops_path : crop file; one without cells gives a file without rows
+    embedder : see `subcell.embedding.models`
+    out_path : AnnData file to write: X float32 (cells, features), obs as in the crops, rows sorted by cell_id
+    batch_size : cells embedded at a time; None takes what fits into `BATCH_BYTES`, at most 256
+    keep_attention : also write the pooling's attention to obsm["attention"], (cells, heads, h, w) float16
+    progress : wraps the loop over batches, as tqdm does
+
+    Raises
+    ------
+    SubcellError : the model needs a channel that a field does not have, or gave a vector that is not finite
+    """
+    store = CropStore(crops_path)
+    # Sorted here, so that joining shards reads each of them once from front to back.
+    order = np.argsort(store.obs.index.to_numpy(str), kind="stable")
+    obs = store.obs.iloc[order]
+    require_channels(obs, embedder, crops_path)
+    if batch_size is None:
+        cell_bytes = (2 + len(CHANNELS)) * store.pixels**2 * store.dtype.itemsize
+        batch_size = int(np.clip(BATCH_BYTES // cell_bytes, 1, 256))
+    uns = {
+        "model": embedder.name,
+        **embedder.description,
+        "channels": ";".join(CHANNELS),
+        "pixels": store.pixels,
+        "um_per_px": store.um_per_px,
+        "l2_normalised": False,
+    }
+    starts = range(0, len(order), batch_size)
+    with create_vectors(out_path, obs, features=embedder.features, uns=uns) as file:
+        for start in progress(starts) if progress else starts:
+            rows = slice(start, start + batch_size)
+            vectors, attention = embedder.embed(store.read(order[rows]), obs.iloc[rows])
+            broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+            if len(broken):
+                raise SubcellError(
+                    f"{crops_path}: model {embedder.name!r} gave a vector that is not finite for cell "
+                    f"{obs.index[start + broken[0]]!r}; its weights are damaged or overflow in this precision"
+                )
+            file.write("X", start, vectors)
+            if keep_attention and attention is not None:
+                if start == 0:
+                    file.create(ATTENTION, attention.shape[1:], np.float16)
+                file.write(ATTENTION, start, attention)
+    store.close()
+
+
+def require_channels(obs: pd.DataFrame, embedder: Embedder, crops_path: str | Path) -> None:
+    """Refuse cells of fields that lack a channel which the model cannot do without.
+
+    Raises
+    ------
+    SubcellError : names the first such field and what it lacks
+    """
+    for channels, cells in obs.groupby("channels", observed=True):
+        missing = [name for name in embedder.requires if name not in str(channels).split(";")]
+        if missing:
+            raise SubcellError(
+                f"{crops_path}: field {cells['field_id'].iloc[0]!r} has no channel {', '.join(missing)}, which model "
+                f"{embedder.name!r} needs: it was not trained with channels left out. Add the channel to the sheet, or "
+                "take this dataset out of the model's `evaluate_on`"
+            )
+
+
+def merge_shards(paths: Sequence[str | Path], out_path: str | Path, *, set_aside: str | Path | None = None) -> None:
+    """Join the vectors of all shards of a dataset, sorted by cell_id.
+
+    The result does not depend on how many shards there are. Memory holds `obs` and one block of vectors.
+
+    Parameters
+    ----------
+    paths : files that `embed_shard` wrote with one model
+    out_path : AnnData file to write
+    set_aside : table of the fields that were set aside, named in the error when nothing is left
+
+    Raises
+    ------
+    NothingLeftError : no shard has a cell
+    SubcellError : shards of different models, or a cell in two shards
+    """
+    shards = [read_vectors(path) for path in paths]
+    if not sum(len(shard.obs) for shard in shards):
+        table = f"; {set_aside} says which were set aside and why" if set_aside else ""
+        raise NothingLeftError(f"{out_path}: no cell is left in any field of this dataset{table}")
+    _require_one_model(shards)
+    obs = join_tables([shard.obs for shard in shards])
+    order = np.argsort(obs.index.to_numpy(str), kind="stable")
+    obs = obs.iloc[order]
+    repeated = obs.index[obs.index.duplicated()]
+    if len(repeated):
+        raise SubcellError(f"cell {repeated[0]!r} occurs in two shards: their fields overlap; embed the dataset again")
+    # For each row of a shard, its row in the result; rising, because shards are sorted too.
+    places = np.split(np.argsort(order), np.cumsum([len(shard.obs) for shard in shards])[:-1])
+    filled = [shard for shard in shards if len(shard.obs)]
+    with create_vectors(out_path, obs, features=filled[0].features, uns=filled[0].uns) as file:
+        for name, (row_shape, dtype) in filled[0].arrays.items():
+            if name != "X":
+                file.create(name, row_shape, dtype)
+            rows = max(1, MERGE_BYTES // max(1, int(np.prod(row_shape)) * dtype.itemsize))
+            for start in range(0, len(obs), rows):
+                block = np.empty((min(rows, len(obs) - start), *row_shape), dtype)
+                for shard, place in zip(shards, places, strict=True):
+                    first, last = np.searchsorted(place, (start, start + rows))
+                    if first < last:
+                        with h5py.File(shard.path, "r") as source:
+                            block[place[first:last] - start] = source[name][first:last]
+                file.write(name, start, block)
+
+
+def _require_one_model(shards: Sequence[Vectors]) -> None:
+    first = shards[0]
+    for shard in shards[1:]:
+        if shard.uns != first.uns or shard.features != first.features:
+            different = [key for key in first.uns if shard.uns.get(key) != first.uns[key]]
+            what = (
+                f"{different[0]}: {shard.uns.get(different[0])!r}, not {first.uns[different[0]]!r}" if different else ""
+            )
+            raise SubcellError(
+                f"{shard.path} was not embedded as {first.path} ({what or 'other features'}); delete both and run again"
+            )
