@@ -20,7 +20,9 @@ def problems(raw):
     return [line.removeprefix("  - ") for line in str(error.value).splitlines()[1:]]
 
 
-@pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda p: p.name
+)
 def test_shipped_configurations_are_valid(path):
     resolve(yaml.safe_load(path.read_text()))
 
@@ -59,7 +61,10 @@ def test_all_problems_are_reported_together():
     ("models", "expected"),
     [
         ({"a": {"kind": "subcell", "train_on": ["dmeo"]}}, "models.a.train_on: no dataset `dmeo`; there are: demo"),
-        ({"a": {"kind": "subcell"}}, "models.a: give either `train_on` (datasets to learn from) or `checkpoint` (a file)"),
+        (
+            {"a": {"kind": "subcell"}},
+            "models.a: give either `train_on` (datasets to learn from) or `checkpoint` (a file)",
+        ),
         ({"crops": {"kind": "handcrafted"}}, "models.crops: `crops` is a folder of the results; choose another name"),
         ({"a b": {"kind": "handcrafted"}}, "models.a b: string should match pattern"),
         ({"a": {}}, "models.a: needs the key `kind`"),
@@ -68,6 +73,11 @@ def test_all_problems_are_reported_together():
 )
 def test_models_must_fit_the_datasets(models, expected):
     assert expected in problems({"datasets": DATASETS, "models": models})[0]
+
+
+def test_numbers_that_yaml_reads_as_text_are_explained():
+    found = problems({"datasets": DATASETS, "crops": yaml.safe_load("field_um: 1e2")})
+    assert found == ["crops.field_um: YAML reads 1e2 as text; write it with a point, as in 1.0e-4"]
 
 
 def test_resolutions_must_rise():

@@ -114,7 +114,12 @@ def sheet(tmp_path):
 
 @pytest.mark.slow
 def test_bad_fields_are_set_aside_and_the_others_go_on(project, sheet):
-    arguments = ["--configfile", "config/images.yaml", "--config", f'datasets={{fields: {{sheet: "{sheet}", shards: 1}}}}']
+    arguments = [
+        "--configfile",
+        "config/images.yaml",
+        "--config",
+        f'datasets={{fields: {{sheet: "{sheet}", shards: 1}}}}',
+    ]
     code, text = run("--cores", 2, *arguments, cwd=project)
     assert code == 0, text
     results = project / "results" / "real"

@@ -12,9 +12,7 @@ with job(snakemake):
         config=snakemake.params.config,
         datasets=[
             {"name": name, "quality_tsv": q, "set_aside_tsv": s, "gallery_png": g, "crops_png": c}
-            for name, q, s, g, c in zip(
-                names, files.quality, files.set_aside, files.fields, files.crops, strict=True
-            )
+            for name, q, s, g, c in zip(names, files.quality, files.set_aside, files.fields, files.crops, strict=True)
         ],
         curves=dict(zip(snakemake.params.trained, files.curves, strict=True)),
         maps=[

@@ -40,7 +40,9 @@ class Simulate(Dataset):
     cells_per_field: tuple[int, int] = Field((6, 13), strict=False, description="fewest and most cells a field")
     field_px: int = Field(384, ge=64, le=4096, description="side of a field, pixels")
     pixel_size_um: float = Field(0.32, gt=0.02, le=2, description="micrometres a pixel")
-    microscope: Literal["confocal", "widefield"] = Field("confocal", description="`widefield` blurs and has a camera offset")
+    microscope: Literal["confocal", "widefield"] = Field(
+        "confocal", description="`widefield` blurs and has a camera offset"
+    )
     missing_channels: list[Literal["microtubules", "er"]] = Field([], description="stains that this dataset lacks")
 
 

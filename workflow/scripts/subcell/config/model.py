@@ -52,7 +52,9 @@ class Config(Section):
                             f"models.{name}.{key}: no dataset `{dataset}`; there are: {', '.join(self.datasets)}"
                         )
             if isinstance(model, Subcell) and bool(model.train_on) == bool(model.checkpoint):
-                problems.append(f"models.{name}: give either `train_on` (datasets to learn from) or `checkpoint` (a file)")
+                problems.append(
+                    f"models.{name}: give either `train_on` (datasets to learn from) or `checkpoint` (a file)"
+                )
         for name, dataset in self.datasets.items():
             if dataset.split.by == "paper" and not dataset.split.lists:
                 problems.append(f"datasets.{name}.split: `by: paper` needs `lists`, the folder of the antibody lists")

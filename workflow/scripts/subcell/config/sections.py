@@ -26,10 +26,16 @@ class Segmentation(Section):
         "or the path of a Cellpose model",
     )
     working_um_per_px: float = Field(
-        0.32, gt=0.02, le=2, description="pixel size at which the network and the mask dynamics run, micrometres a pixel"
+        0.32,
+        gt=0.02,
+        le=2,
+        description="pixel size at which the network and the mask dynamics run, micrometres a pixel",
     )
     flow_threshold: float = Field(
-        0.4, ge=0, le=5, description="Cellpose's flow check: masks whose flow error is larger are dropped; 0 turns it off"
+        0.4,
+        ge=0,
+        le=5,
+        description="Cellpose's flow check: masks whose flow error is larger are dropped; 0 turns it off",
     )
     cellprob_threshold: float = Field(0.0, ge=-6, le=6, description="Cellpose's probability threshold, a logit")
     min_nucleus_um2: float = Field(16.0, ge=0, description="smaller nuclei are dropped, square micrometres (HPA: 16)")
@@ -115,7 +121,9 @@ Model = Annotated[Subcell | RandomVit | Handcrafted | Shortcuts, Field(discrimin
 class Map(Section):
     """The multiscale map of proteins."""
 
-    unit: Literal["gene", "antibody", "well", "compound", "field"] = Field("gene", description="what a point of the map is")
+    unit: Literal["gene", "antibody", "well", "compound", "field"] = Field(
+        "gene", description="what a point of the map is"
+    )
     average: Literal["mean", "median"] = Field("mean", description="how the cells of a unit are summarised")
     levels: list[Annotated[float, Field(ge=0, le=100)]] = Field(
         [0.1, 0.5, 1.0, 2.0], min_length=1, max_length=50, description="Leiden resolutions, rising"
@@ -130,7 +138,9 @@ class Scoring(Section):
     """Settings shared by the benchmarks."""
 
     head_seeds: int = Field(10, ge=1, le=100, description="classifiers trained on frozen embeddings (paper: 10)")
-    bootstraps: int = Field(1000, ge=100, le=100_000, description="bootstrap resamples of antibodies behind an interval")
+    bootstraps: int = Field(
+        1000, ge=100, le=100_000, description="bootstrap resamples of antibodies behind an interval"
+    )
     min_test_antibodies: int = Field(3, ge=1, description="a class with fewer held-out antibodies is not scored")
     reference: Name = Field("random_vit", description="the model that the others are compared with, in pairs")
     seed: int = Field(42, ge=0, description="seed of classifiers and bootstrap")
