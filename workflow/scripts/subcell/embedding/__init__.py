@@ -1,1 +1,1 @@
-"""From crops to vectors: trained and untrained networks, classical features, and the shortcuts that must not suffice."""
+"""From crops to vectors: trained and untrained networks, classical features, shortcuts that must not suffice."""

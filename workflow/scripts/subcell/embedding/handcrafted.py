@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -50,7 +51,7 @@ class Handcrafted:
     the brightness of a stain says little about where it is; nothing outside the cell mask is looked at.
     """
 
-    requires = ()
+    requires: Sequence[str] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -121,8 +122,9 @@ def granularity(channel: NDArray[np.float64], cell: NDArray[np.bool_]) -> list[f
     One number a radius, in [0, 1]: large where the channel has grains of about that radius
     """
     masked = np.where(cell, channel, 0).astype(np.float32)
-    total = max(float(masked.sum()), np.finfo(np.float32).eps)
-    left, spectrum = total, []
+    total = max(float(masked.sum()), 1e-6)
+    left = total
+    spectrum = []
     for radius in GRAIN_RADII_PX:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         opened = float(cv2.morphologyEx(masked, cv2.MORPH_OPEN, disc).sum())
@@ -156,7 +158,8 @@ def _distance_to(nucleus: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Distance of each pixel to the nucleus; zero everywhere for a cell without one."""
     if not nucleus.any():
         return np.zeros(nucleus.shape, np.float32)
-    return cv2.distanceTransform((~nucleus).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform((~nucleus).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance.astype(np.float32, copy=False)
 
 
 def _texture(channel: NDArray[np.float64], cell: NDArray[np.bool_], name: str) -> dict[str, float]:
@@ -165,7 +168,7 @@ def _texture(channel: NDArray[np.float64], cell: NDArray[np.bool_], name: str) -
     levels = np.where(cell, 1 + np.minimum(channel * GRAY_LEVELS, GRAY_LEVELS - 1).astype(np.uint8), 0).astype(np.uint8)
     scales = TEXTURE_SCALES_PX if name == PROTEIN else TEXTURE_SCALES_PX[:1]
     pairs = graycomatrix(levels, scales, DIRECTIONS, levels=GRAY_LEVELS + 1, symmetric=True)[1:, 1:].sum(axis=-1)
-    features = {}
+    features: dict[str, float] = {}
     for i, scale in enumerate(scales):
         if not pairs[..., i].any():
             features |= _named(f"{name}_{scale}px", HARALICK, np.zeros(len(HARALICK)))

@@ -27,10 +27,17 @@ class Embedder(Protocol):
     description : what goes with the vectors into `uns`: kind, checkpoint, normalisation, plain values only
     """
 
-    name: str
-    features: Sequence[str]
-    requires: Sequence[str]
-    description: Mapping[str, str | int | float | bool]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def features(self) -> Sequence[str]: ...
+
+    @property
+    def requires(self) -> Sequence[str]: ...
+
+    @property
+    def description(self) -> Mapping[str, Any]: ...
 
     def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
         """Embed some cells.

@@ -54,7 +54,7 @@ def embed_shard(
     """
     store = CropStore(crops_path)
     # Sorted here, so that joining shards reads each of them once from front to back.
-    order = np.argsort(store.obs.index.to_numpy(str), kind="stable")
+    order = np.argsort(store.obs.index.to_numpy(object), kind="stable")
     obs = store.obs.iloc[order]
     require_channels(obs, embedder, crops_path)
     if batch_size is None:
@@ -126,7 +126,7 @@ def merge_shards(paths: Sequence[str | Path], out_path: str | Path, *, set_aside
         raise NothingLeftError(f"{out_path}: no cell is left in any field of this dataset{table}")
     _require_one_model(shards)
     obs = join_tables([shard.obs for shard in shards])
-    order = np.argsort(obs.index.to_numpy(str), kind="stable")
+    order = np.argsort(obs.index.to_numpy(object), kind="stable")
     obs = obs.iloc[order]
     repeated = obs.index[obs.index.duplicated()]
     if len(repeated):

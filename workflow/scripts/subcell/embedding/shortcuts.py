@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -19,7 +20,7 @@ COLUMNS = ("cells_in_field", "nucleus_area_um2", "cell_area_um2", "clipped_fract
 class Shortcuts:
     """Vector of shortcuts: if these numbers solve a benchmark, the benchmark says nothing about proteins."""
 
-    requires = ()
+    requires: Sequence[str] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,4 +47,5 @@ class Shortcuts:
 def depth_of(mask: NDArray[Any]) -> NDArray[np.float32]:
     """Distance of each pixel inside a mask to the nearest pixel outside; the edge of the crop is outside."""
     framed = np.pad((mask != 0).astype(np.uint8), 1)
-    return cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return depth.astype(np.float32, copy=False)
