@@ -114,19 +114,19 @@ def compile_pattern(pattern: str, channels: Mapping[str, str]) -> tuple[re.Patte
         )
     choices = {"color": COLORS, "channel": (*PATH_COLUMNS, *channels)}
     lazy, seen = "", set()
-    for literal, name, _, _ in string.Formatter().parse(pattern):
+    for literal, place, _, _ in string.Formatter().parse(pattern):
         lazy += re.escape(literal)
-        if name is None:
+        if place is None:
             continue
-        if name in seen:
-            lazy += f"(?P={name})"
-        elif name in choices:
+        if place in seen:
+            lazy += f"(?P={place})"
+        elif place in choices:
             # Longest first, or "reference_cells" could be read as a shorter name and a rest.
-            options = sorted(choices[name], key=len, reverse=True)
-            lazy += f"(?P<{name}>{'|'.join(map(re.escape, options))})"
+            options = sorted(choices[place], key=len, reverse=True)
+            lazy += f"(?P<{place}>{'|'.join(map(re.escape, options))})"
         else:
-            lazy += f"(?P<{name}>[^/]+?)"
-        seen.add(name)
+            lazy += f"(?P<{place}>[^/]+?)"
+        seen.add(place)
     return re.compile(lazy, re.DOTALL), re.compile(lazy.replace("[^/]+?)", "[^/]+)"), re.DOTALL), columns
 
 

@@ -2,8 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterator
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +65,18 @@ def _read_series(tiff: Any, plane: Plane, check_size: Callable[[int, int], None]
             return _take_sample(tiff.pages[0].asarray(), tiff.pages[0].axes, plane, named_c="C" in axes)
         return _take(series.asarray(out="memmap"), axes, plane)
     leading = [(axis, size) for axis, size in zip(axes, shape, strict=True) if axis not in "YXS"]
-    choices = _choose(leading, plane)
+    choices, named_c = _choose(leading, plane)
     inner = "".join(axis for axis in axes if axis in "YXS")
     if len(series.pages) != int(np.prod([size for _, size in leading], dtype=np.int64)):
         return _take(series.asarray(), axes, plane)
-    named_c = any(axis == "C" for axis, size in leading if size > 1)
-    stack = []
-    for index in product(*choices):
-        number = int(np.ravel_multi_index(index, [size for _, size in leading])) if leading else 0
-        page = series.pages[number]
+
+    def read(index: tuple[int, ...]) -> np.ndarray:
+        page = series.pages[int(np.ravel_multi_index(index, [size for _, size in leading])) if leading else 0]
         if page is None:
             raise ImageError("the plane lies in another file of a set of OME-TIFFs; name that file in the sheet")
-        stack.append(_take_sample(page.asarray(), inner, plane, named_c))
-    return _project(stack, plane)
+        return _take_sample(page.asarray(), inner, plane, named_c)
+
+    return _project((read(index) for index in product(*choices)), plane)
 
 
 def _take(data: np.ndarray, axes: str, plane: Plane) -> np.ndarray:
@@ -86,13 +85,20 @@ def _take(data: np.ndarray, axes: str, plane: Plane) -> np.ndarray:
     data = np.transpose(data, order)
     leading = [(axes[number], data.shape[rank]) for rank, number in enumerate(order) if axes[number] not in "YXS"]
     inner = "".join(axes[number] for number in order if axes[number] in "YXS")
-    named_c = any(axis == "C" for axis, size in leading if size > 1)
-    choices = product(*_choose(leading, plane))
-    return _project([_take_sample(np.asarray(data[index]), inner, plane, named_c) for index in choices], plane)
+    choices, named_c = _choose(leading, plane)
+    return _project(
+        (_take_sample(np.asarray(data[index]), inner, plane, named_c) for index in product(*choices)), plane
+    )
 
 
-def _choose(leading: list[tuple[str, int]], plane: Plane) -> list[range]:
-    """Indices to read along each axis before Y and X: one, or all depths when they are projected."""
+def _choose(leading: list[tuple[str, int]], plane: Plane) -> tuple[list[range], bool]:
+    """Choose along the axes before Y and X.
+
+    Returns
+    -------
+    choices : for each axis the indices to read: one, or all depths when they are projected
+    named_c : whether c chooses among them, and not among the samples of a colour picture
+    """
     wanted: dict[str, int | str | None] = {"C": plane.c, "Z": plane.z, "T": plane.t}
     named = {axis for axis, _ in leading}
     spare = [axis for axis, value in wanted.items() if value is not None and axis not in named]
@@ -101,7 +107,8 @@ def _choose(leading: list[tuple[str, int]], plane: Plane) -> list[range]:
         letter = axis
         if axis in _UNNAMED and size > 1 and spare:
             letter = spare.pop(0)
-        value = wanted.pop(letter, None)
+        # A single channel may be in colour, and then c names a sample.
+        value = None if letter == "C" and size == 1 else wanted.pop(letter, None)
         if value in ("max", "best_focus"):
             choices.append(range(size))
         elif isinstance(value, int):
@@ -116,7 +123,7 @@ def _choose(leading: list[tuple[str, int]], plane: Plane) -> list[range]:
         # c may still name a sample of a colour picture; the last index of an absent axis is 0.
         if isinstance(value, int) and value > 0 and letter != "C":
             raise ImageError(f"plane {letter.lower()}={value} is outside the file, which has only {letter.lower()}=0")
-    return choices
+    return choices, "C" not in wanted and plane.c is not None
 
 
 def _how_to_name(letter: str, size: int) -> str:
@@ -147,12 +154,14 @@ def _take_sample(data: np.ndarray, inner: str, plane: Plane, named_c: bool) -> n
     return data
 
 
-def _project(stack: list[np.ndarray], plane: Plane) -> np.ndarray:
-    if len(stack) == 1:
-        return stack[0]
+def _project(depths: Iterator[np.ndarray], plane: Plane) -> np.ndarray:
+    """One plane from its depths, of which no more than two are held at a time."""
+    best = next(depths)
     if plane.z == "best_focus":
-        return max(stack, key=sharpness)
-    return np.maximum.reduce(stack)
+        return max(chain([best], depths), key=sharpness)
+    for depth in depths:
+        best = np.maximum(best, depth)
+    return best
 
 
 def sharpness(image: np.ndarray) -> float:
