@@ -1,0 +1,100 @@
+"""The three landmark stains of simulated cells: DNA, microtubules and endoplasmic reticulum (ER)."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from subcell.sources.simulate.cell import Cells, Line
+from subcell.sources.simulate.filaments import Walks, deposit, walk
+from subcell.sources.simulate.streams import smooth_noise
+
+
+def dna(rng: np.random.Generator, cells: Cells, line: Line) -> np.ndarray:
+    """DNA stain: textured chromatin, dark nucleoli, bright condensed chromosomes in mitosis.
+
+    Returns
+    -------
+    (Y, X) float32, about 1 in a nucleus
+    """
+    shape = cells.labels.shape
+    texture = 0.7 * smooth_noise(rng, shape, 0.5 / cells.pixel_um) + 0.5 * smooth_noise(rng, shape, 1.6 / cells.pixel_um)
+    level = np.exp(rng.normal(0, 0.2, cells.count + 1)) * np.where(cells.mitotic, 1.9, 1)
+    dome = np.clip(0.6 + cells.depth_um / 3, 0.6, 1)
+    nucleus = np.where(cells.nuclei > 0, dome * (1 + line.chromatin * texture) * (1 - 0.6 * cells.nucleoli), 0)
+    return np.clip(nucleus, 0, None).astype(np.float32) * cells.per_cell(level)
+
+
+def grow_microtubules(rng: np.random.Generator, cells: Cells, line: Line, *, share: float = 1.0) -> Walks:
+    """Microtubules: most radiate from the centrosome, others run free in the cytoplasm.
+
+    Parameters
+    ----------
+    rng : random numbers
+    cells, line : where cells lie and what they look like
+    share : part of the line's number of filaments to grow
+    """
+    present = np.unique(cells.labels)
+    present = present[present > 0]
+    owner = np.repeat(present, max(round(share * line.filaments), 1))
+    free = rng.random(len(owner)) < 0.3
+    spread = np.where(free, 4.5, 0.5)[:, None]
+    start = cells.centrosome_um[owner] + spread * rng.normal(0, 1, (len(owner), 2))
+    heading = rng.uniform(0, 2 * np.pi, len(owner))
+    length = rng.gamma(4.0, 5.5, len(owner)).clip(4, 45)
+    return walk(
+        rng, cells, owner=owner, start_um=start, heading=heading, length_um=length, curl=line.curl, over_nucleus=0.25
+    )
+
+
+def microtubules(rng: np.random.Generator, cells: Cells, walks: Walks) -> np.ndarray:
+    """Microtubule stain of given filaments, evenly labelled, with a haze of free tubulin.
+
+    Returns
+    -------
+    (Y, X) float32, about 1 on average over a cell
+    """
+    drawn = deposit(cells.labels.shape, walks.y, walks.x, walks.weight)
+    sharp = gaussian_filter(drawn, 0.17 / cells.pixel_um)
+    level = np.exp(rng.normal(0, 0.2, cells.count + 1)) * np.where(cells.mitotic, 1.4, 1)
+    haze = 0.25 * cells.thickness * np.where(cells.depth_um > 0, 0.3, 1)
+    return (even_out(sharp, cells) * 0.8 + haze) * cells.per_cell(level)
+
+
+def er_network(rng: np.random.Generator, cells: Cells, *, mesh_um: float = 0.9) -> np.ndarray:
+    """Reticular texture: ridges of a random field, between 0 and 1."""
+    shape = cells.labels.shape
+    ridges = np.exp(-((smooth_noise(rng, shape, 0.42 * mesh_um / cells.pixel_um) / 0.45) ** 2))
+    patches = smooth_noise(rng, shape, 2.2 * mesh_um / cells.pixel_um)
+    return (ridges * np.clip(1 + 0.35 * patches, 0.1, None)).astype(np.float32)
+
+
+def er(rng: np.random.Generator, cells: Cells, line: Line, network: np.ndarray) -> np.ndarray:
+    """ER stain: a network that is dense at the nucleus and thins out towards the edge, with a nuclear rim.
+
+    Returns
+    -------
+    (Y, X) float32, about 1 on average over a cell
+    """
+    image = er_envelope(cells, reach_um=line.er_reach_um) * (0.35 + 0.9 * network)
+    level = np.exp(rng.normal(0, 0.2, cells.count + 1))
+    return even_out(image, cells) * cells.per_cell(level)
+
+
+def er_envelope(cells: Cells, *, reach_um: float) -> np.ndarray:
+    """How much ER there is at each place: 1 at the nuclear edge, less with distance, little above the nucleus."""
+    outside = np.maximum(-cells.depth_um, 0)
+    body = 0.2 + 0.8 * np.exp(-outside / reach_um)
+    nuclear = np.where(cells.depth_um > 0.3, 0.1, 1)
+    spread = cells.per_cell(np.where(cells.mitotic, 0.5, 0)) > 0
+    edge = np.minimum(cells.edge_um / 1.5, 1)
+    return np.where(cells.labels > 0, np.where(spread, 0.5, body * nuclear) * edge, 0).astype(np.float32)
+
+
+def even_out(image: np.ndarray, cells: Cells) -> np.ndarray:
+    """Scale each cell to a mean of 1 over its pixels, so that brightness says nothing of the pattern."""
+    flat = cells.labels.ravel()
+    area = np.bincount(flat, minlength=cells.count + 1)
+    total = np.bincount(flat, image.ravel(), minlength=cells.count + 1)
+    # A cell of which a sliver is in view may hold no signal at all; it stays dark.
+    scale = np.where(total > 1e-3 * area, area / np.maximum(total, 1e-9), 0)
+    scale[0] = 0
+    return image * cells.per_cell(scale)
