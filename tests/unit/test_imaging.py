@@ -184,7 +184,7 @@ def test_sizes_are_refused_from_the_header_alone(tmp_path):
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 30000, 30000)
     (tmp_path / "a.jpg").write_bytes(jpeg)
-    tiles = (None for _ in range(900))
+    tiles = (b"not pixels" for _ in range(900))
     tifffile.imwrite(
         tmp_path / "a.tif", tiles, shape=(30000, 30000), dtype=np.uint8, tile=(1024, 1024), compression="zlib"
     )
