@@ -46,19 +46,19 @@ def draw_line(name: str, *, seed: int) -> Line:
     """Draw what a line looks like; the same seed and name give the same line."""
     rng = stream(seed, "line", name)
     return Line(
-        radius_um=rng.uniform(14.5, 18.5),
-        elongation=1 + rng.gamma(2.0, 0.2),
-        roughness=rng.uniform(0.06, 0.2),
-        spikes=rng.uniform(0, 2.5),
-        nucleus_um=rng.uniform(6.2, 8.2),
+        radius_um=rng.uniform(13.5, 18.5),
+        elongation=1.1 + rng.gamma(2.0, 0.2),
+        roughness=rng.uniform(0.1, 0.32),
+        spikes=rng.uniform(0, 3),
+        nucleus_um=rng.uniform(6.2, 8.6),
         nucleus_elongation=rng.uniform(1.1, 1.6),
         nucleus_roughness=rng.uniform(0.02, 0.08),
         nucleoli=rng.uniform(1.5, 4.0),
         chromatin=rng.uniform(0.12, 0.35),
-        filaments=int(rng.integers(70, 140)),
-        curl=rng.uniform(0.06, 0.22),
+        filaments=int(rng.integers(70, 150)),
+        curl=rng.uniform(0.05, 0.22),
         er_reach_um=rng.uniform(4, 10),
-        clumping=rng.uniform(0.2, 0.8),
+        clumping=rng.uniform(0.05, 0.45),
     )
 
 
@@ -115,7 +115,7 @@ def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: in
     pixel_um : micrometres a pixel
     """
     side_um = field_px * pixel_um
-    centre = _place(rng, cells, side_um, margin_um=line.radius_um, gap_um=2.1 * line.nucleus_um, clumping=line.clumping)
+    centre = _place(rng, cells, side_um, margin_um=line.radius_um, gap_um=2.3 * line.nucleus_um, clumping=line.clumping)
     count = len(centre)
     axis = rng.uniform(0, np.pi, count)
     mitotic = rng.random(count) < 0.03
@@ -142,7 +142,9 @@ def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: in
         if window is None:
             continue
         y, x = _coordinates(window, centre[i], pixel_um)
-        rho = _radial(y + offset[0] + warp[0][window], x + offset[1] + warp[1][window], radius, elongation, axis[i], outline)
+        rho = _radial(
+            y + offset[0] + warp[0][window], x + offset[1] + warp[1][window], radius, elongation, axis[i], outline
+        )
         rho_nucleus = _radial(y, x, nucleus_radius, nucleus_elongation, nucleus_axis[i], nucleus_outline)
         if double[i] and not mitotic[i]:
             apart = 1.25 * nucleus_radius * np.array([np.sin(axis[i]), np.cos(axis[i])])
@@ -163,7 +165,9 @@ def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: in
     reach = radii_um[1:] * rng.uniform(1.0, 1.35, count)
     centrosome = centre + reach[:, None] * np.stack([np.sin(toward), np.cos(toward)], 1)
     bright = np.exp(-np.maximum(-depth, 0) / 7)
-    thickness = np.where(labels > 0, np.minimum(edge / 4, 1) ** 0.6 * (0.35 + 0.65 * bright), 0).astype(np.float32)
+    thickness = np.where(labels > 0, (0.3 + 0.7 * np.minimum(edge / 4, 1)) * (0.35 + 0.65 * bright), 0).astype(
+        np.float32
+    )
     nucleoli = _nucleoli(rng, line, nuclei, depth, mitotic, pixel_um)
     background = np.zeros(1)
     return Cells(
@@ -177,7 +181,7 @@ def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: in
         centrosome_um=np.concatenate([np.zeros((1, 2)), centrosome]),
         axis=np.concatenate([background, axis]),
         mitotic=np.concatenate([background > 0, mitotic]),
-        blurred=np.concatenate([background > 0, rng.random(count) < 0.04]),
+        blurred=np.concatenate([background > 0, rng.random(count) < 0.03]),
         pixel_um=pixel_um,
     )
 
@@ -220,7 +224,7 @@ def _place(
             if len(free):
                 # Cells that gather take the free place nearest to a neighbour, others any free place.
                 near = rng.random() < clumping
-                pick = free[np.argmin(apart[free])] if near else free[np.argmax(apart[free[:4]])]
+                pick = free[np.argmin(apart[free[:4]])] if near else free[np.argmax(apart[free[:4]])]
             else:
                 pick = int(np.argmax(apart))
             placed.append(candidates[pick])
@@ -237,13 +241,11 @@ def _outline(rng: np.random.Generator, roughness: float, spikes: float) -> np.nd
     radius = np.exp((roughness * rng.normal(0, 1.6, len(orders)) / orders) @ waves)
     for _ in range(int(rng.poisson(spikes))):
         tip = np.cos(theta - rng.uniform(0, 2 * np.pi)) - 1
-        radius += rng.uniform(0.15, 0.55) * np.exp(tip / rng.uniform(0.01, 0.04))
+        radius += rng.uniform(0.15, 0.55) * np.exp(tip / rng.uniform(0.01, 0.06))
     return radius / np.sqrt(np.mean(radius**2))
 
 
-def _window(
-    centre_um: np.ndarray, reach_um: float, pixel_um: float, field_px: int
-) -> tuple[slice, slice] | None:
+def _window(centre_um: np.ndarray, reach_um: float, pixel_um: float, field_px: int) -> tuple[slice, slice] | None:
     low = np.clip(np.floor((centre_um - reach_um) / pixel_um), 0, field_px).astype(int)
     high = np.clip(np.ceil((centre_um + reach_um) / pixel_um), 0, field_px).astype(int)
     if (high <= low).any():
@@ -251,9 +253,7 @@ def _window(
     return slice(low[0], high[0]), slice(low[1], high[1])
 
 
-def _coordinates(
-    window: tuple[slice, slice], centre_um: np.ndarray, pixel_um: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _coordinates(window: tuple[slice, slice], centre_um: np.ndarray, pixel_um: float) -> tuple[np.ndarray, np.ndarray]:
     y = (np.arange(window[0].start, window[0].stop) + 0.5) * pixel_um - centre_um[0]
     x = (np.arange(window[1].start, window[1].stop) + 0.5) * pixel_um - centre_um[1]
     return y.astype(np.float32)[:, None], x.astype(np.float32)[None, :]

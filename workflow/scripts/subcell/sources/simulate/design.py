@@ -172,10 +172,10 @@ def _row(
 ) -> dict[str, object]:
     field_id = f"{plate}_{well}_{site}"
     files = {
-        channel: None if channel in missing_channels else f"{field_id}_{color}.png"
-        for color, channel in COLORS.items()
+        channel: None if channel in missing_channels else f"{field_id}_{color}.png" for color, channel in COLORS.items()
     }
     return {
+        **dict.fromkeys(("compound", "dose", "control", "mechanism")),
         "field_id": field_id,
         "shard": 0,
         "plate": plate,

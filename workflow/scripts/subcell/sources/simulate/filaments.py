@@ -6,6 +6,9 @@ import numpy as np
 
 from subcell.sources.simulate.cell import Cells
 
+_PERSISTENCE = 0.93
+"""Share of a filament's curvature that is kept from one point to the next."""
+
 
 @dataclass(frozen=True)
 class Walks:
@@ -59,7 +62,9 @@ def walk(
     heading = heading.astype(np.float32)
     turn = np.zeros_like(heading)
     side = np.where(rng.random(len(owner)) < 0.5, -1, 1).astype(np.float32)
-    bends = rng.standard_normal((steps, len(owner)), dtype=np.float32) * np.float32(curl * step_um * 2)
+    bends = rng.standard_normal((steps, len(owner)), dtype=np.float32) * np.float32(
+        curl * step_um * np.sqrt(1 - _PERSISTENCE**2)
+    )
     last = np.ceil(length_um / step_um)
     ys = np.empty((steps, len(owner)), np.float32)
     xs = np.empty_like(ys)
@@ -67,7 +72,7 @@ def walk(
     stride = np.float32(step_um / pixel)
     for step in range(steps):
         # Curvature keeps its sign for a few micrometres, so filaments bend in arcs instead of trembling.
-        turn = 0.93 * turn + bends[step]
+        turn = _PERSISTENCE * turn + bends[step]
         heading = heading + turn
         ny = y + stride * np.sin(heading)
         nx = x + stride * np.cos(heading)

@@ -49,9 +49,7 @@ def draw_plate(plate: str, *, seed: int, microscope: Microscope) -> Plate:
     )
 
 
-def expose(
-    rng: np.random.Generator, stain: np.ndarray, cells: Cells, plate: Plate, channel: str
-) -> np.ndarray:
+def expose(rng: np.random.Generator, stain: np.ndarray, cells: Cells, plate: Plate, channel: str) -> np.ndarray:
     """Image one stain.
 
     Parameters

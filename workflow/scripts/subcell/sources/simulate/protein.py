@@ -170,7 +170,9 @@ def _nuclear_membrane(rng: np.random.Generator, cells: Cells, protein: Protein) 
 
 def _cytosol(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarray:
     shape = cells.labels.shape
-    texture = 0.15 * smooth_noise(rng, shape, 1.5 / cells.pixel_um) + 0.1 * smooth_noise(rng, shape, 0.4 / cells.pixel_um)
+    texture = 0.15 * smooth_noise(rng, shape, 1.5 / cells.pixel_um) + 0.1 * smooth_noise(
+        rng, shape, 0.4 / cells.pixel_um
+    )
     flat = np.minimum(cells.edge_um / 1.2, 1) * (0.45 + 0.55 * cells.thickness)
     nuclear = np.where(cells.depth_um > 0, 0.12 + 0.3 * protein.spread, 1)
     smooth = np.clip(flat * nuclear * (1 + texture), 0, None)
@@ -182,7 +184,9 @@ def _in_er(rng: np.random.Generator, cells: Cells, line: Line, protein: Protein,
     reach = line.er_reach_um * (0.45 + 0.6 * protein.spread)
     smooth = er_envelope(cells, reach_um=reach) ** 1.3 * (0.15 + 0.5 * network + 0.5 * own)
     rim = np.exp(-((cells.depth_um + 0.1) ** 2) / 0.2) * (cells.labels > 0)
-    return _grainy(rng, smooth + 0.35 * rim * smooth.max(), cells, grain=0.4 * protein.grain, per_cell=450, size_um=0.22)
+    return _grainy(
+        rng, smooth + 0.35 * rim * smooth.max(), cells, grain=0.4 * protein.grain, per_cell=450, size_um=0.22
+    )
 
 
 def _golgi(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarray:
@@ -202,7 +206,7 @@ def _golgi(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarr
         start_um=start,
         heading=angle + np.pi / 2 + rng.normal(0, 0.6, len(owner)),
         length_um=rng.uniform(0.6, 1.2 + 2.2 * (1 - protein.grain), len(owner)),
-        curl=0.5,
+        curl=1.0,
         over_nucleus=0.15,
     )
     weight = ribbons.weight * rng.gamma(3, 0.33, (len(owner), 1))
@@ -224,7 +228,7 @@ def _mitochondria(rng: np.random.Generator, cells: Cells, protein: Protein) -> n
         start_um=start,
         heading=np.arctan2(spoke[:, 0], spoke[:, 1]) + rng.normal(0, 0.8, len(owner)),
         length_um=rng.gamma(3, 0.5 + 0.7 * (1 - protein.grain), len(owner)).clip(0.4, 9),
-        curl=0.7,
+        curl=0.9,
         over_nucleus=0.05,
     )
     weight = threads.weight * rng.gamma(4, 0.25, (len(owner), 1))

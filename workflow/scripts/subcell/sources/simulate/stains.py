@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from subcell.sources.simulate.cell import Cells, Line
-from subcell.sources.simulate.filaments import Walks, deposit, walk
+from subcell.sources.simulate.filaments import Walks, deposit, sprinkle, walk
 from subcell.sources.simulate.streams import smooth_noise
 
 
@@ -16,7 +16,9 @@ def dna(rng: np.random.Generator, cells: Cells, line: Line) -> np.ndarray:
     (Y, X) float32, about 1 in a nucleus
     """
     shape = cells.labels.shape
-    texture = 0.7 * smooth_noise(rng, shape, 0.5 / cells.pixel_um) + 0.5 * smooth_noise(rng, shape, 1.6 / cells.pixel_um)
+    texture = 0.7 * smooth_noise(rng, shape, 0.5 / cells.pixel_um) + 0.5 * smooth_noise(
+        rng, shape, 1.6 / cells.pixel_um
+    )
     level = np.exp(rng.normal(0, 0.2, cells.count + 1)) * np.where(cells.mitotic, 1.9, 1)
     dome = np.clip(0.6 + cells.depth_um / 3, 0.6, 1)
     nucleus = np.where(cells.nuclei > 0, dome * (1 + line.chromatin * texture) * (1 - 0.6 * cells.nucleoli), 0)
@@ -34,12 +36,20 @@ def grow_microtubules(rng: np.random.Generator, cells: Cells, line: Line, *, sha
     """
     present = np.unique(cells.labels)
     present = present[present > 0]
-    owner = np.repeat(present, max(round(share * line.filaments), 1))
-    free = rng.random(len(owner)) < 0.3
-    spread = np.where(free, 4.5, 0.5)[:, None]
-    start = cells.centrosome_um[owner] + spread * rng.normal(0, 1, (len(owner), 2))
-    heading = rng.uniform(0, 2 * np.pi, len(owner))
-    length = rng.gamma(4.0, 5.5, len(owner)).clip(4, 45)
+    radial = np.repeat(present, max(round(0.45 * share * line.filaments), 1))
+    start = cells.centrosome_um[radial] + 0.8 * rng.normal(0, 1, (len(radial), 2))
+    heading = rng.uniform(0, 2 * np.pi, len(radial))
+    y, x = sprinkle(rng, cells.thickness, cells, per_cell=0.7 * share * line.filaments)
+    free = cells.labels[y.astype(int), x.astype(int)]
+    # Free filaments follow the cell's long axis, or run around the nucleus.
+    spoke = np.stack([y, x], 1) * cells.pixel_um - cells.centre_um[free]
+    around = np.arctan2(spoke[:, 0], spoke[:, 1]) + np.pi / 2
+    along = np.where(rng.random(len(free)) < 0.5, cells.axis[free], around)
+    along = along + np.pi * rng.integers(2, size=len(free)) + rng.normal(0, 0.5, len(free))
+    owner = np.concatenate([radial, free])
+    start = np.concatenate([start, np.stack([y, x], 1) * cells.pixel_um])
+    heading = np.concatenate([heading, along])
+    length = rng.gamma(4.0, 5.0, len(owner)).clip(4, 45)
     return walk(
         rng, cells, owner=owner, start_um=start, heading=heading, length_um=length, curl=line.curl, over_nucleus=0.25
     )
@@ -82,10 +92,10 @@ def er(rng: np.random.Generator, cells: Cells, line: Line, network: np.ndarray) 
 def er_envelope(cells: Cells, *, reach_um: float) -> np.ndarray:
     """How much ER there is at each place: 1 at the nuclear edge, less with distance, little above the nucleus."""
     outside = np.maximum(-cells.depth_um, 0)
-    body = 0.2 + 0.8 * np.exp(-outside / reach_um)
+    body = 0.12 + 0.88 * np.exp(-outside / reach_um)
     nuclear = np.where(cells.depth_um > 0.3, 0.1, 1)
     spread = cells.per_cell(np.where(cells.mitotic, 0.5, 0)) > 0
-    edge = np.minimum(cells.edge_um / 1.5, 1)
+    edge = 0.25 + 0.75 * np.minimum(cells.edge_um / 3, 1)
     return np.where(cells.labels > 0, np.where(spread, 0.5, body * nuclear) * edge, 0).astype(np.float32)
 
 
