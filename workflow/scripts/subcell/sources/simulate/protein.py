@@ -47,14 +47,14 @@ def draw_protein(gene: str, antibody: str, locations: tuple[str, ...], *, seed: 
     by_antibody = stream(seed, "antibody", antibody)
     return Protein(
         locations=locations,
-        main=by_gene.uniform(0.5, 0.65) if len(locations) > 1 else 1.0,
+        main=by_gene.uniform(0.5, 0.7) if len(locations) > 1 else 1.0,
         grain=by_gene.beta(1.2, 1.8),
         spread=by_gene.uniform(0, 1),
         mesh_um=by_gene.uniform(0.7, 1.2),
-        off_target=by_antibody.uniform(0.08, 0.35),
+        off_target=by_antibody.uniform(0.12, 0.5),
         dots=by_antibody.uniform(0, 0.08),
         nuclear_haze=by_antibody.uniform(0.5, 1.2),
-        brightness=float(np.exp(by_antibody.normal(np.log(26), 0.3))),
+        brightness=float(np.exp(by_antibody.normal(np.log(21), 0.4))),
         heterogeneity=by_gene.uniform(0.15, 0.45),
     )
 
@@ -162,9 +162,9 @@ def _speckles(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.nd
 
 
 def _nuclear_membrane(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarray:
-    width = 0.3 + 0.15 * protein.spread
+    width = 0.22 + 0.15 * protein.spread
     rim = np.exp(-((cells.depth_um - 0.15) ** 2) / (2 * width**2)) * (cells.labels > 0)
-    inner = 0.12 * protein.spread * np.clip(cells.depth_um, 0, 1)
+    inner = (0.05 + 0.2 * protein.spread) * np.clip(cells.depth_um, 0, 1)
     return _grainy(rng, rim + inner, cells, grain=0.7 * protein.grain, per_cell=160, size_um=0.2)
 
 
@@ -185,7 +185,7 @@ def _in_er(rng: np.random.Generator, cells: Cells, line: Line, protein: Protein,
     smooth = er_envelope(cells, reach_um=reach) ** 1.3 * (0.15 + 0.5 * network + 0.5 * own)
     rim = np.exp(-((cells.depth_um + 0.1) ** 2) / 0.2) * (cells.labels > 0)
     return _grainy(
-        rng, smooth + 0.35 * rim * smooth.max(), cells, grain=0.4 * protein.grain, per_cell=450, size_um=0.22
+        rng, smooth + 0.25 * rim, cells, grain=0.4 * protein.grain, per_cell=450, size_um=0.22
     )
 
 
@@ -251,12 +251,12 @@ def _on_microtubules(
 
 
 def _plasma_membrane(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarray:
-    width = 0.4 + 0.5 * protein.spread
+    width = 0.35 + 0.4 * protein.spread
     rim = np.exp(-((cells.edge_um / width) ** 2)) * (cells.labels > 0)
-    rim = rim * np.clip(1 + 0.5 * smooth_noise(rng, rim.shape, 2.5 / cells.pixel_um), 0.15, None)
+    rim = rim * np.clip(1 + 0.8 * smooth_noise(rng, rim.shape, 2.0 / cells.pixel_um), 0.05, None)
     # The membrane above and below the cell is a faint, uneven sheet.
     sheet = (cells.labels > 0) * np.clip(1 + 0.4 * smooth_noise(rng, rim.shape, 1.0 / cells.pixel_um), 0, None)
-    smooth = even_out(rim, cells) + 0.35 * even_out(sheet, cells)
+    smooth = even_out(rim, cells) + (0.35 + 0.5 * protein.spread) * even_out(sheet, cells)
     return _grainy(rng, smooth, cells, grain=0.5 * protein.grain, per_cell=320, size_um=0.22)
 
 
