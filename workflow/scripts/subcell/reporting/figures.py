@@ -1,0 +1,223 @@
+"""Training curves, the map and the comparison of models as figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from subcell.reporting.canvas import ACCENT, INK, MUTED, PALETTE, STYLE, new_figure, shown_text, text_figure
+
+REST = "#c3cad2"
+MANY_POINTS = 1500
+"""Above this a figure of points is smaller as pixels than as lines."""
+
+
+@matplotlib.rc_context(STYLE)
+def training_figure(training: pd.DataFrame) -> Figure:
+    """Draw every metric of a training against the epoch, training and validation in one panel.
+
+    Parameters
+    ----------
+    training : one row a logged step: step, epoch, split, metric, value
+    """
+    shown = training[np.isfinite(training["value"].astype(float))]
+    metrics = sorted(shown["metric"].unique(), key=_losses_first)
+    if not metrics:
+        return text_figure("Training logged nothing.")
+    columns = min(range(3, 6), key=lambda many: (-len(metrics) % many, abs(many - 4)))
+    columns = min(columns, len(metrics))
+    rows = math.ceil(len(metrics) / columns)
+    figure = new_figure(11.0 if columns > 2 else 4.5 * columns, 2.1 * rows + 0.3)
+    styles = {"train": (INK, "Training"), "valid": ("#d55e00", "Validation"), "test": ("#0072b2", "Test")}
+    handles: dict[str, Any] = {}
+    for number, metric in enumerate(metrics, start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        for split, part in shown[shown["metric"] == metric].groupby("split", sort=True):
+            color, label = styles.get(str(split), (MUTED, shown_text(split)))
+            curve = part.groupby("epoch")["value"].mean()
+            marker = "o" if len(curve) < 25 else None
+            (line,) = axes.plot(curve.index, curve, color=color, linewidth=1.6, marker=marker, markersize=3.2)
+            handles.setdefault(label, line)
+        axes.set_title(readable(metric), fontsize=9)
+        axes.grid(axis="y")
+        axes.margins(x=0.03)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        if number > len(metrics) - columns:
+            axes.set_xlabel("Epoch")
+    figure.legend(list(handles.values()), list(handles), loc="outside upper right", ncols=3, fontsize=8.5)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def comparison_figure(scores: pd.DataFrame, *, metric: str, chance: float | None, unit: str = "") -> Figure:
+    """Draw the score of every model as a dot with its interval, best on top, against chance.
+
+    Parameters
+    ----------
+    scores : one row a model: model, value, low, high; low and high may be missing
+    metric : what is scored, for the axis
+    chance : score of a guess, or None
+    unit : unit of the score
+    """
+    ordered = scores.sort_values("value", ascending=True)
+    figure = new_figure(5.2, 0.42 * len(ordered) + 0.85)
+    axes = figure.add_subplot()
+    places = np.arange(len(ordered))
+    if chance is not None and math.isfinite(chance):
+        axes.axvline(chance, color="#d55e00", linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            f"chance {chance:.3f}", (chance, 1), xycoords=("data", "axes fraction"), xytext=(3, 2),
+            textcoords="offset points", color="#b34a00", fontsize=8, va="bottom",
+        )  # fmt: skip
+    axes.hlines(places, ordered["low"], ordered["high"], color=ACCENT, linewidth=2.4, alpha=0.45, zorder=2)
+    axes.plot(ordered["value"], places, "o", color=ACCENT, markersize=7, zorder=3)
+    axes.set_yticks(places, [shown_text(name, longest=28) for name in ordered["model"]], color=INK)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
+    low = np.nanmin([*ordered["low"], *ordered["value"], 0.0])
+    high = np.nanmax([*ordered["high"], *ordered["value"], chance or 0.0])
+    axes.set_xlim(low, 1.0 if 0.5 < high <= 1.0 else high + 0.05 * (high - low or 1.0))
+    axes.set_xlabel(readable(metric) + (f" ({unit})" if unit else ""))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def map_figure(
+    points: NDArray[np.floating],
+    obs: pd.DataFrame,
+    *,
+    reason: str = "",
+    columns: int = 4,
+    locations: int = 8,
+) -> Figure:
+    """Draw the map in small panels: one a location, with its proteins dark and all others grey, then one a level,
+    its clusters numbered in place.
+
+    Nothing depends on telling many colours apart: a location has a panel of its own, a cluster has its number.
+
+    Parameters
+    ----------
+    points : (units, 2) positions
+    obs : (units, ...) with level_1, level_2, ... and, where known, locations (";" between several)
+    reason : why there is no map, if there is none
+    columns : panels side by side
+    locations : how many locations at most, the most frequent ones
+    """
+    if reason or not len(points):
+        return text_figure(f"No map: {reason or 'there is nothing to place on it'}")
+    panels = [("location", name) for name in frequent_locations(obs, most=locations)] or [("all", "")]
+    levels = [("level", name) for name in level_columns(obs)]
+    columns = min(columns, max(len(panels), len(levels)))
+    # Levels start on a row of their own.
+    panels += [("empty", "")] * (-len(panels) % columns if levels else 0) + levels
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(2.7 * columns, 2.75 * rows)
+    size = float(np.clip(1800 / len(points), 3, 26))
+    for number, (kind, name) in enumerate(panels, start=1):
+        if kind == "empty":
+            continue
+        axes = figure.add_subplot(rows, columns, number)
+        if kind == "level":
+            _draw_level(axes, points, obs[name], size)
+            axes.set_title(f"Level {name.removeprefix('level_')}: {obs[name].nunique()} clusters", fontsize=9)
+        else:
+            inside = _has_location(obs, name) if kind == "location" else np.ones(len(obs), bool)
+            _dots(axes, points[~inside], size, REST)
+            _dots(axes, points[inside], size * 1.25, ACCENT)
+            title = f"{shown_text(name, longest=24)} ({inside.sum()})" if kind == "location" else "All"
+            axes.set_title(title, fontsize=9, parse_math=False)
+        _square(axes, points)
+    return figure
+
+
+def _draw_level(axes: Axes, points: NDArray[np.floating], clusters: pd.Series, size: float) -> None:
+    """Clusters of one level in changing colours, each with its number on one of its points."""
+    names = clusters.astype(str).to_numpy()
+    for number, cluster in enumerate(sorted(set(names), key=_by_number)):
+        inside = names == cluster
+        _dots(axes, points[inside], size, PALETTE[number % len(PALETTE)])
+        x, y = _middle_point(points[inside])
+        axes.text(
+            x, y, shown_text(cluster.rsplit(".", 1)[-1], longest=6), fontsize=8, weight="bold", color=INK,
+            ha="center", va="center", parse_math=False,
+            bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )  # fmt: skip
+
+
+def _middle_point(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The point nearest to the median of all: a number between two halves of a cluster would stand on another one."""
+    return points[np.abs(points - np.median(points, axis=0)).sum(axis=1).argmin()]
+
+
+def _dots(axes: Axes, points: NDArray[np.floating], size: float, color: str) -> None:
+    axes.scatter(
+        points[:, 0], points[:, 1], s=size, c=color, linewidths=0, alpha=0.9, rasterized=len(points) > MANY_POINTS
+    )
+
+
+def _square(axes: Axes, points: NDArray[np.floating]) -> None:
+    """The same scale on both axes, all panels alike, no ticks: a UMAP's numbers mean nothing."""
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2
+    half = max(float(np.ptp(points, axis=0).max()) / 2 * 1.08, 1e-6)
+    axes.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
+    axes.set(aspect="equal", xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#dfe4ea")
+
+
+def level_columns(obs: pd.DataFrame) -> list[str]:
+    """Columns level_1, level_2, ... of a map, in that order."""
+    found = [name for name in obs.columns if str(name).startswith("level_") and str(name)[6:].isdigit()]
+    return sorted(found, key=lambda name: int(name[6:]))
+
+
+def frequent_locations(obs: pd.DataFrame, *, most: int) -> list[str]:
+    """Locations of a map that most of its units have, the most frequent first."""
+    if "locations" not in obs:
+        return []
+    counts = obs["locations"].dropna().astype(str).str.split(";").explode().str.strip().value_counts()
+    counts = counts[counts.index != ""]
+    return sorted(counts.index, key=lambda name: (-counts[name], name))[:most]
+
+
+def _has_location(obs: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    lists = obs["locations"].astype(object)
+    return np.array([isinstance(text, str) and name in map(str.strip, text.split(";")) for text in lists], bool)
+
+
+def _losses_first(metric: str) -> tuple[bool, bool, str]:
+    """The total loss, its terms, then what is better when higher."""
+    return ("loss" not in metric, metric != "loss", metric)
+
+
+def _by_number(name: str) -> tuple[Sequence[int], str]:
+    """Order "2" before "10", and "1.2" before "1.10"."""
+    parts = name.split(".")
+    return ([int(part) for part in parts], "") if all(part.isdigit() for part in parts) else ([], name)
+
+
+METRIC_NAMES: Mapping[str, str] = {
+    "macro_ap": "Macro average precision",
+    "micro_ap": "Micro average precision",
+    "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+}
+
+
+def readable(metric: str) -> str:
+    """Name of a metric as a person writes it."""
+    name = METRIC_NAMES.get(metric) or shown_text(metric, longest=60).replace("_", " ")
+    return name[:1].upper() + name[1:]

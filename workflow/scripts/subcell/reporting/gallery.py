@@ -1,0 +1,195 @@
+"""Pictures of fields with outlines, and of cropped cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from subcell.crops.store import MASKS, CropStore
+from subcell.errors import ImageError
+from subcell.imaging.read import read_field, read_ledger
+from subcell.reporting.canvas import INK, MUTED, STYLE, new_figure, save_figure, shown_text, text_figure
+from subcell.reporting.composite import OUTLINE_COLORS, composite, outline, scale_bar, shrink, stretch
+from subcell.segmentation.masks import open_masks
+
+SHOWN_PX = 640
+"""Longest side of a field in the gallery, in pixels."""
+
+
+@matplotlib.rc_context(STYLE)
+def field_gallery(
+    images_dir: str | Path,
+    masks_path: str | Path,
+    fields: pd.DataFrame,
+    out_png: str | Path,
+    *,
+    n: int = 6,
+    columns: int = 3,
+) -> None:
+    """Draw some fields of a shard in colour, with the outlines of their cells and nuclei.
+
+    Parameters
+    ----------
+    images_dir : image folder of the shard
+    masks_path : its masks
+    fields : its table of fields
+    out_png : picture to write; without any field it holds a sentence that says so
+    n : how many fields at most
+    columns : how many side by side
+    """
+    ledger, masks = read_ledger(images_dir), open_masks(masks_path)
+    usable = fields[fields["field_id"].isin(set(masks.field_ids))]
+    tiles: list[tuple[Any, NDArray[Any], NDArray[Any]]] = []
+    for row in spread_over(usable, "locations", "cell_line").itertuples(index=False):
+        if len(tiles) == n:
+            break
+        try:
+            image, _ = read_field(images_dir, ledger, row.field_id)
+        except ImageError:
+            continue  # set aside since, and named in the table of what was set aside
+        tiles.append((row, image, np.stack(masks.labels(row.field_id))))
+    if not tiles:
+        save_figure(text_figure("No field of this shard was segmented, so there is none to show."), out_png)
+        return
+    columns = min(columns, len(tiles))
+    figure = new_figure(3.5 * columns, 3.95 * math.ceil(len(tiles) / columns))
+    for number, (row, image, labels) in enumerate(tiles, start=1):
+        axes = figure.add_subplot(math.ceil(len(tiles) / columns), columns, number)
+        _draw_field(axes, image, labels, um_per_px=row.pixel_size_um)
+        known = (shown_text(getattr(row, name), longest=34) for name in ("locations", "cell_line"))
+        axes.set_title(
+            shown_text(row.field_id, longest=34), loc="left", fontsize=9.5, pad=18, color=INK, parse_math=False
+        )
+        axes.text(
+            *(0, 1.018), " · ".join(filter(None, known)) or "location not given",
+            transform=axes.transAxes, fontsize=8.5, color=MUTED, va="bottom", parse_math=False,
+        )  # fmt: skip
+    save_figure(figure, out_png, dpi=160)
+
+
+def _draw_field(axes: Axes, image: NDArray[Any], labels: NDArray[Any], *, um_per_px: float) -> None:
+    """One field: colours, outlines of nuclei (`labels[0]`) and cells (`labels[1]`), scale bar."""
+    image, labels, factor = shrink(image, labels, side_px=SHOWN_PX)
+    height, width = image.shape[1:]
+    axes.imshow(composite(np.stack([stretch(plane) for plane in image])), interpolation="lanczos")
+    outline(axes, labels[1], color=OUTLINE_COLORS["cell"], width=0.9)
+    outline(axes, labels[0], color=OUTLINE_COLORS["nucleus"], width=0.9, dashed=True)
+    scale_bar(axes, width_px=width, height_px=height, um_per_px=um_per_px * factor)
+    _frame(axes, width, height)
+
+
+@matplotlib.rc_context(STYLE)
+def crop_gallery(
+    crops_path: str | Path | Iterable[str | Path],
+    out_png: str | Path,
+    *,
+    rows: int = 6,
+    cells: int = 10,
+) -> None:
+    """Draw cropped cells, a row for each location: above the protein alone in grey, below all stains in colour.
+
+    Where no location is known a row is a gene, and without genes the cells stand in one row.
+
+    Parameters
+    ----------
+    crops_path : crop files of a dataset or of one shard
+    out_png : picture to write; without any cell it holds a sentence that says so
+    rows : how many locations or genes at most, the most frequent first
+    cells : how many cells in a row
+    """
+    store = CropStore(crops_path)
+    groups = _groups_of_cells(store.obs, rows=rows, cells=cells)
+    if not groups:
+        save_figure(text_figure("No cell was cropped in this shard, so there is none to show."), out_png)
+        return
+    gap, name_width = max(2, store.pixels // 32), 1.25
+    strips = [(name, _strip(store.read(chosen), gap=gap)) for name, chosen in groups]
+    store.close()
+    inches_per_px = (9.6 - name_width) / max(strip.shape[1] for _, strip in strips)
+    height = inches_per_px * strips[0][1].shape[0]
+    figure = new_figure(9.6, (height + 0.1) * len(strips), layout=None)
+    for number, (name, strip) in enumerate(strips):
+        bottom = 1 - (number + 1) / len(strips)
+        share = height / (height + 0.1) / len(strips)
+        axes = figure.add_axes((name_width / 9.6, bottom, strip.shape[1] * inches_per_px / 9.6, share))
+        axes.imshow(strip, interpolation="lanczos", aspect="auto")
+        scale_bar(axes, width_px=store.pixels, height_px=strip.shape[0], um_per_px=store.um_per_px, fontsize=6.5)
+        _frame(axes, strip.shape[1], strip.shape[0])
+        lines = "\n".join(_wrapped(shown_text(name, longest=44), 15))
+        figure.text(0, bottom + share / 2, lines, va="center", fontsize=9, color=INK, parse_math=False)
+    save_figure(figure, out_png, dpi=160)
+
+
+def _strip(images: NDArray[Any], *, gap: int) -> NDArray[np.float32]:
+    """Cells of a row side by side on white: (Y, X, 3), protein above, composite below.
+
+    One contrast for the whole row: cells of a row can be compared in brightness.
+    """
+    side = images.shape[-1]
+    planes = np.stack([stretch(images[:, number]) for number in range(len(MASKS), images.shape[1])], axis=1)
+    strip = np.ones((2 * side + gap, len(images) * (side + gap) - gap, 3), np.float32)
+    for number, cell in enumerate(planes):
+        place = slice(number * (side + gap), number * (side + gap) + side)
+        strip[:side, place] = cell[-1][..., None]
+        strip[side + gap :, place] = composite(cell)
+    return strip
+
+
+def _groups_of_cells(obs: pd.DataFrame, *, rows: int, cells: int) -> list[tuple[str, list[int]]]:
+    """Rows of the gallery: (name, numbers of cells), whole cells before those cut by the border, fields in turn."""
+    table = obs.reset_index(drop=True)
+    for column in ("locations", "gene"):
+        if column in table and table[column].notna().any():
+            names = table[column].str.replace(";", " + ", regex=False)
+            break
+    else:
+        names = pd.Series("cells", index=table.index)
+    table = table.assign(
+        name=names,
+        turn=table.sort_values(["touches_border", "label"]).groupby("field_id").cumcount(),
+    )
+    table = table[table["name"].notna()]
+    # Single locations first: they show what a class looks like.
+    order = table.groupby("name").size().reset_index(name="cells")
+    order["several"] = order["name"].str.count(r" \+ ")
+    shown = order.sort_values(["several", "cells", "name"], ascending=[True, False, True])["name"].head(rows)
+    return [
+        (name, list(table[table["name"] == name].sort_values(["touches_border", "turn", "field_id"]).index[:cells]))
+        for name in shown
+    ]
+
+
+def spread_over(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Order rows so that the first ones differ most: every value of the first column once before any comes twice,
+    and within those the values of the next columns in turn."""
+    ordered = table.sort_values("field_id", kind="stable")
+    for column in reversed(columns):
+        keys = ordered[column].fillna("").astype(str)
+        ordered = ordered.assign(turn=keys.groupby(keys).cumcount()).sort_values("turn", kind="stable")
+    return ordered.drop(columns="turn", errors="ignore")
+
+
+def _wrapped(text: str, width: int) -> Sequence[str]:
+    """Lines of at most `width` characters, broken at spaces where there are any."""
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return [line if len(line) <= width + 4 else line[: width + 3] + "…" for line in lines]
+
+
+def _frame(axes: Axes, width: int, height: int) -> None:
+    """Nothing but the picture: no ticks, no spines, no margin."""
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

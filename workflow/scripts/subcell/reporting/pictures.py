@@ -1,0 +1,55 @@
+"""Images made small enough to lie inside the page."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from subcell.reporting.canvas import data_uri, figure_bytes
+
+LARGEST_SVG = 400_000
+
+
+def inlined_picture(path: str | Path, *, max_bytes: int) -> dict[str, object]:
+    """A picture file as an address that holds it.
+
+    PNGs of micrographs are mostly noise; as JPEG without colour subsampling they take a fifth and look the same.
+
+    Parameters
+    ----------
+    path : PNG or JPEG file
+    max_bytes : the picture is made coarser, then smaller, until it takes no more than this
+
+    Returns
+    -------
+    {"uri", "width", "height"}, the last two in pixels
+    """
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    original = Path(path).read_bytes()
+    if original.startswith(b"\x89PNG") and len(original) <= min(max_bytes, 150_000):
+        return _shown(data_uri(original, "image/png"), picture)
+    while True:
+        for quality in (88, 78, 66):
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+            if buffer.tell() <= max_bytes or max(picture.size) <= 400:
+                return _shown(data_uri(buffer.getvalue(), "image/jpeg"), picture)
+            if quality == 66:
+                picture = picture.resize((picture.width * 4 // 5, picture.height * 4 // 5), Image.Resampling.LANCZOS)
+
+
+def inlined_figure(figure: Figure) -> dict[str, object]:
+    """A figure as an address that holds it: lines where they take little room, else pixels."""
+    width, height = (round(inches * 96) for inches in figure.get_size_inches())
+    svg = figure_bytes(figure, "svg")
+    if len(svg) <= LARGEST_SVG:
+        return {"uri": data_uri(svg, "image/svg+xml"), "width": width, "height": height}
+    return {"uri": data_uri(figure_bytes(figure, "png"), "image/png"), "width": width, "height": height}
+
+
+def _shown(uri: str, picture: Image.Image) -> dict[str, object]:
+    return {"uri": uri, "width": picture.width, "height": picture.height}

@@ -1,0 +1,173 @@
+"""What a dataset holds after segmentation, and everything that was set aside with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from subcell.catalog.fields import read_fields
+from subcell.catalog.set_aside import join_set_aside, read_set_aside, set_aside_table, write_set_aside
+from subcell.imaging.ledger import read_ledger
+
+QUALITY_COLUMNS = ("dataset", "cell_line", "metric", "value", "unit")
+NOT_GIVEN = "not given"
+"""What stands for the cell line of a field whose line nobody wrote down."""
+
+Paths = str | Path | Iterable[str | Path]
+
+
+def collect_quality(
+    set_aside_tsv: str | Path,
+    image_dirs: Paths,
+    qc_paths: Paths,
+    cells_paths: Paths,
+    out_set_aside_tsv: str | Path,
+    out_quality_tsv: str | Path,
+    *,
+    dataset: str,
+    fields_paths: Paths = (),
+) -> None:
+    """Join what all stages say of the fields of a dataset.
+
+    Parameters
+    ----------
+    set_aside_tsv : rows of the sheet that could not be used
+    image_dirs : image folder of every shard, each with its ledger
+    qc_paths : segmentation's table of fields of every shard
+    cells_paths : table of cells of every shard
+    out_set_aside_tsv : table to write, columns field_id, row, stage, reason
+    out_quality_tsv : tidy table to write, columns `QUALITY_COLUMNS`
+    dataset : its name
+    fields_paths : table of fields of every shard; without it nothing is counted per cell line, gene or antibody
+
+    Notes
+    -----
+    Fields in the sheet = fields segmented + fields without cells + fields set aside.
+    """
+    ledgers = [read_ledger(folder) for folder in _listed(image_dirs)]
+    qc = _read_tables(qc_paths, ["field_id", "status", "reason"])
+    cells = _read_tables(cells_paths, ["field_id", "touches_border", "nucleus_area_um2", "cell_area_um2"])
+    fields = read_fields(_listed(fields_paths))
+    sheet = read_set_aside(set_aside_tsv)
+
+    table = join_set_aside([sheet, _set_aside_by_download(ledgers), _set_aside_by_segmentation(qc)])
+    table = _first_stage_only(table)
+    write_set_aside(table, out_set_aside_tsv)
+    write_tsv(quality_table(table, qc, cells, fields, dataset=dataset), out_quality_tsv)
+
+
+def quality_table(
+    set_aside: pd.DataFrame, qc: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, *, dataset: str
+) -> pd.DataFrame:
+    """Count and measure a dataset, in total and per cell line.
+
+    Parameters
+    ----------
+    set_aside : table of what was set aside, fields without cells included
+    qc : one row a field, with field_id and status ("ok", "no cells" or "set aside")
+    cells : one row a cell, with field_id, touches_border, nucleus_area_um2 and cell_area_um2
+    fields : table of fields; may be empty
+    dataset : its name
+
+    Returns
+    -------
+    DataFrame with `QUALITY_COLUMNS`; an empty `cell_line` means all fields of the dataset, an empty `unit` a count or
+    share. Rows of the sheet that were set aside have no known line and count in the total only.
+    """
+    lines = dict(zip(fields["field_id"], fields["cell_line"].fillna(NOT_GIVEN), strict=True))
+    rows = _measure(set_aside, qc, cells, fields, rejected=int((set_aside["stage"] == "sheet").sum()))
+    table = [("", *row) for row in rows]
+    known = sorted(set(lines.values()) - {NOT_GIVEN})
+    if known:
+        later = set_aside[set_aside["stage"] != "sheet"]
+        for line in [*known, *([NOT_GIVEN] if NOT_GIVEN in lines.values() else [])]:
+            parts = (part[part["field_id"].map(lines) == line] for part in (later, qc, cells, fields))
+            table += [(line, *row) for row in _measure(*parts, rejected=0)]
+    return pd.DataFrame([(dataset, *row) for row in table], columns=list(QUALITY_COLUMNS))
+
+
+def _measure(
+    set_aside: pd.DataFrame, qc: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, *, rejected: int
+) -> list[tuple[str, float, str]]:
+    """(metric, value, unit) of some fields; a median of nothing is left out."""
+    segmented = set(qc["field_id"][qc["status"] == "ok"])
+    empty = set(qc["field_id"][qc["status"] == "no cells"])
+    later = set_aside[set_aside["stage"] != "sheet"]
+    dropped = rejected + len(set(later["field_id"]) - segmented - empty)
+    counts = cells["field_id"].value_counts().reindex(sorted(segmented), fill_value=0)
+    measured: list[tuple[str, float, str]] = [
+        ("fields_in_sheet", dropped + len(segmented) + len(empty), ""),
+        ("fields_segmented", len(segmented), ""),
+        ("fields_without_cells", len(empty), ""),
+        ("fields_set_aside", dropped, ""),
+        ("cells", len(cells), ""),
+    ]
+    for column in ("cell_line", "antibody", "gene"):
+        if fields[column].notna().any():
+            measured.append((f"{column}s", fields[column].nunique(), ""))
+    if len(counts):
+        measured.append(("cells_per_field_median", counts.median(), ""))
+    if len(cells):
+        measured += [
+            ("cells_touching_border_share", cells["touches_border"].astype(bool).mean(), ""),
+            ("nucleus_area_median", cells["nucleus_area_um2"].median(), "um2"),
+            ("cell_area_median", cells["cell_area_um2"].median(), "um2"),
+        ]
+    good = qc[qc["status"] == "ok"]
+    for column, summary in (("focus", "median"), ("saturated_fraction", "mean")):
+        values = good[column].dropna() if column in good else good["field_id"].iloc[:0]
+        if len(values):
+            measured.append((f"{column}_{summary}", getattr(values.astype(float), summary)(), ""))
+    return [(name, float(value), unit) for name, value, unit in measured]
+
+
+def _set_aside_by_download(ledgers: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One row a field that has a file which could not be had; the reason names the channels."""
+    rows = []
+    for ledger in ledgers:
+        failed = ledger[ledger["status"] == "set aside"]
+        for field_id, files in failed.groupby("field_id", sort=True):
+            by_reason = files.groupby("reason", sort=False)["channel"].agg(", ".join)
+            reason = "; ".join(f"{channels}: {reason}" for reason, channels in by_reason.items())
+            rows.append({"field_id": field_id, "stage": "download", "reason": reason})
+    return set_aside_table(rows)
+
+
+def _set_aside_by_segmentation(qc: pd.DataFrame) -> pd.DataFrame:
+    """One row a field that segmentation refused, or in which it found nothing."""
+    default = {"set aside": "segmentation gave no reason", "no cells": "no cell was found"}
+    return set_aside_table(
+        {"field_id": row.field_id, "stage": "segment", "reason": row.reason or default[row.status]}
+        for row in qc.itertuples(index=False)
+        if row.status in default
+    )
+
+
+def _first_stage_only(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop what a later stage says of a field that download already set aside: it only repeats it."""
+    downloaded = set(table["field_id"][table["stage"] == "download"])
+    return table[~(table["stage"].eq("segment") & table["field_id"].isin(downloaded))].reset_index(drop=True)
+
+
+def _read_tables(paths: Paths, columns: list[str]) -> pd.DataFrame:
+    """Rows of several parquet files; missing text is empty."""
+    tables = [table for table in map(pd.read_parquet, _listed(paths)) if len(table)]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    joined = pd.concat(tables, ignore_index=True)
+    return joined.assign(**{name: joined[name].fillna("") for name in ("reason",) if name in joined})
+
+
+def _listed(paths: Paths) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def write_tsv(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as tsv, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    table.to_csv(temporary, sep="\t", index=False, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,191 @@
+"""Benchmark results as the tables that the report shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from subcell.errors import SubcellError
+
+DIFFERENCE = "_minus_"
+"""Joins a metric and the reference model in the name of a paired difference, e.g. macro_ap_minus_random_vit."""
+
+
+def read_benchmarks(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Read benchmark results, those that were not run included.
+
+    Raises
+    ------
+    SubcellError : a file is missing or is no benchmark result
+    """
+    results = []
+    for path in paths:
+        try:
+            result = json.loads(Path(path).read_text(encoding="utf-8"))
+            missing = {"benchmark", "dataset", "model", "status", "metrics"} - set(result)
+        except (OSError, ValueError, TypeError) as error:
+            raise SubcellError(f"{path}: cannot read a benchmark result ({error}); delete it and run again") from None
+        if missing:
+            raise SubcellError(f"{path}: lacks {', '.join(sorted(missing))}; delete it and run again")
+        results.append(result)
+    return results
+
+
+def read_summary(path: str | Path) -> pd.DataFrame:
+    """Read the tidy table of all scores; names are text, whatever they look like."""
+    names = ("dataset", "model", "benchmark", "metric")
+    return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str), keep_default_na=True, encoding="utf-8")
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A score as text: fixed digits, a real minus sign, a dash where there is none."""
+    if value is None or not math.isfinite(float(value)):
+        return "–"
+    return f"{float(value):.{digits}f}".replace("-", "−")
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """A difference as text, with its sign."""
+    text = number(value, digits)
+    return text if text[0] in "−–" else f"+{text}"
+
+
+def interval(low: Any, high: Any, *, digits: int = 3, sign: bool = False) -> str:
+    """A 95% interval as text: "0.431 to 0.602"; "" where there is none."""
+    if any(bound is None or not math.isfinite(float(bound)) for bound in (low, high)):
+        return ""
+    show = signed if sign else number
+    return f"{show(low, digits)} to {show(high, digits)}"
+
+
+def grouped(value: Any) -> str:
+    """A count as text, thousands set apart."""
+    return "–" if value is None or not math.isfinite(float(value)) else f"{int(value):,}".replace(",", "\u2009")
+
+
+def model_tables(
+    results: Sequence[Mapping[str, Any]], summary: pd.DataFrame, *, models: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """For every dataset the headline scores of all models on all benchmarks.
+
+    Parameters
+    ----------
+    results : benchmark results; the first metric of each is its headline
+    summary : the tidy table, from which the paired differences come
+    models : names of models, in the order of the rows; a result of any other model (the segmentation network) is no
+        part of these tables
+
+    Returns
+    -------
+    dataset -> {"benchmarks": [{name, metric, unit, chance, n, seeds, reference}], "rows": [{model, cells}],
+    "not_run": {benchmark: reason}}, where a cell is {value, interval, difference, difference_interval, beats, ...} or
+    {not_run}, in the order of the benchmarks; benchmarks that ran for no model have no column. `chance`, `n` and `seeds`
+    of a benchmark are None where they differ between models; each cell has its own.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    of_models = [result for result in results if result["model"] in models]
+    for dataset in dict.fromkeys(result["dataset"] for result in of_models):
+        here = [result for result in of_models if result["dataset"] == dataset]
+        ran = [result for result in here if result["status"] == "ok" and result["metrics"]]
+        names = list(dict.fromkeys(result["benchmark"] for result in ran))
+        cells = {(result["model"], result["benchmark"]): _cell(result, summary) for result in here}
+        columns = [_column(name, [cell for (_, other), cell in cells.items() if other == name]) for name in names]
+        present = [model for model in models if any((model, name) in cells for name in names)]
+        rows = [{"model": model, "cells": [cells.get((model, name)) for name in names]} for model in present]
+        reasons = {result["benchmark"]: _reason(result) for result in here if result["benchmark"] not in names}
+        tables[dataset] = {"benchmarks": columns, "rows": rows, "not_run": reasons}
+    return tables
+
+
+def _cell(result: Mapping[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
+    """What one field of a table of models shows."""
+    if result["status"] != "ok" or not result["metrics"]:
+        return {"not_run": _reason(result)}
+    head = result["metrics"][0]
+    cell: dict[str, Any] = {
+        key: head.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds", "unit")
+    }
+    cell["interval"] = interval(head.get("low"), head.get("high"))
+    difference = _difference(result, head["metric"], summary)
+    if difference is not None:
+        cell["reference"] = difference["metric"].split(DIFFERENCE, 1)[1]
+        cell["difference"] = signed(difference["value"])
+        cell["difference_interval"] = interval(difference["low"], difference["high"], sign=True)
+        cell["beats"] = _sign(difference)
+    return cell
+
+
+def _difference(result: Mapping[str, Any], metric: str, summary: pd.DataFrame) -> pd.Series | None:
+    rows = summary[
+        (summary["dataset"] == result["dataset"])
+        & (summary["model"] == result["model"])
+        & (summary["benchmark"] == result["benchmark"])
+        & summary["metric"].str.startswith(metric + DIFFERENCE)
+    ]
+    return rows.iloc[0] if len(rows) else None
+
+
+def _sign(difference: pd.Series) -> int:
+    """1 or -1 where the interval of a paired difference leaves out zero, else 0."""
+    if difference["low"] > 0:
+        return 1
+    return -1 if difference["high"] < 0 else 0
+
+
+def _column(name: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Head of one benchmark's columns: whatever all models have in common."""
+    ran = [cell for cell in cells if "not_run" not in cell]
+    column: dict[str, Any] = {"name": name}
+    for key in ("metric", "unit", "chance", "n", "seeds"):
+        values = {_comparable(cell.get(key)) for cell in ran}
+        column[key] = values.pop() if len(values) == 1 else None
+    column["reference"] = next((cell["reference"] for cell in ran if cell.get("reference")), None)
+    return column
+
+
+def _comparable(value: Any) -> Any:
+    """Scores equal to the digits shown count as the same."""
+    return round(value, 3) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def not_run(results: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What was asked for and could not be run: benchmark, dataset, reason, and the models that it concerns."""
+    models: dict[tuple[str, str, str], list[str]] = {}
+    for result in results:
+        if result["status"] != "ok":
+            models.setdefault((result["benchmark"], result["dataset"], _reason(result)), []).append(
+                result["model"] or ""
+            )
+    return [
+        {"benchmark": benchmark, "dataset": dataset, "reason": reason, "models": ", ".join(filter(None, names))}
+        for (benchmark, dataset, reason), names in models.items()
+    ]
+
+
+def _reason(result: Mapping[str, Any]) -> str:
+    """Why a benchmark was not run, without the words "not run" that stand before it anyway."""
+    return str(result.get("reason") or "no reason was given").removeprefix("not run: ")
+
+
+def all_metrics(results: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Every metric of every benchmark that ran, by dataset, formatted."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        if result["status"] != "ok":
+            continue
+        for metric in result["metrics"]:
+            tables.setdefault(result["dataset"], []).append(
+                {
+                    **{key: result[key] for key in ("model", "benchmark")},
+                    **{key: metric.get(key) for key in ("metric", "unit", "n", "seeds")},
+                    "value": number(metric.get("value")),
+                    "interval": interval(metric.get("low"), metric.get("high")),
+                    "chance": number(metric.get("chance")),
+                }
+            )
+    return tables
