@@ -1,0 +1,138 @@
+"""From a network to masks with Cellpose's own tiling and dynamics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from cellpose.core import run_net
+from cellpose.dynamics import compute_masks, flow_error
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from subcell.segmentation.network import SIZE_MULTIPLE_PX
+
+SMALLEST_TILE_PX, LARGEST_TILE_PX = 224, 1056
+TILE_OVERLAP = 0.1
+CHECK_EXTENT_PX = 40
+"""Size to which objects shrink for the flow check; its cost grows with the third power of their size."""
+
+
+def tile_size(height: int, width: int) -> int:
+    """Side of the square tiles with which Cellpose computes the fewest pixels, its padding counted.
+
+    Raises
+    ------
+    nothing; very large images get tiles of a middle size, so that memory stays bounded
+    """
+
+    def computed_px(tile: int) -> int:
+        tiles = 1
+        for side in (height, width):
+            # As in cellpose.transforms.get_pad_yx: at least 16 pixels are added.
+            padded = max(tile, side + 16) if side < tile else -(-side // 16) * 16 + 16
+            tiles *= 1 if padded <= tile else int(np.ceil((1 + 2 * TILE_OVERLAP) * padded / tile))
+        return tiles * tile**2
+
+    return min(range(SMALLEST_TILE_PX, LARGEST_TILE_PX + 1, SIZE_MULTIPLE_PX), key=computed_px)
+
+
+def predict_flows(
+    network: Any, image: NDArray[np.float32], *, tile_px: int | None = None, batch_size: int = 4
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run a network over an image in tiles.
+
+    Parameters
+    ----------
+    network : Cellpose network or one like it
+    image : (C, Y, X) normalised
+    tile_px : side of the tiles; the cheapest one when None
+    batch_size : tiles at a time
+
+    Returns
+    -------
+    flows : (2, Y, X) five times the unit flow along y and x
+    logit : (Y, X) of lying in an object
+    """
+    tile_px = tile_px or tile_size(*image.shape[1:])
+    y, _ = run_net(
+        network,
+        np.ascontiguousarray(image.transpose(1, 2, 0)[None]),
+        batch_size=batch_size,
+        tile_overlap=TILE_OVERLAP,
+        bsize=tile_px,
+    )
+    planes = np.ascontiguousarray(y[0].transpose(2, 0, 1), np.float32)
+    return planes[-3:-1], planes[-1]
+
+
+def masks_from_flows(
+    flows: NDArray[np.float32],
+    logit: NDArray[np.float32],
+    *,
+    flow_threshold: float,
+    cellprob_threshold: float,
+    device: torch.device,
+    steps: int = 200,
+) -> NDArray[np.int32]:
+    """Follow the flows to the objects' centres, and drop objects whose shape contradicts the flows.
+
+    Parameters
+    ----------
+    flows : (2, Y, X) as `predict_flows` gives them
+    logit : (Y, X)
+    flow_threshold : largest mean squared difference between the predicted flow and that of the mask; 0 turns it off
+    cellprob_threshold : logit from which on a pixel belongs to an object
+    device : where the dynamics run
+    steps : of the dynamics, a pixel each
+
+    Returns
+    -------
+    (Y, X) int32 labels, numbered from 1
+    """
+    if min(logit.shape) < 2 or not (logit > cellprob_threshold).any():
+        return np.zeros(logit.shape, np.int32)
+    masks = compute_masks(
+        flows,
+        logit,
+        niter=steps,
+        cellprob_threshold=cellprob_threshold,
+        flow_threshold=0,
+        max_size_fraction=1.0,
+        device=device,
+    ).astype(np.int32)
+    if flow_threshold > 0:
+        masks = drop_inconsistent(masks, flows, threshold=flow_threshold, device=device)
+    return masks
+
+
+def drop_inconsistent(
+    masks: NDArray[np.int32], flows: NDArray[np.float32], *, threshold: float, device: torch.device
+) -> NDArray[np.int32]:
+    """Cellpose's flow check, on objects shrunk to about `CHECK_EXTENT_PX`.
+
+    Flows are directions, which do not depend on scale, but the diffusion that gives a mask's flow takes steps in
+    proportion to the largest object for every pixel: at full size it costs ten times as much as all else together.
+
+    Returns
+    -------
+    labels without the objects whose flow error is above the threshold, numbered from 1
+    """
+    windows = [window for window in ndimage.find_objects(masks) if window is not None]
+    if not windows:
+        return masks
+    extent = max(max(side.stop - side.start for side in window) for window in windows)
+    step = max(1, round(extent / CHECK_EXTENT_PX))
+    start = step // 2
+    ids, small = np.unique(masks[start::step, start::step], return_inverse=True)
+    small = small.reshape(masks[start::step, start::step].shape)
+    if ids[0] != 0:
+        ids, small = np.concatenate([[0], ids]), small + 1
+    if len(ids) == 1:
+        return masks
+    errors, _ = flow_error(small.astype(np.int32), flows[:, start::step, start::step], device=device)
+    lookup = np.arange(masks.max() + 1)
+    lookup[ids[1:][errors > threshold]] = 0
+    kept = np.unique(lookup)
+    return np.searchsorted(kept, lookup).astype(np.int32)[masks]

@@ -1,0 +1,135 @@
+"""Label images of a shard in one zarr 3 folder: a group a field, with the arrays `nuclei` and `cells`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from subcell.errors import ImageError, ShapeError
+
+LARGEST_CHUNK_PX = 4096
+"""Ordinary fields are one chunk, hence one file; reading a field always reads all of it."""
+
+
+class MaskStore:
+    """Label images that were written by `create_masks`.
+
+    Attributes
+    ----------
+    field_ids : tuple of the fields that have label images, in the order in which they were written
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._root = zarr.open_group(self.path, mode="r")
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise ImageError(f"{self.path}: no folder of label images ({error})") from error
+        self._groups: dict[str, str] = {
+            str(self._root[name].attrs["field_id"]): name for name in sorted(self._root.group_keys())
+        }
+
+    @property
+    def field_ids(self) -> tuple[str, ...]:
+        return tuple(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def labels(self, field_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read the label images of one field.
+
+        Returns
+        -------
+        nuclei, cells : (Y, X) int32 of the field's own size, 0 is background, one id per cell
+
+        Raises
+        ------
+        ImageError : the field has no label images here
+        """
+        group = self._group(field_id)
+        return np.asarray(group["nuclei"]), np.asarray(group["cells"])
+
+    def pixel_size_um(self, field_id: str) -> float:
+        """Microns a pixel of a field's label images."""
+        return float(self._group(field_id).attrs["pixel_size_um"])
+
+    def _group(self, field_id: str) -> Any:
+        if field_id not in self._groups:
+            raise ImageError(
+                f"{self.path}: no label images of the field {field_id}; it was set aside or is of another shard"
+            )
+        return self._root[self._groups[field_id]]
+
+
+def open_masks(path: str | Path) -> MaskStore:
+    """Open the label images of a shard for reading.
+
+    Raises
+    ------
+    ImageError : no such folder, or not one of label images
+    """
+    return MaskStore(path)
+
+
+class MaskWriter:
+    """Adds label images field by field; see `create_masks`."""
+
+    def __init__(self, root: zarr.Group) -> None:
+        self._root = root
+        self._written = 0
+
+    def append(self, field_id: str, nuclei: np.ndarray, cells: np.ndarray, *, pixel_size_um: float) -> None:
+        """Add one field.
+
+        Parameters
+        ----------
+        nuclei, cells : (Y, X) integers, 0 is background, one id per cell
+        pixel_size_um : microns a pixel
+
+        Raises
+        ------
+        ShapeError : `nuclei` and `cells` differ in size
+        """
+        if nuclei.shape != cells.shape or nuclei.ndim != 2:
+            raise ShapeError(f"field {field_id}: nuclei have the shape {nuclei.shape}, cells {cells.shape}")
+        group = self._root.create_group(f"{self._written:05d}")
+        group.attrs.update({"field_id": field_id, "pixel_size_um": float(pixel_size_um)})
+        for name, labels in (("nuclei", nuclei), ("cells", cells)):
+            array = group.create_array(
+                name,
+                shape=labels.shape,
+                chunks=tuple(max(1, min(side, LARGEST_CHUNK_PX)) for side in labels.shape),
+                dtype="int32",
+                compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+                dimension_names=("y", "x"),
+            )
+            array[:] = labels
+        self._written += 1
+
+
+@contextmanager
+def create_masks(path: str | Path) -> Iterator[MaskWriter]:
+    """Open a new folder of label images; it gets its name when the `with` block ends without an error.
+
+    Parameters
+    ----------
+    path : folder to write; an existing one is replaced
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield MaskWriter(zarr.create_group(temporary, zarr_format=3, attributes={"axes": "yx"}))
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

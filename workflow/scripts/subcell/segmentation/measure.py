@@ -1,0 +1,130 @@
+"""Measures of cells and of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from subcell.channels import CHANNELS
+from subcell.segmentation.scaling import resize_image
+
+FOCUS_UM_PER_PX = 0.32
+"""Pixel size at which focus is measured: finer pixels would change it, not only the lens."""
+
+
+def measure_cells(
+    image: NDArray[Any],
+    nuclei: NDArray[np.integer],
+    cells: NDArray[np.integer],
+    *,
+    field_id: str,
+    present: Sequence[str],
+    pixel_size_um: float,
+) -> list[dict[str, Any]]:
+    """Measure every cell of a field.
+
+    Parameters
+    ----------
+    image : (4, Y, X)
+    nuclei, cells : (Y, X) labels from 1 to n, the same ids in both
+    field_id : the field
+    present : channels that it has; the mean of another is NaN
+    pixel_size_um : microns a pixel
+
+    Returns
+    -------
+    one dict a cell, ascending labels: areas in square microns, centroid and box of the cell in pixels (upper ends of
+    the box exclusive), whether the cell lies at the edge of the field, and mean intensity of each channel in the cell
+    """
+    windows = ndimage.find_objects(cells)
+    pixels = np.bincount(nuclei.ravel(), minlength=len(windows) + 1)
+    rows = []
+    for label, window in enumerate(windows, start=1):
+        if window is None:
+            continue
+        inside = cells[window] == label
+        area_px = int(inside.sum())
+        y, x = np.nonzero(inside)
+        rows.append(
+            {
+                "field_id": field_id,
+                "label": label,
+                "cell_id": f"{field_id}:{label}",
+                "nucleus_area_um2": float(pixels[label]) * pixel_size_um**2,
+                "cell_area_um2": area_px * pixel_size_um**2,
+                "centroid_y_px": float(y.mean()) + window[0].start,
+                "centroid_x_px": float(x.mean()) + window[1].start,
+                "bbox_y0_px": window[0].start,
+                "bbox_x0_px": window[1].start,
+                "bbox_y1_px": window[0].stop,
+                "bbox_x1_px": window[1].stop,
+                "touches_border": bool(
+                    min(window[0].start, window[1].start) == 0
+                    or window[0].stop == cells.shape[0]
+                    or window[1].stop == cells.shape[1]
+                ),
+                **{
+                    f"mean_{channel}": float(image[number][window][inside].mean()) if channel in present else np.nan
+                    for number, channel in enumerate(CHANNELS)
+                },
+            }
+        )
+    return rows
+
+
+def field_quality(
+    image: NDArray[Any], present: Sequence[str], cells: Sequence[dict[str, Any]], *, pixel_size_um: float
+) -> dict[str, Any]:
+    """Numbers that tell a bad field from a good one.
+
+    Returns
+    -------
+    cells, touching_border : how many
+    nucleus_area_um2, cell_area_um2 : medians, NaN without cells
+    focus : variance of the Laplacian of the DNA channel at 0.32 um a pixel over the variance of the channel; it falls
+        as the field gets out of focus and does not depend on brightness
+    saturated_fraction : the largest share, over channels, of pixels at the highest value of their type
+    """
+    return {
+        "cells": len(cells),
+        "touching_border": sum(cell["touches_border"] for cell in cells),
+        "nucleus_area_um2": _median([cell["nucleus_area_um2"] for cell in cells]),
+        "cell_area_um2": _median([cell["cell_area_um2"] for cell in cells]),
+        "focus": _focus(image[CHANNELS.index("nucleus")], pixel_size_um) if "nucleus" in present else np.nan,
+        "saturated_fraction": max((_saturated(image[CHANNELS.index(channel)]) for channel in present), default=0.0),
+    }
+
+
+def constant_channels(image: NDArray[Any], present: Sequence[str]) -> tuple[str, ...]:
+    """Channels that the field has, but that have the same value everywhere."""
+    return tuple(
+        channel
+        for number, channel in enumerate(CHANNELS)
+        if channel in present and image[number].min() == image[number].max()
+    )
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values)) if values else np.nan
+
+
+def _focus(plane: NDArray[Any], pixel_size_um: float) -> float:
+    factor = pixel_size_um / FOCUS_UM_PER_PX
+    shape = (max(3, round(plane.shape[0] * factor)), max(3, round(plane.shape[1] * factor)))
+    small = resize_image(plane[None], shape)[0]
+    variance = small.var()
+    return float(cv2.Laplacian(small, cv2.CV_32F).var() / variance) if variance > 0 else np.nan
+
+
+def _saturated(plane: NDArray[Any]) -> float:
+    """Share of saturated pixels; cameras of 12 bit save their pixels as 16 bit."""
+    if plane.dtype.kind != "u":
+        return 0.0
+    highest = int(plane.max(initial=0))
+    full = 4095 if plane.dtype == np.uint16 and highest == 4095 else np.iinfo(plane.dtype).max
+    return float((plane == full).mean()) if plane.size else 0.0

@@ -1,0 +1,131 @@
+"""Segment the fields of a shard and measure their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subcell.channels import CHANNELS
+from subcell.errors import ImageError, ShapeError
+from subcell.imaging.read import read_field, read_ledger
+from subcell.segmentation.masks import create_masks
+from subcell.segmentation.measure import constant_channels, field_quality, measure_cells
+from subcell.segmentation.segmenter import Segmenter
+
+CELLS_SCHEMA = pa.schema(
+    [("field_id", pa.string()), ("label", pa.int64()), ("cell_id", pa.string())]
+    + [(name, pa.float64()) for name in ("nucleus_area_um2", "cell_area_um2", "centroid_y_px", "centroid_x_px")]
+    + [(name, pa.int64()) for name in ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")]
+    + [("touches_border", pa.bool_())]
+    + [(f"mean_{channel}", pa.float64()) for channel in CHANNELS]
+)
+"""A row a cell; the box is that of the cell, its upper ends exclusive; the mean of a missing channel is NaN."""
+
+QC_SCHEMA = pa.schema(
+    [("field_id", pa.string()), ("status", pa.string()), ("reason", pa.string())]
+    + [(name, pa.int64()) for name in ("cells", "touching_border")]
+    + [(name, pa.float64()) for name in ("nucleus_area_um2", "cell_area_um2", "focus", "saturated_fraction")]
+    + [("constant_channels", pa.string())]
+)
+"""A row a field; areas are medians over its cells."""
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+def segment_fields(
+    images_dir: str | Path,
+    fields: pd.DataFrame,
+    segmenter: Segmenter,
+    masks_path: str | Path,
+    cells_path: str | Path,
+    qc_path: str | Path,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Label nuclei and cells in every field of a shard, measure the cells, and note the quality of the fields.
+
+    A field whose images cannot be used is set aside: it has a row with the reason in the table of quality and no label
+    images, and the others go on.
+
+    Parameters
+    ----------
+    images_dir : folder with the images of the shard and their ledger
+    fields : table of fields, see `subcell.catalog.fields`
+    segmenter : finds nuclei and cells
+    masks_path : folder of label images to write (zarr)
+    cells_path : table of cells to write (parquet, `CELLS_SCHEMA`)
+    qc_path : table of fields to write (parquet, `QC_SCHEMA`)
+    progress : wraps the loop over fields, as tqdm does
+
+    Returns
+    -------
+    DataFrame of the fields, as written to `qc_path`; status is "ok", "no cells" or "set aside"
+    """
+    ledger = read_ledger(images_dir)
+    cells: list[dict[str, Any]] = []
+    quality: list[dict[str, Any]] = []
+    # In the order of their ids, so that the files do not depend on the order of a sheet.
+    todo = fields.sort_values("field_id")[["field_id", "pixel_size_um"]].itertuples(index=False)
+    rows = list(todo)
+    with create_masks(masks_path) as masks:
+        for field in progress(rows) if progress else rows:
+            try:
+                image, present = read_field(images_dir, ledger, field.field_id)
+                nuclei, labels = segmenter.segment(image, present, field.pixel_size_um)
+            except (ImageError, ShapeError) as problem:
+                quality.append(_set_aside(field.field_id, _download_reason(ledger, field.field_id) or str(problem)))
+                continue
+            masks.append(field.field_id, nuclei, labels, pixel_size_um=field.pixel_size_um)
+            measured = measure_cells(
+                image, nuclei, labels, field_id=field.field_id, present=present, pixel_size_um=field.pixel_size_um
+            )
+            cells.extend(measured)
+            constant = constant_channels(image, present)
+            no_cells = "the nucleus channel is constant" if "nucleus" in constant else "no cell was found"
+            quality.append(
+                {
+                    "field_id": field.field_id,
+                    "status": "ok" if measured else "no cells",
+                    "reason": "" if measured else no_cells,
+                    "constant_channels": ";".join(constant),
+                    **field_quality(image, present, measured, pixel_size_um=field.pixel_size_um),
+                }
+            )
+    _write(cells, CELLS_SCHEMA, cells_path)
+    return _write(quality, QC_SCHEMA, qc_path)
+
+
+def _set_aside(field_id: str, reason: str) -> dict[str, Any]:
+    return {
+        "field_id": field_id,
+        "status": "set aside",
+        "reason": reason,
+        "cells": 0,
+        "touching_border": 0,
+        "nucleus_area_um2": np.nan,
+        "cell_area_um2": np.nan,
+        "focus": np.nan,
+        "saturated_fraction": np.nan,
+        "constant_channels": "",
+    }
+
+
+def _download_reason(ledger: pd.DataFrame, field_id: str) -> str:
+    """Why the images of a field did not arrive; empty where they did."""
+    rows = ledger[(ledger["field_id"] == field_id) & (ledger["channel"].isin(CHANNELS)) & (ledger["status"] != "ok")]
+    return "; ".join(f"{row.channel}: {row.reason}" for row in rows.itertuples(index=False))
+
+
+def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: str | Path) -> pd.DataFrame:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+    return table.to_pandas()

@@ -1,0 +1,80 @@
+"""Agreement of predicted label images with true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subcell.errors import ShapeError
+
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+"""Overlaps (intersection over union) from which on two masks count as the same object."""
+
+
+def score_masks(
+    truth: NDArray[np.integer] | Sequence[NDArray[np.integer]],
+    predicted: NDArray[np.integer] | Sequence[NDArray[np.integer]],
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> dict[str, np.ndarray]:
+    """Count matched objects per image.
+
+    Objects are matched one to one so that as many pairs as possible overlap enough, by `cellpose.metrics`.
+
+    Parameters
+    ----------
+    truth, predicted : label images (Y, X), or lists of them; 0 is background
+    thresholds : intersection over union from which on a pair matches
+
+    Returns
+    -------
+    dict of arrays, one row an image, one column a threshold:
+        tp, fp, fn : matched objects, predicted ones without a match, true ones without
+        ap : tp / (tp + fp + fn), Cellpose's average precision; NaN where an image has neither
+        f1 : 2 tp / (2 tp + fp + fn)
+    and `thresholds`. For a score over a data set, sum the counts first (`pooled`).
+
+    Raises
+    ------
+    ShapeError : not as many predictions as truths, or another size
+    """
+    from cellpose.metrics import average_precision
+
+    truths = [truth] if isinstance(truth, np.ndarray) else list(truth)
+    predictions = [predicted] if isinstance(predicted, np.ndarray) else list(predicted)
+    if len(truths) != len(predictions):
+        raise ShapeError(f"{len(truths)} true label images, but {len(predictions)} predicted ones")
+    for number, (one, other) in enumerate(zip(truths, predictions, strict=True)):
+        if one.shape != other.shape or one.ndim != 2:
+            raise ShapeError(f"label image {number}: truth has shape {one.shape}, prediction {other.shape}")
+    counts = {name: np.zeros((len(truths), len(thresholds)), np.int64) for name in ("tp", "fp", "fn")}
+    for row, (one, other) in enumerate(zip(truths, predictions, strict=True)):
+        # Ids have to be 1..n: Cellpose counts the ids up to the largest.
+        one, other = _numbered(one), _numbered(other)
+        if one.max() == 0 or other.max() == 0:
+            counts["fn"][row] = one.max()
+            counts["fp"][row] = other.max()
+            continue
+        _, tp, fp, fn = average_precision(one, other, threshold=list(thresholds))
+        counts["tp"][row], counts["fp"][row], counts["fn"][row] = tp, fp, fn
+    return counts | _ratios(counts) | {"thresholds": np.asarray(thresholds, float)}
+
+
+def pooled(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores of all images together: counts summed over images, then `ap` and `f1`, one value a threshold."""
+    counts = {name: scores[name].sum(axis=0) for name in ("tp", "fp", "fn")}
+    return counts | _ratios(counts) | {"thresholds": scores["thresholds"]}
+
+
+def _ratios(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    tp, wrong = counts["tp"].astype(float), (counts["fp"] + counts["fn"]).astype(float)
+    with np.errstate(invalid="ignore"):
+        return {"ap": tp / (tp + wrong), "f1": 2 * tp / (2 * tp + wrong)}
+
+
+def _numbered(labels: np.ndarray) -> np.ndarray:
+    if labels.size == 0:
+        return np.zeros((1, 1), np.int32)
+    ids, numbered = np.unique(labels, return_inverse=True)
+    return (numbered.reshape(labels.shape) + (0 if ids[0] == 0 else 1)).astype(np.int32)
