@@ -21,4 +21,4 @@ def random_vit(name: str, *, size: str, seed: int, image_px: int, device: str = 
         size=size, in_channels=len(CHANNELS), image_px=image_px, positions="learned", pooling=True, seed=seed
     )
     description = {"kind": "random_vit", "checkpoint_sha256": "", "size": size, "seed": seed}
-    return VitEmbedder(name, encoder, description=description, image_px=image_px, device=device)
+    return VitEmbedder(name, encoder, description=description, device=device)

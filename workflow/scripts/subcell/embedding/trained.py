@@ -10,6 +10,9 @@ from subcell.embedding.vit import VitEmbedder
 from subcell.errors import CheckpointError
 from subcell.model.checkpoint import load_encoder
 
+SCALE_TOLERANCE = 0.05
+"""Pixel sizes of microscopes are known to a few per cent."""
+
 
 def trained_subcell(
     name: str, checkpoint: str | Path, *, image_px: int, um_per_px: float, device: str = "cpu", precision: str = "32"
@@ -20,18 +23,25 @@ def trained_subcell(
     ----------
     name : the model's name
     checkpoint : safetensors file that carries its configuration
-    image_px, um_per_px : what the crops are; they have to be what the network was trained on
+    image_px, um_per_px : what the crops are. The microns a pixel have to be those of the training; a checkpoint that
+        does not tell them is taken to have seen the same field as these crops show.
     device, precision : see `VitEmbedder`
 
     Raises
     ------
-    CheckpointError : missing, damaged, or trained on crops of another size
+    CheckpointError : missing, damaged, of other channels, or trained at another scale
     """
     encoder, config = load_encoder(checkpoint)
-    if config["image_px"] != image_px:
+    if config["in_channels"] != len(CHANNELS):
         raise CheckpointError(
-            f"{checkpoint} was trained on crops of {config['image_px']} px, these have {image_px} px; "
-            "set `crops.pixels` to the training's value or train on these crops"
+            f"{checkpoint} takes {config['in_channels']} channels; expected {len(CHANNELS)}: {', '.join(CHANNELS)}"
+        )
+    # A network reads crops of another side by interpolating its positions, but cells twice as large are new to it.
+    trained_um = config.get("um_per_px", um_per_px * image_px / config["image_px"])
+    if abs(trained_um / um_per_px - 1) > SCALE_TOLERANCE:
+        raise CheckpointError(
+            f"{checkpoint} was trained on crops of {config['image_px']} px at {trained_um:.3f} um a pixel, these have "
+            f"{image_px} px at {um_per_px:.3f} um; set `crops.field_um` and `crops.pixels` to the same um a pixel"
         )
     description = {
         "kind": "subcell",
@@ -44,7 +54,6 @@ def trained_subcell(
         encoder,
         description=description,
         requires=() if config.get("dropped_channels") else CHANNELS,
-        image_px=image_px,
         device=device,
         precision=precision,
     )

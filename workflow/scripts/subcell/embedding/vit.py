@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from subcell.model.encoder import Encoder
 from subcell.model.inputs import mask_and_scale
 
 NORMALISATION = "multiplied by the cell mask, then min-max over all channels and pixels of the cell"
@@ -21,8 +22,7 @@ class VitEmbedder:
     Parameters
     ----------
     name, description, requires : see `subcell.embedding.models.Embedder`
-    encoder : module as `subcell.model.encoder.build_encoder` makes it
-    image_px : side of the crops
+    encoder : as `subcell.model.encoder.build_encoder` makes it
     device : `cpu` or `cuda`
     precision : `32`, or `bf16` to compute in bfloat16 where that is safe
     """
@@ -30,11 +30,10 @@ class VitEmbedder:
     def __init__(
         self,
         name: str,
-        encoder: torch.nn.Module,
+        encoder: Encoder,
         *,
         description: Mapping[str, Any],
         requires: Sequence[str] = (),
-        image_px: int,
         device: str = "cpu",
         precision: str = "32",
     ) -> None:
@@ -44,8 +43,7 @@ class VitEmbedder:
         self._encoder = encoder.to(device).eval()
         self._device = device
         self._autocast = precision == "bf16"
-        vectors, _ = self.embed(np.zeros((1, 6, image_px, image_px), np.uint8), pd.DataFrame())
-        self.features = tuple(f"vector_{i}" for i in range(vectors.shape[1]))
+        self.features = tuple(f"vector_{i}" for i in range(encoder.dim))
 
     @torch.inference_mode()
     def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
