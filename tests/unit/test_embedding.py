@@ -254,7 +254,7 @@ def test_progress_sees_every_batch(crops, tmp_path):
 IDS = [f"field {i // 4}:{i % 4 * 7}" for i in range(22)]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(shard_of=st.lists(st.integers(0, 3), min_size=len(IDS), max_size=len(IDS)), block=st.integers(1, 400))
 def test_merged_file_does_not_depend_on_the_shards(tmp_path_factory, shard_of, block):
     folder = tmp_path_factory.mktemp("merge")

@@ -88,14 +88,19 @@ def test_store_joins_shards(shards):
     assert (store.pixels, store.field_um, store.um_per_px, store.channels) == (8, 4.0, 0.5, CHANNELS)
 
 
-@settings(max_examples=25, deadline=None)
-@given(indices=st.lists(st.integers(0, 6), max_size=20))
-def test_read_keeps_the_order_asked_for(tmp_path_factory, indices):
-    folder = tmp_path_factory.mktemp("order")
+@pytest.fixture(scope="module")
+def two_shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
     paths = [folder / "a.h5sc", folder / "b.h5sc"]
     write_h5sc(paths[0], cells(3), pictures(3), field_um=4.0)
     write_h5sc(paths[1], cells(4, start=3), pictures(4, start=3), field_um=4.0)
-    assert CropStore(paths).read(indices)[:, 0, 0, 0].tolist() == indices
+    return paths
+
+
+@settings(max_examples=25, deadline=None)
+@given(indices=st.lists(st.integers(0, 6), max_size=20))
+def test_read_keeps_the_order_asked_for(two_shards, indices):
+    assert CropStore(two_shards).read(indices)[:, 0, 0, 0].tolist() == indices
 
 
 @pytest.mark.parametrize("index", [-1, 7])
