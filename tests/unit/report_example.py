@@ -193,9 +193,9 @@ def write_training(path: Path, *, seed: int = 0, epochs: int = 40) -> None:
     for epoch in range(epochs):
         for metric, start, end in (
             ("loss", 6, 2.4),
-            ("reconstruction_loss", 1.0, 0.45),
-            ("cell_loss", 2.6, 1.0),
-            ("protein_loss", 2.4, 0.95),
+            ("reconstruction", 1.0, 0.45),
+            ("cell_specific", 2.6, 1.0),
+            ("protein_specific", 2.4, 0.95),
         ):
             value = end + (start - end) * np.exp(-epoch / 9) + rng.normal(0, 0.03)
             rows.append({"step": epoch * 12, "epoch": epoch, "split": "train", "metric": metric, "value": value})
@@ -229,23 +229,15 @@ def write_map(folder: Path, *, units: int = 48, seed: int = 0, genes: list[str] 
         for cluster in sorted(set(of_unit)):
             inside = of_unit == cluster
             members = ";".join(np.array(names)[inside])
-            rows.append(
-                (
-                    level,
-                    cluster,
-                    "" if level == 1 else 0,
-                    inside.sum(),
-                    rng.uniform(0.6, 1),
-                    members,
-                    LOCATIONS[home[inside][0]],
-                )
-            )
+            top = LOCATIONS[home[inside][0]].split(";")[0]
+            row = {"level": level, "cluster": cluster, "parent": "" if level == 1 else 0, "size": inside.sum()}
+            row |= {"stability": rng.uniform(0.6, 1), "members": members, "top_location": top}
+            rows.append(row | {"resolution": level / 2, "name": f"{top} (80%)", "q_value": 10 ** -rng.uniform(0, 5)})
     folder.mkdir(parents=True, exist_ok=True)
     data = anndata.AnnData(X=np.zeros((units, 2), np.float32), obs=obs, uns={"unit": "gene"})
     data.obsm["X_umap"] = centres[home] + rng.normal(0, 1, (units, 2))
     data.write_h5ad(folder / "map.h5ad")
-    columns = ["level", "cluster", "parent", "size", "stability", "members", "top_location"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "clusters.tsv", sep="\t", index=False)
+    pd.DataFrame(rows).to_csv(folder / "clusters.tsv", sep="\t", index=False)
     return {"map_h5ad": folder / "map.h5ad", "clusters_tsv": folder / "clusters.tsv"}
 
 
@@ -261,7 +253,7 @@ def write_result(
         "chance": 0.15,
         "n": 21,
         "seeds": 10,
-        "unit": "",
+        "unit": "antibody",
     }
     result = {
         "benchmark": benchmark, "dataset": dataset, "model": model, "simulated": simulated,

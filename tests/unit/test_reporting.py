@@ -179,7 +179,7 @@ def test_scores_come_with_interval_chance_n_seeds_and_paired_difference(simulate
     assert "0.581 0.481 to 0.631" in text
     assert "+0.271 +0.200 to +0.330" in text
     assert "Minus random_vit" in text
-    assert "Macro average precision, n = 21, 10 seeds" in text
+    assert "Macro average precision, n = 21 antibodies, 10 seeds" in text
     assert "chance 0.150" in text
 
 

@@ -12,7 +12,7 @@ from subcell.reporting.composite import composite, round_length, shrink, stretch
 from subcell.reporting.figures import comparison_figure, map_figure, training_figure
 from subcell.reporting.gallery import crop_gallery, field_gallery, spread_over
 from subcell.reporting.pictures import inlined_picture
-from subcell.reporting.results import grouped, interval, model_tables, number, signed
+from subcell.reporting.results import counted, grouped, interval, model_tables, number, signed
 
 
 def texts(figure: Figure) -> str:
@@ -106,7 +106,7 @@ def test_training_figure_has_a_panel_a_metric(tmp_path):
     example.write_training(tmp_path / "t.parquet", epochs=6)
     figure = training_figure(pd.read_parquet(tmp_path / "t.parquet"))
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "Loss", "Cell loss", "Protein loss", "Reconstruction loss", "Macro average precision",
+        "Loss", "Macro average precision", "Cell-specific loss", "Protein-specific loss", "Reconstruction loss",
     ]  # fmt: skip
     assert "Validation" in texts(figure)
     empty = pd.DataFrame(columns=["step", "epoch", "split", "metric", "value"])
@@ -156,6 +156,7 @@ def test_text_for_figures():
     assert shown_text(None) == shown_text(float("nan")) == ""
     assert shown_text("a\nb\x00 c") == "a b c"
     assert shown_text("x" * 50, longest=10) == "x" * 9 + "…"
+    assert shown_text("abcdefgh-1", longest=6, keep_end=2) == "abc…-1"
 
 
 def test_numbers_as_text():
@@ -165,6 +166,8 @@ def test_numbers_as_text():
     assert interval(0.1, 0.25) == "0.100 to 0.250"
     assert interval(0.1, None) == ""
     assert interval(-0.1, 0.2, sign=True) == "−0.100 to +0.200"
+    assert counted(21, "antibody") == "21 antibodies"
+    assert counted(1, "field") == "1 field"
     assert grouped(12345.0) == "12\u2009345"
 
 

@@ -84,9 +84,19 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def shown_text(value: object, *, longest: int = 40) -> str:
-    """Text of a sheet for a figure: one line, no control characters, cut where it is too long; "" when missing."""
+def shown_text(value: object, *, longest: int = 40, keep_end: int = 0) -> str:
+    """Text of a sheet for a figure: one line, no control characters, cut where it is too long; "" when missing.
+
+    `keep_end` characters of the end stay, for names that only their ends tell apart.
+    """
     if value is None or (not isinstance(value, str) and pd.isna(value)):
         return ""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
-    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+    if len(line) <= longest:
+        return line
+    return line[: longest - 1 - keep_end].rstrip() + "…" + (line[-keep_end:] if keep_end else "")
+
+
+def with_commas(locations: object) -> object:
+    """Locations as a person lists them."""
+    return locations.replace(";", ", ") if isinstance(locations, str) else locations

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 from skimage.measure import find_contours, regionprops
 from skimage.transform import resize
@@ -109,12 +110,15 @@ def round_length(width_um: float, *, share: float = 0.25) -> float:
 
 def scale_bar(axes: Axes, *, width_px: int, height_px: int, um_per_px: float | None, fontsize: float = 8) -> None:
     """Draw a scale bar with its length in the lower right corner; without a pixel size, say so."""
+    # Dark edges keep bar and text readable on bright cells.
+    edged = [Stroke(linewidth=2.2, foreground="#000000b0"), Normal()]
     text: dict[str, Any] = {"color": "white", "fontsize": fontsize, "ha": "right", "va": "bottom", "parse_math": False}
+    text["path_effects"] = edged
     right, bottom = width_px * 0.965, height_px * 0.955
     if um_per_px is None or not (math.isfinite(um_per_px) and um_per_px > 0):
         axes.text(right, bottom, "pixel size unknown", **text)
         return
     length_um = round_length(width_px * um_per_px)
     left = right - length_um / um_per_px
-    axes.plot([left, right], [bottom, bottom], color="white", linewidth=3, solid_capstyle="butt")
+    axes.plot([left, right], [bottom, bottom], color="white", linewidth=3, solid_capstyle="butt", path_effects=edged)
     axes.text(right, bottom - height_px * 0.018, f"{length_um:g} µm", **text)

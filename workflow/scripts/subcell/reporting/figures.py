@@ -27,10 +27,11 @@ def training_figure(training: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    training : one row a logged step: step, epoch, split, metric, value
+    training : one row a logged step: step, epoch, split, metric, value; the steps of an epoch are averaged, and how fast
+        it went (`cells_per_s`) is left out
     """
-    shown = training[np.isfinite(training["value"].astype(float))]
-    metrics = sorted(shown["metric"].unique(), key=_losses_first)
+    shown = training[np.isfinite(training["value"].astype(float)) & (training["metric"] != "cells_per_s")]
+    metrics = sorted(shown["metric"].unique(), key=_order_of_metric)
     if not metrics:
         return text_figure("Training logged nothing.")
     columns = min(range(3, 6), key=lambda many: (-len(metrics) % many, abs(many - 4)))
@@ -58,7 +59,7 @@ def training_figure(training: pd.DataFrame) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def comparison_figure(scores: pd.DataFrame, *, metric: str, chance: float | None, unit: str = "") -> Figure:
+def comparison_figure(scores: pd.DataFrame, *, metric: str, chance: float | None) -> Figure:
     """Draw the score of every model as a dot with its interval, best on top, against chance.
 
     Parameters
@@ -66,7 +67,6 @@ def comparison_figure(scores: pd.DataFrame, *, metric: str, chance: float | None
     scores : one row a model: model, value, low, high; low and high may be missing
     metric : what is scored, for the axis
     chance : score of a guess, or None
-    unit : unit of the score
     """
     ordered = scores.sort_values("value", ascending=True)
     figure = new_figure(5.2, 0.42 * len(ordered) + 0.85)
@@ -88,7 +88,7 @@ def comparison_figure(scores: pd.DataFrame, *, metric: str, chance: float | None
     low = np.nanmin([*ordered["low"], *ordered["value"], 0.0])
     high = np.nanmax([*ordered["high"], *ordered["value"], chance or 0.0])
     axes.set_xlim(low, 1.0 if 0.5 < high <= 1.0 else high + 0.05 * (high - low or 1.0))
-    axes.set_xlabel(readable(metric) + (f" ({unit})" if unit else ""))
+    axes.set_xlabel(readable(metric))
     return figure
 
 
@@ -196,9 +196,11 @@ def _has_location(obs: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     return np.array([isinstance(text, str) and name in map(str.strip, text.split(";")) for text in lists], bool)
 
 
-def _losses_first(metric: str) -> tuple[bool, bool, str]:
-    """The total loss, its terms, then what is better when higher."""
-    return ("loss" not in metric, metric != "loss", metric)
+def _order_of_metric(metric: str) -> tuple[int, str]:
+    """The total loss and the score that is to rise, then the terms of the loss, then what only diagnoses."""
+    diagnosis = metric.startswith("embedding_") or metric in ("gradient_norm", "learning_rate")
+    first = ("loss", "macro_ap")
+    return (first.index(metric) if metric in first else 3 if diagnosis else 2, metric)
 
 
 def _by_number(name: str) -> tuple[Sequence[int], str]:
@@ -208,6 +210,13 @@ def _by_number(name: str) -> tuple[Sequence[int], str]:
 
 
 METRIC_NAMES: Mapping[str, str] = {
+    "loss": "Loss",
+    "reconstruction": "Reconstruction loss",
+    "cell_specific": "Cell-specific loss",
+    "protein_specific": "Protein-specific loss",
+    "classifier": "Classifier loss",
+    "embedding_std": "Spread of the vectors",
+    "embedding_rank": "Effective rank of the vectors",
     "macro_ap": "Macro average precision",
     "micro_ap": "Micro average precision",
     "macro_f1": "Macro F1",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from subcell.crops.store import MASKS, CropStore
 from subcell.errors import ImageError
 from subcell.imaging.read import read_field, read_ledger
-from subcell.reporting.canvas import INK, MUTED, STYLE, new_figure, save_figure, shown_text, text_figure
+from subcell.reporting.canvas import INK, MUTED, STYLE, new_figure, save_figure, shown_text, text_figure, with_commas
 from subcell.reporting.composite import OUTLINE_COLORS, composite, outline, scale_bar, shrink, stretch
 from subcell.segmentation.masks import open_masks
 
@@ -64,9 +64,14 @@ def field_gallery(
     for number, (row, image, labels) in enumerate(tiles, start=1):
         axes = figure.add_subplot(math.ceil(len(tiles) / columns), columns, number)
         _draw_field(axes, image, labels, um_per_px=row.pixel_size_um)
-        known = (shown_text(getattr(row, name), longest=34) for name in ("locations", "cell_line"))
+        known = (shown_text(text, longest=38) for text in (with_commas(row.locations), row.cell_line))
         axes.set_title(
-            shown_text(row.field_id, longest=34), loc="left", fontsize=9.5, pad=18, color=INK, parse_math=False
+            shown_text(row.field_id, longest=40, keep_end=12),
+            loc="left",
+            fontsize=9,
+            pad=18,
+            color=INK,
+            parse_math=False,
         )
         axes.text(
             *(0, 1.018), " · ".join(filter(None, known)) or "location not given",

@@ -125,7 +125,11 @@ def _environment(templates: str | Path) -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters.update(
-        number=scores.number, grouped=scores.grouped, readable=readable, interval=lambda m: scores.interval(*m)
+        number=scores.number,
+        grouped=scores.grouped,
+        counted=scores.counted,
+        readable=readable,
+        interval=lambda m: scores.interval(*m),
     )
     return environment
 
@@ -191,9 +195,7 @@ def _draw_comparisons(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
         if rows:
             frame = pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
-            figure = comparison_figure(
-                frame, metric=column["metric"] or "score", chance=column["chance"], unit=column["unit"] or ""
-            )
+            figure = comparison_figure(frame, metric=column["metric"] or "score", chance=column["chance"])
             figures.append({"benchmark": column["name"], **inlined_figure(figure)})
     return figures
 
@@ -227,11 +229,21 @@ def _describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = members[:MEMBERS_SHOWN]
     stability = pd.to_numeric(row.get("stability"), errors="coerce")
     return {
-        **{key: row.get(key, "") for key in ("level", "cluster", "parent", "size", "top_location")},
+        **{key: row.get(key, "") for key in ("level", "cluster", "parent", "size")},
+        "resolution": row.get("resolution", ""),
+        # With the share of members that have it, where the table says it.
+        "location": row.get("name") or row.get("top_location", ""),
+        "q_value": _small(row.get("q_value")),
         "stability": scores.number(stability, 2),
         "members": ", ".join(shown),
         "more": len(members) - len(shown),
     }
+
+
+def _small(value: Any) -> str:
+    """A corrected p-value as text; "" where there is none."""
+    value = pd.to_numeric(value, errors="coerce")
+    return "" if pd.isna(value) else "below 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _plain(value: Any) -> Any:

@@ -68,6 +68,16 @@ def grouped(value: Any) -> str:
     return "–" if value is None or not math.isfinite(float(value)) else f"{int(value):,}".replace(",", "\u2009")
 
 
+def counted(n: Any, unit: str | None) -> str:
+    """How many of what, as text: "21 antibodies", "1 field"; "" where it is unknown."""
+    if n is None:
+        return ""
+    name = unit or "item"
+    if n != 1:
+        name = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    return f"{grouped(n)} {name}"
+
+
 def model_tables(
     results: Sequence[Mapping[str, Any]], summary: pd.DataFrame, *, models: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
@@ -182,7 +192,9 @@ def all_metrics(results: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str
             tables.setdefault(result["dataset"], []).append(
                 {
                     **{key: result[key] for key in ("model", "benchmark")},
-                    **{key: metric.get(key) for key in ("metric", "unit", "n", "seeds")},
+                    "metric": metric["metric"],
+                    "n": counted(metric.get("n"), metric.get("unit")),
+                    "seeds": metric.get("seeds"),
                     "value": number(metric.get("value")),
                     "interval": interval(metric.get("low"), metric.get("high")),
                     "chance": number(metric.get("chance")),
