@@ -1,0 +1,161 @@
+"""Cell line: which line a cell is of, from its frozen embedding."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from subcell.benchmarks import frozen
+from subcell.benchmarks.result import Result, not_run, write_result
+
+BENCHMARK = "cell_line"
+METRICS = ("macro_ap", "accuracy", "macro_auc")
+FRACTIONS = {"train": 0.6, "valid": 0.15, "test": 0.25}
+
+
+def run_cell_line(
+    cells: str | Path,
+    *,
+    out_json: str | Path,
+    out_parquet: str | Path,
+    dataset: str,
+    model: str,
+    simulated: bool,
+    head_seeds: int = 10,
+    bootstraps: int = 1000,
+    min_test_antibodies: int = 3,
+    seed: int = 42,
+    **_other_scoring: Any,
+) -> Result:
+    """Train the classifiers of `run_localization` to tell cell lines, and score them on held-out cells.
+
+    Where every line lies on at least three plates, whole plates are held out. Else (in HPA a plate holds one line, and
+    most lines few plates) the split of the dataset is used, which holds out antibodies and with them wells, but not
+    plates: the score then includes whatever tells plates apart. `settings["split"]` says which it was.
+
+    Parameters and result are those of `run_localization`; obs needs `cell_line`.
+    """
+    names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
+    table = frozen.read_cells(cells)
+    line = table.column("cell_line")
+    plates = split_by_plate(table.column("plate"), line)
+    by_plate = plates is not None
+    split = table.column("split") if plates is None else plates
+    unit = "plate" if by_plate else frozen.resampled_unit(table)
+    known = (line.notna() & split.isin(frozen.SPLITS)).to_numpy()
+    if unit is not None:
+        known &= table.column(unit).notna().to_numpy()
+    part, line, split = table.kept(known), line[known], split[known]
+    units = part.column(unit or "antibody")
+    truth = pd.DataFrame({name: (line == name).to_numpy() for name in sorted(line.unique())})
+    classes, others = frozen.scored_classes(truth, split, units, min_test_units=1 if by_plate else min_test_antibodies)
+    reason = _missing(
+        table.column("cell_line"), table.column("split"), by_plate, unit, split, classes, min_test_antibodies
+    )
+    if reason or unit is None:
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    from subcell.benchmarks.mlp import PROTOCOL
+
+    # One class a cell: cells of lines that are not scored would have none.
+    scored = line.isin(classes).to_numpy()
+    part, split, units, truth = part.kept(scored), split[scored], units[scored], truth[scored]
+    wanted = truth[classes].to_numpy(bool)
+    seeds = range(seed, seed + head_seeds)
+    probabilities, spread = frozen.predict_held_out(part, wanted, split.to_numpy(), seeds=seeds)
+    test = (split == "test").to_numpy()
+    test_truth, test_units = wanted[test], units[test].to_numpy(str)
+    counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
+    found = Result(
+        **names,
+        metrics=frozen.score(METRICS, test_truth, probabilities, test_units, **counted),
+        settings={
+            "task": "cell line of a single cell",
+            "split": _say_split(by_plate, part, unit),
+            "classes": classes,
+            **frozen.settings_of(PROTOCOL, **counted, min_test_antibodies=min_test_antibodies),
+            **frozen.shared_between_sides(part.obs, split),
+        },
+        details={
+            "cells": {side: int((split == side).sum()) for side in frozen.SPLITS},
+            "cells_left_out": int(len(table.obs) - len(part.obs)),
+            "classes": frozen.class_details(classes, truth, split, units, test_truth, probabilities),
+            "classes_not_scored": others,
+            "head_seeds": spread,
+        },
+    )
+    predictions = frozen.prediction_table(part.obs[test], test_units, classes, test_truth, probabilities)
+    return write_result(found, out_json, out_parquet, predictions)
+
+
+def split_by_plate(plate: pd.Series, line: pd.Series) -> pd.Series | None:
+    """Hold out whole plates, so that every line is on every side.
+
+    Plates that hold the same lines are dealt out among themselves, in the order of a hash of their names.
+
+    Parameters
+    ----------
+    plate, line : (N,) None where unknown
+
+    Returns
+    -------
+    (N,) train, valid, test, or None; None instead of all where a line would be missing on a side
+    """
+    known = plate.notna() & line.notna()
+    lines_of = pd.DataFrame({"plate": plate[known], "line": line[known]}).groupby("plate")["line"].agg(frozenset)
+    side_of: dict[str, str] = {}
+    for _, plates in lines_of.groupby(lines_of.map(lambda names: "\n".join(sorted(names)))):
+        ordered = sorted(plates.index, key=lambda name: hashlib.sha256(str(name).encode()).digest())
+        test = max(1, round(FRACTIONS["test"] * len(ordered)))
+        valid = max(1, round(FRACTIONS["valid"] * len(ordered)))
+        sides = ["test"] * test + ["valid"] * valid + ["train"] * len(ordered)
+        side_of.update(zip(ordered, sides, strict=False))
+    split = plate.map(side_of).where(known, None).astype(object)
+    present = pd.DataFrame({"line": line[known], "side": split[known]}).drop_duplicates()
+    complete = len(present) == line[known].nunique() * len(frozen.SPLITS)
+    return split.where(split.notna(), None) if complete and known.any() else None
+
+
+def _say_split(by_plate: bool, part: frozen.Cells, unit: str) -> str:
+    if by_plate:
+        return "by plate: every line has held-out plates"
+    plate, line = part.column("plate"), part.column("cell_line")
+    if plate.isna().all():
+        return f"by the dataset's split (held-out {unit}s): no plates are known, they may help to tell lines apart"
+    nested = (line.groupby(plate).nunique() == 1).all()
+    why = "each plate holds one line" if nested else "some line has fewer than three plates"
+    return (
+        f"by the dataset's split (held-out {unit}s): a split by plate is not possible, {why}; "
+        "the score includes differences between plates"
+    )
+
+
+def _missing(
+    line: pd.Series,
+    given: pd.Series,
+    by_plate: bool,
+    unit: str | None,
+    split: pd.Series,
+    classes: list[str],
+    min_test_antibodies: int,
+) -> str:
+    if line.isna().all():
+        return "needs cell_line"
+    if line.nunique() < 2:
+        return "needs two cell lines"
+    if unit is None:
+        return "needs antibody or gene, or three plates a cell line"
+    if not by_plate and not given.isin(frozen.SPLITS).any():
+        return "needs split"
+    missing = [side for side in frozen.SPLITS if not (split == side).any()]
+    if missing:
+        return f"needs cells in the split{'s' * (len(missing) > 1)} {', '.join(missing)}"
+    if len(classes) < 2:
+        return (
+            f"needs two cell lines that training cells and at least {min_test_antibodies} held-out {unit}s have "
+            f"(found {len(classes)})"
+        )
+    return ""

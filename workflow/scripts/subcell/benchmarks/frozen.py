@@ -1,0 +1,245 @@
+"""The protocol that localization and cell_line share: a classifier on frozen embeddings, scored on held-out proteins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.benchmarks.bootstrap import LEVEL, bootstrap_metric
+from subcell.benchmarks.metrics import METRICS, chance_of, class_ap, macro_ap
+from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric
+from subcell.embedding.store import read_vectors
+
+SPLITS = ("train", "valid", "test")
+UNITS = ("antibody", "gene")
+"""Columns whose values are resampled for the intervals: the first that a dataset has."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells with their vectors.
+
+    Attributes
+    ----------
+    features : (N, D) float32
+    obs : (N, ...) what is known of each cell, index cell_id
+    """
+
+    features: NDArray[np.float32]
+    obs: pd.DataFrame
+
+    def kept(self, rows: NDArray[np.bool_]) -> Cells:
+        """Only some of the cells."""
+        return Cells(self.features[rows], self.obs[rows])
+
+    def column(self, name: str) -> pd.Series:
+        """A column of `obs` as text, None where it is missing or empty."""
+        if name not in self.obs:
+            return pd.Series(None, index=self.obs.index, dtype=object)
+        text = self.obs[name].astype(object)
+        return text.where(text.notna() & (text.astype(str).str.strip() != ""), None)
+
+
+def read_cells(path: str | Path) -> Cells:
+    """Read a file of vectors.
+
+    Raises
+    ------
+    CheckpointError : the file is missing or damaged
+    """
+    vectors = read_vectors(path)
+    with h5py.File(path, "r") as file:
+        features = np.asarray(file["X"], np.float32)
+    return Cells(features, vectors.obs)
+
+
+def resampled_unit(cells: Cells) -> str | None:
+    """Name of the column that says which cells belong together, None where there is none.
+
+    A cell without it would be resampled alone, as if it were independent of all others.
+    """
+    return next((name for name in UNITS if cells.column(name).notna().any()), None)
+
+
+def scored_classes(
+    truth: pd.DataFrame, split: pd.Series, units: pd.Series, *, min_test_units: int
+) -> tuple[list[str], dict[str, str]]:
+    """Choose the classes from labels alone, so that they are the same for every model.
+
+    Parameters
+    ----------
+    truth : (N, C) bool, a column a class
+    split, units : (N,)
+    min_test_units : units (antibodies) with a positive test cell that a class needs
+
+    Returns
+    -------
+    classes : in the order of the columns
+    others : class -> why it is not scored
+    """
+    classes, others = [], {}
+    test, train = (split == "test").to_numpy(), (split == "train").to_numpy()
+    for name in truth.columns:
+        positive = truth[name].to_numpy(bool)
+        held_out = units[positive & test].nunique()
+        if not (positive & train).any():
+            others[name] = "no training cell has it"
+        elif held_out < min_test_units:
+            others[name] = f"{held_out} held-out units have it, {min_test_units} needed"
+        elif positive[test].all():
+            others[name] = "every test cell has it"
+        else:
+            classes.append(name)
+    return classes, others
+
+
+def predict_held_out(
+    cells: Cells, truth: NDArray[np.bool_], split: NDArray[Any], *, seeds: Sequence[int]
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Train a classifier a seed on the training cells and average what they say of the test cells.
+
+    Parameters
+    ----------
+    truth : (N, C)
+    split : (N,) train, valid or test
+    seeds : of the classifiers
+
+    Returns
+    -------
+    probabilities : (test cells, C) mean over classifiers
+    spread : what each classifier reached by itself, and after how many epochs
+    """
+    from subcell.benchmarks.mlp import fit_mlp, standardise
+
+    rows = {name: split == name for name in SPLITS}
+    features = standardise(cells.features, rows["train"])
+    fits = [fit_mlp(features, truth, **rows, seed=seed) for seed in seeds]
+    once = np.ones((1, int(rows["test"].sum())))
+    alone = [float(macro_ap(truth[rows["test"]], fit.probabilities, once)[0]) for fit in fits]
+    spread = {
+        "seeds": list(seeds),
+        "macro_ap": alone,
+        "macro_ap_mean": float(np.mean(alone)),
+        "macro_ap_sd": float(np.std(alone, ddof=1)) if len(alone) > 1 else None,
+        "valid_macro_ap": [fit.valid_macro_ap for fit in fits],
+        "epochs": [fit.epochs for fit in fits],
+    }
+    return np.mean([fit.probabilities for fit in fits], axis=0, dtype=np.float32), spread
+
+
+def score(
+    names: Sequence[str],
+    truth: NDArray[np.bool_],
+    probabilities: NDArray[np.floating],
+    units: NDArray[Any],
+    *,
+    unit: str,
+    head_seeds: int,
+    bootstraps: int,
+    seed: int,
+    prefix: str = "",
+) -> list[Metric]:
+    """Metrics of the test cells with intervals over units.
+
+    Parameters
+    ----------
+    names : keys of `METRICS`
+    truth, probabilities : (N, C)
+    units : (N,) drawn as a whole
+    prefix : put before the names
+    """
+    found = []
+    for name in names:
+        value, low, high = bootstrap_metric(
+            METRICS[name], truth, probabilities, units, bootstraps=bootstraps, seed=seed
+        )
+        chance = chance_of(name, truth)
+        found.append(Metric(prefix + name, value, low, high, chance, len(np.unique(units)), head_seeds, unit))
+    return found
+
+
+def per_unit(
+    truth: NDArray[np.bool_], probabilities: NDArray[np.floating], units: NDArray[Any]
+) -> tuple[NDArray[np.bool_], NDArray[np.floating], NDArray[Any]]:
+    """Mean probability of each unit's cells, and the classes that at least half of them have."""
+    names, codes = np.unique(units, return_inverse=True)
+    counts = np.bincount(codes)[:, None]
+    sums = np.zeros((2, len(names), truth.shape[1]))
+    np.add.at(sums[0], codes, truth)
+    np.add.at(sums[1], codes, probabilities)
+    return sums[0] / counts >= 0.5, sums[1] / counts, names
+
+
+def class_details(
+    classes: Sequence[str],
+    truth: pd.DataFrame,
+    split: pd.Series,
+    units: pd.Series,
+    test_truth: NDArray[np.bool_],
+    probabilities: NDArray[np.floating],
+) -> list[dict[str, Any]]:
+    """One entry a class: its average precision, chance, and how many cells and units it has on each side."""
+    values = class_ap(test_truth, probabilities, np.ones((1, len(test_truth))))[0]
+    found = []
+    for number, name in enumerate(classes):
+        positive = truth[name].to_numpy(bool)
+        counts = {
+            f"{side}_{what}": int(count)
+            for side in ("train", "test")
+            for what, count in (
+                ("cells", (positive & (split == side)).sum()),
+                ("units", units[positive & (split == side).to_numpy()].nunique()),
+            )
+        }
+        found.append(
+            {"class": name, "ap": float(values[number]), "chance": float(test_truth[:, number].mean()), **counts}
+        )
+    return found
+
+
+def prediction_table(
+    obs: pd.DataFrame,
+    units: NDArray[Any],
+    classes: Sequence[str],
+    truth: NDArray[np.bool_],
+    probabilities: NDArray[np.floating],
+) -> pd.DataFrame:
+    """A row a test cell: cell_id, unit, antibody, gene, field_id, then truth and probability of each class."""
+    table = pd.DataFrame({"cell_id": obs.index.astype(str), "unit": units.astype(str)})
+    for name in ("antibody", "gene", "field_id"):
+        table[name] = obs[name].to_numpy(object) if name in obs else None
+    for number, name in enumerate(classes):
+        table[TRUTH + name] = truth[:, number].astype(np.uint8)
+    for number, name in enumerate(classes):
+        table[PROBABILITY + name] = probabilities[:, number].astype(np.float32)
+    return table
+
+
+def shared_between_sides(obs: pd.DataFrame, split: pd.Series) -> dict[str, int]:
+    """How many antibodies, genes and fields have both training and test cells; a held-out split has none."""
+    shared = {}
+    for name in ("antibody", "gene", "field_id"):
+        if name in obs:
+            sides = [set(obs.loc[(split == side).to_numpy(), name].dropna()) for side in ("train", "test")]
+            shared[f"{name.removesuffix('_id')}s_in_train_and_test"] = len(sides[0] & sides[1])
+    return shared
+
+
+def settings_of(
+    protocol: Mapping[str, Any], *, unit: str, head_seeds: int, bootstraps: int, min_test_antibodies: int, seed: int
+) -> dict[str, Any]:
+    """How a score was made, for the reader of its file."""
+    return {
+        **protocol,
+        "head_seeds": head_seeds,
+        "interval": f"{LEVEL:.0%}, bias-corrected, {bootstraps} bootstrap resamples of the test set by {unit}",
+        "min_test_antibodies": min_test_antibodies,
+        "seed": seed,
+    }

@@ -1,0 +1,176 @@
+"""Multilabel metrics with a weight for each row, for many sets of weights at once.
+
+A bootstrap resample is a set of whole-number weights, so ranking the rows once serves all resamples; scikit-learn, with
+which these agree, would rank them anew each time. All functions take
+
+truth : (N, C) 0 or 1
+scores : (N, C), higher is surer
+weights : (B, N) not negative, one set a row
+
+and return (B,) values, NaN where a metric is not defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating]
+
+
+def class_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Average precision of each class, (B, C); NaN where a class has no positive row of any weight."""
+    truth, scores, weights = _checked(truth, scores, weights)
+    return np.column_stack([_average_precision(truth[:, c], scores[:, c], weights) for c in range(truth.shape[1])])
+
+
+def class_auc(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Area under the ROC curve of each class, (B, C); NaN where all rows or none are positive."""
+    truth, scores, weights = _checked(truth, scores, weights)
+    return np.column_stack([_roc_auc(truth[:, c], scores[:, c], weights) for c in range(truth.shape[1])])
+
+
+def macro_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Mean over classes of the average precision; a class without positives does not count."""
+    return _mean_of_defined(class_ap(truth, scores, weights))
+
+
+def macro_auc(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Mean over classes of the area under the ROC curve."""
+    return _mean_of_defined(class_auc(truth, scores, weights))
+
+
+def micro_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Average precision over all pairs of row and class together."""
+    truth, scores, weights = _checked(truth, scores, weights)
+    rows = np.repeat(np.arange(truth.shape[0]), truth.shape[1])
+    return _average_precision(truth.ravel(), scores.ravel(), weights, rows)
+
+
+def coverage_error(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """How far down its ranked classes one has to go to cover all that a row has, on average; lower is better.
+
+    Rows without any class are left out (scikit-learn counts them as 0).
+    """
+    truth, scores, weights = _checked(truth, scores, weights)
+    some = truth.any(axis=1)
+    lowest = np.where(truth[some], scores[some], np.inf).min(axis=1, keepdims=True)
+    return _weighted_mean((scores[some] >= lowest).sum(axis=1), weights[:, some])
+
+
+def label_ranking_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Mean over rows of the precision at each of its classes in the row's ranking.
+
+    Rows without any class are left out (scikit-learn counts them as 1).
+    """
+    truth, scores, weights = _checked(truth, scores, weights)
+    some = truth.any(axis=1)
+    truth, scores = truth[some], scores[some]
+    above = scores[:, None, :] >= scores[:, :, None]
+    precision = (above & truth[:, None, :]).sum(axis=2) / above.sum(axis=2)
+    return _weighted_mean((precision * truth).sum(axis=1) / truth.sum(axis=1), weights[:, some])
+
+
+def accuracy(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
+    """Share of rows whose highest score is at their class; for one class a row."""
+    truth, scores, weights = _checked(truth, scores, weights)
+    return _weighted_mean(truth[np.arange(len(truth)), scores.argmax(axis=1)], weights)
+
+
+METRICS: dict[str, Callable[[ArrayLike, ArrayLike, ArrayLike], Array]] = {
+    "macro_ap": macro_ap,
+    "micro_ap": micro_ap,
+    "macro_auc": macro_auc,
+    "coverage_error": coverage_error,
+    "label_ranking_ap": label_ranking_ap,
+    "accuracy": accuracy,
+}
+
+
+def chance_of(metric: str, truth: ArrayLike) -> float:
+    """What scores that know nothing of a row reach on average.
+
+    Average precision: the share of positives (its mean over classes for the macro mean); AUC: 0.5; accuracy: the share
+    of the largest class; coverage error and label-ranking AP: the expectation over random rankings.
+    """
+    truth = np.asarray(truth, bool)
+    classes = truth.shape[1]
+    if metric == "macro_ap":
+        shares = truth.mean(axis=0)
+        return float(shares[shares > 0].mean())
+    if metric == "micro_ap":
+        return float(truth.mean())
+    if metric == "macro_auc":
+        return 0.5
+    if metric == "accuracy":
+        return float(truth.mean(axis=0).max())
+    having = truth.sum(axis=1)[truth.any(axis=1)]
+    if metric == "coverage_error":
+        # Expectation of the largest of k numbers drawn from 1..C without replacement.
+        return float((having * (classes + 1) / (having + 1)).mean())
+    if metric == "label_ranking_ap":
+        ranks = np.arange(1, classes + 1)
+        others = (having[:, None] - 1) / max(classes - 1, 1)
+        return float(((1 + (ranks - 1) * others) / ranks).mean())
+    raise KeyError(metric)
+
+
+def _checked(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> tuple[NDArray[np.bool_], Array, Array]:
+    truth, scores = np.asarray(truth, bool), np.asarray(scores)
+    weights = np.atleast_2d(np.asarray(weights, np.float64))
+    if truth.shape != scores.shape or truth.ndim != 2 or weights.shape[1] != len(truth):
+        raise ValueError(f"truth {truth.shape}, scores {scores.shape} and weights {weights.shape} do not fit")
+    return truth, scores, weights
+
+
+def _ranking(scores: Array) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.int_]]:
+    """Order from the highest score, and for each place the first and last place of its run of equal scores."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.zeros(0, int)
+    run = np.searchsorted(starts, np.arange(len(ranked)), side="right") - 1
+    ends = np.r_[starts[1:], len(ranked)] - 1
+    return order, starts[run], ends[run]
+
+
+def _average_precision(
+    truth: NDArray[np.bool_], scores: Array, weights: Array, rows: NDArray[np.int_] | None = None
+) -> Array:
+    """Sum over positives of the precision at the end of their run of equal scores, divided by all positives.
+
+    `rows` says which column of the weights belongs to a place, where that is not its number.
+    """
+    order, _, ends = _ranking(scores)
+    ranked = weights[:, order if rows is None else rows[order]]
+    positive = np.flatnonzero(truth[order])
+    hits = ranked[:, positive]
+    # Positives up to the end of a run: those before the first positive beyond it.
+    upto = np.searchsorted(positive, ends[positive], side="right") - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.cumsum(hits, axis=1)[:, upto] / np.cumsum(ranked, axis=1)[:, ends[positive]]
+        return np.where(hits > 0, hits * precision, 0).sum(axis=1) / hits.sum(axis=1)
+
+
+def _roc_auc(truth: NDArray[np.bool_], scores: Array, weights: Array) -> Array:
+    """Share of pairs of a positive and a negative in which the positive is surer; ties count half."""
+    order, starts, ends = _ranking(scores)
+    ranked, positive = weights[:, order], truth[order]
+    negatives = np.concatenate([np.zeros((len(ranked), 1)), np.cumsum(np.where(positive, 0, ranked), axis=1)], axis=1)
+    places = np.flatnonzero(positive)
+    hits, total = ranked[:, places], negatives[:, -1:]
+    below = total - (negatives[:, ends[places] + 1] + negatives[:, starts[places]]) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (hits * below).sum(axis=1) / (hits.sum(axis=1) * total[:, 0])
+
+
+def _weighted_mean(values: ArrayLike, weights: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return weights @ np.asarray(values, float) / weights.sum(axis=1)
+
+
+def _mean_of_defined(values: Array) -> Array:
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)

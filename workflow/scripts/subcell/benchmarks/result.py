@@ -1,0 +1,98 @@
+"""What every benchmark writes: one JSON file with scores, one parquet file with predictions."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+TRUTH, PROBABILITY = "truth_", "prob_"
+"""Beginnings of the columns of predictions, before the name of a class."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score.
+
+    Attributes
+    ----------
+    metric : its name; the first metric of a benchmark is its headline
+    value, low, high : the score and its 95% interval
+    chance : what a guess reaches; None where that has no meaning
+    n : independent units behind it
+    seeds : classifiers averaged; 0 where none is trained
+    unit : what `n` counts, e.g. "antibody"
+    """
+
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    chance: float | None
+    n: int
+    seeds: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of one benchmark of one model on one dataset; `status` is "ok" or "not run", then with a reason."""
+
+    benchmark: str
+    dataset: str
+    model: str
+    simulated: bool
+    status: str = "ok"
+    reason: str = ""
+    metrics: Sequence[Metric] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def not_run(reason: str, *, benchmark: str, dataset: str, model: str, simulated: bool) -> Result:
+    """Result of a benchmark that lacks something; `reason` reads on after "not run: ", e.g. "needs locations"."""
+    return Result(benchmark, dataset, model, simulated, status="not run", reason=reason)
+
+
+def write_result(
+    result: Result, out_json: str | Path, out_parquet: str | Path, predictions: pd.DataFrame | None = None
+) -> Result:
+    """Write both files and hand the result back; without predictions the parquet file has no rows."""
+    table = pd.DataFrame({"unit": pd.Series(dtype=object)}) if predictions is None else predictions
+    text = json.dumps(_plain(asdict(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    _replace(out_parquet, lambda path: table.to_parquet(path, index=False, compression="zstd"))
+    _replace(out_json, lambda path: path.write_text(text, encoding="utf-8"))
+    return result
+
+
+def _replace(path: str | Path, write: Any) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has: numpy's become Python's, and a number that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

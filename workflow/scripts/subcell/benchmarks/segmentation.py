@@ -1,0 +1,172 @@
+"""Segmentation: masks against reference masks, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.benchmarks.bootstrap import LEVEL, interval, resample
+from subcell.benchmarks.result import Metric, Result, not_run, write_result
+
+BENCHMARK = "segmentation"
+OBJECTS = {"cells": "reference_cells", "nuclei": "reference_nuclei"}
+THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Overlaps (intersection over union) from 0.5 to 0.95."""
+
+SCORES = ("ap50", "ap50_95", "f1_50", "count_error")
+
+
+def run_segmentation(
+    fields: pd.DataFrame,
+    *,
+    images: Sequence[str | Path],
+    masks: Sequence[str | Path],
+    out_json: str | Path,
+    out_parquet: str | Path,
+    dataset: str,
+    model: str,
+    simulated: bool,
+    bootstraps: int = 1000,
+    seed: int = 42,
+    **_other_scoring: Any,
+) -> Result:
+    """Score nuclei and cells in every field that has reference label images.
+
+    Of each field: `ap50`, matched / (matched + missed + invented) at an overlap of 0.5; `ap50_95`, its mean over
+    overlaps 0.5 to 0.95; `f1_50`; `count_error`, |found - true| / true. A score is the mean over fields, its interval
+    comes from resampling fields; a field with neither true nor found objects has none.
+
+    Parameters
+    ----------
+    fields : table of the dataset's fields
+    images, masks : folders of images and of label images, one a shard, in the same order
+    out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a field and kind of object
+    dataset, model, simulated : go into the result; `model` is the segmentation model
+    bootstraps, seed : of the resamples of fields
+    """
+    names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
+    table, not_scored = score_fields(fields, images, masks)
+    if table.empty:
+        missing = "needs reference masks" if not not_scored else "needs masks of the fields that have reference masks"
+        return write_result(not_run(missing, **names), out_json, out_parquet, table)
+    metrics = [
+        _mean_over_fields(f"{objects}_{name}", part[name].to_numpy(float), bootstraps=bootstraps, seed=seed)
+        for objects, part in table.groupby("objects", sort=False)
+        for name in SCORES
+    ]
+    result = Result(
+        **names,
+        metrics=metrics,
+        settings={
+            "task": "masks against the reference masks of each field, mean over fields",
+            "overlaps": list(THRESHOLDS),
+            "interval": f"{LEVEL:.0%}, bias-corrected, {bootstraps} bootstrap resamples of fields",
+            "seed": seed,
+        },
+        details={
+            "pooled": {str(objects): _pooled(part) for objects, part in table.groupby("objects", sort=False)},
+            "fields_not_scored": not_scored,
+        },
+    )
+    return write_result(result, out_json, out_parquet, table)
+
+
+def score_fields(
+    fields: pd.DataFrame, images: Sequence[str | Path], masks: Sequence[str | Path]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Score each field that has reference label images.
+
+    Returns
+    -------
+    table : one row a field and kind of object: unit (the field), objects, true, found, matched, `SCORES`
+    not_scored : field -> why, of those that have reference label images but no usable masks
+    """
+    from subcell.errors import SubcellError
+    from subcell.imaging.read import read_labels, read_ledger
+    from subcell.segmentation.masks import open_masks
+
+    wanted = set(fields["field_id"])
+    rows: list[dict[str, Any]] = []
+    not_scored: dict[str, str] = {}
+    for images_dir, masks_path in zip(images, masks, strict=True):
+        ledger = read_ledger(images_dir)
+        referenced = ledger[ledger["channel"].isin(OBJECTS.values()) & (ledger["status"] == "ok")]
+        here = [name for name in dict.fromkeys(referenced["field_id"]) if name in wanted]
+        if not here:
+            continue
+        store = open_masks(masks_path)
+        segmented = set(store.field_ids)
+        for field_id in here:
+            if field_id not in segmented:
+                not_scored[field_id] = "no masks: set aside before"
+                continue
+            try:
+                truths = {kind: read_labels(images_dir, ledger, field_id, name) for kind, name in OBJECTS.items()}
+                nuclei, cells = store.labels(field_id)
+                rows += _score_field(field_id, truths, {"nuclei": nuclei, "cells": cells})
+            except SubcellError as problem:
+                not_scored[field_id] = str(problem)
+    columns = ["unit", "objects", "true", "found", "matched", *SCORES]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(["objects", "unit"], ascending=[False, True], ignore_index=True), not_scored
+
+
+def _score_field(
+    field_id: str, truths: dict[str, NDArray[Any] | None], found: dict[str, NDArray[Any]]
+) -> list[dict[str, Any]]:
+    from subcell.segmentation.scoring import score_masks
+
+    rows = []
+    for kind, truth in truths.items():
+        if truth is None:
+            continue
+        counts = score_masks(truth, found[kind], thresholds=THRESHOLDS)
+        matched, invented, missed = (int(counts[name][0, 0]) for name in ("tp", "fp", "fn"))
+        true = matched + missed
+        ap = counts["ap"][0]
+        rows.append(
+            {
+                "unit": field_id,
+                "objects": kind,
+                "true": true,
+                "found": matched + invented,
+                "matched": matched,
+                "ap50": ap[0],
+                "ap50_95": ap.mean(),
+                "f1_50": counts["f1"][0, 0],
+                "count_error": abs(invented - missed) / true if true else float("nan"),
+            }
+        )
+    return rows
+
+
+def _mean_over_fields(name: str, values: NDArray[np.floating], *, bootstraps: int, seed: int) -> Metric:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Metric(name, float("nan"), None, None, None, 0, 0, "field")
+    low, high = None, None
+    if len(values) > 1:
+        low, high = interval(resample(len(values), bootstraps, seed) @ values / len(values), float(values.mean()))
+    return Metric(name, float(values.mean()), low, high, None, len(values), 0, "field")
+
+
+def _pooled(part: pd.DataFrame) -> dict[str, Any]:
+    """Scores over all objects of all fields together, at an overlap of 0.5."""
+    true, found, matched = (int(part[name].sum()) for name in ("true", "found", "matched"))
+    return {
+        "fields": len(part),
+        "true": true,
+        "found": found,
+        "matched": matched,
+        "ap50": _ratio(matched, true + found - matched),
+        "f1_50": _ratio(2 * matched, true + found),
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,170 @@
+"""All scores of a run in one tidy table, with every model's paired difference to the reference."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from subcell.benchmarks.compare import compare_models
+from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
+
+SUMMARY_COLUMNS = (
+    *("dataset", "model", "benchmark", "metric"),
+    *("value", "low", "high", "chance", "n", "seeds", "simulated"),
+)
+NOT_RUN_COLUMNS = ("dataset", "model", "benchmark", "reason")
+
+COMPARED = {"localization": "macro_ap", "cell_line": "macro_ap"}
+"""The metric of each benchmark in which models are compared in pairs: its headline."""
+
+
+def collect_summary(
+    scores: Sequence[str | Path],
+    predictions: Sequence[str | Path],
+    *,
+    out_summary: str | Path,
+    out_not_run: str | Path,
+    out_text: str | Path,
+    reference: str = "random_vit",
+    bootstraps: int = 1000,
+    seed: int = 42,
+    **_other_scoring: Any,
+) -> None:
+    """Collect all scores.
+
+    Parameters
+    ----------
+    scores, predictions : the JSON and parquet files of all benchmarks, in the same order
+    out_summary : tidy table to write, `SUMMARY_COLUMNS`. A benchmark that was not run has one row without a metric and
+        value; a paired difference is a metric named for example macro_ap_minus_random_vit, with chance 0
+    out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
+    out_text : the headline scores as text, for the terminal
+    reference : the model that the others are compared with, where it was scored
+    bootstraps, seed : of the resamples behind the paired intervals
+
+    Raises
+    ------
+    SubcellError : a file is missing or damaged, or two models were scored on different cells
+    """
+    results = read_benchmarks(scores)
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        about = {key: result[key] for key in ("dataset", "model", "benchmark")}
+        simulated = bool(result.get("simulated", False))
+        if result["status"] != "ok":
+            rows.append({**about, "metric": "", "simulated": simulated})
+        for metric in result["metrics"] if result["status"] == "ok" else ():
+            numbers = {key: metric.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds")}
+            rows.append({**about, **numbers, "simulated": simulated})
+    rows += _differences(results, predictions, reference, bootstraps=bootstraps, seed=seed)
+    summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
+    missing = [{key: result.get(key, "") for key in NOT_RUN_COLUMNS} for result in results if result["status"] != "ok"]
+    _write(out_summary, _tsv(summary))
+    _write(out_not_run, _tsv(pd.DataFrame(missing, columns=list(NOT_RUN_COLUMNS))))
+    _write(out_text, summary_text(results, summary, reference))
+
+
+def _differences(
+    results: Sequence[dict[str, Any]],
+    predictions: Sequence[str | Path],
+    reference: str,
+    *,
+    bootstraps: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Rows of paired differences, for each dataset and benchmark in which the reference was scored."""
+    groups: dict[tuple[str, str], dict[str, tuple[dict[str, Any], str | Path]]] = {}
+    for result, path in zip(results, predictions, strict=True):
+        if result["benchmark"] in COMPARED and result["status"] == "ok":
+            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = (result, path)
+    rows = []
+    for (dataset, benchmark), models in groups.items():
+        metric = COMPARED[benchmark]
+        paths = {model: path for model, (_, path) in models.items()}
+        found = compare_models(paths, reference=reference, metric=metric, bootstraps=bootstraps, seed=seed)
+        for entry in found:
+            result = models[entry["model"]][0]
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "model": entry["model"],
+                    "benchmark": benchmark,
+                    "metric": metric + DIFFERENCE + reference,
+                    **{key: entry[key] for key in ("value", "low", "high", "n")},
+                    "chance": 0.0,
+                    "seeds": result["metrics"][0].get("seeds"),
+                    "simulated": bool(result.get("simulated", False)),
+                }
+            )
+    return rows
+
+
+def summary_text(results: Sequence[dict[str, Any]], summary: pd.DataFrame, reference: str) -> str:
+    """The headline score of every benchmark, model by model, as aligned text."""
+    differences = {
+        (row.dataset, row.model, row.benchmark): row
+        for row in summary.itertuples()
+        if row.metric.endswith(DIFFERENCE + reference)
+    }
+    blocks: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    titles: dict[tuple[str, str], str] = {}
+    for result in results:
+        key = (result["dataset"], result["benchmark"])
+        lines = blocks.setdefault(key, [])
+        marked = " (simulated)" if result.get("simulated") else ""
+        titles.setdefault(key, f"{result['benchmark']} on {result['dataset']}{marked}")
+        if result["status"] != "ok":
+            lines.append((result["model"], f"not run: {result.get('reason', '')}"))
+            continue
+        for metric in _headlines(result):
+            row = differences.get((result["dataset"], result["model"], result["benchmark"]))
+            lines.append(
+                (
+                    result["model"],
+                    metric["metric"],
+                    number(metric["value"]),
+                    f"({interval(metric.get('low'), metric.get('high')) or 'no interval'})",
+                    f"chance {number(metric['chance'])}" if metric.get("chance") is not None else "",
+                    f"{signed(row.value)} ({interval(row.low, row.high, sign=True)}) against {reference}"
+                    if row
+                    else "",
+                )
+            )
+    return "\n\n".join(f"{titles[key]}\n{_aligned(lines)}" for key, lines in blocks.items()) + "\n"
+
+
+def _headlines(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first metric; of the segmentation, that of the nuclei and that of the cells."""
+    if result["benchmark"] == "segmentation":
+        return [metric for metric in result["metrics"] if metric["metric"].endswith("_ap50")]
+    return list(result["metrics"][:1])
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """Columns of text under each other; a line of two columns may be as long as it likes."""
+    full = [line for line in lines if len(line) > 2]
+    widths = [max(len(line[column]) for line in full) for column in range(len(full[0]))] if full else []
+    first = max(len(line[0]) for line in lines)
+    texts = []
+    for line in lines:
+        rest = (
+            [text.ljust(width) for text, width in zip(line[1:], widths[1:], strict=True)] if len(line) > 2 else line[1:]
+        )
+        texts.append("  " + "  ".join([line[0].ljust(first), *rest]).rstrip())
+    return "\n".join(texts)
+
+
+def _tsv(table: pd.DataFrame) -> str:
+    return table.to_csv(sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _write(path: str | Path, text: str) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
