@@ -11,7 +11,7 @@ from subcell.reporting.canvas import figure_bytes, shown_text
 from subcell.reporting.composite import composite, round_length, shrink, stretch
 from subcell.reporting.figures import comparison_figure, map_figure, training_figure
 from subcell.reporting.gallery import crop_gallery, field_gallery, spread_over
-from subcell.reporting.pictures import inlined_picture
+from subcell.reporting.pictures import inlined_figure, inlined_picture
 from subcell.reporting.results import counted, grouped, interval, model_tables, number, signed
 
 
@@ -150,6 +150,15 @@ def test_pictures_fit_into_their_share(tmp_path):
     assert inlined["uri"].startswith("data:image/jpeg;base64,")
     assert len(inlined["uri"]) < 200_000 * 4 / 3 + 100
     assert 400 <= inlined["width"] <= 1200
+
+
+def test_figures_of_many_points_become_pixels():
+    points = np.random.default_rng(0).normal(size=(3000, 2))
+    figure = map_figure(points, pd.DataFrame({"level_1": ["0"] * 3000}))
+    assert inlined_figure(figure, max_bytes=10_000_000)["uri"].startswith("data:image/svg+xml;base64,")
+    pixels = inlined_figure(figure, max_bytes=1_000)
+    assert pixels["uri"].startswith("data:image/png;base64,")
+    assert (pixels["width"], pixels["height"]) == (259, 528)
 
 
 def test_text_for_figures():

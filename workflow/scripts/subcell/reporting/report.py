@@ -37,8 +37,12 @@ PACKAGES = (
     *("snakemake", "numpy", "pandas", "scikit-image", "scikit-learn", "tifffile", "cellpose"),
     *("segmentation-models-pytorch", "torch", "timm", "lightning", "anndata", "scanpy", "leidenalg", "umap-learn"),
 )
-PICTURES_BYTES = 8_000_000
+PICTURES_BYTES = 6_000_000
 """What all pictures of fields and cells may take together; as base64 a third more."""
+
+FIGURES_BYTES = 3_500_000
+LARGEST_FIGURE_BYTES = 400_000
+"""What all figures may take together as lines, and one of them; those above their share become pixels."""
 
 MEMBERS_SHOWN = 24
 ROWS_SHOWN = 200
@@ -78,7 +82,9 @@ def write_report(
     results = scores.read_benchmarks(benchmarks)
     summary = scores.read_summary(summary_tsv)
     models = {name: _describe_model(name, settings) for name, settings in config.get("models", {}).items()}
+    curves = curves or {}
     room = PICTURES_BYTES // max(1, 2 * len(datasets))
+    figure_room = min(LARGEST_FIGURE_BYTES, FIGURES_BYTES // max(1, len(results) + len(curves) + len(maps)))
     shown = [_describe_dataset(entry, config, max_bytes=room) for entry in datasets]
     tables = scores.model_tables(results, summary, models=list(models))
     page = {
@@ -87,12 +93,12 @@ def write_report(
         "models": models,
         "datasets": shown,
         "tables": tables,
-        "figures": {dataset: _draw_comparisons(table) for dataset, table in tables.items()},
+        "figures": {dataset: _draw_comparisons(table, max_bytes=figure_room) for dataset, table in tables.items()},
         "segmentation": [result for result in results if result["benchmark"] == "segmentation"],
         "all_metrics": scores.all_metrics(results),
         "not_run": scores.not_run(results),
-        "curves": [_describe_curves(name, path) for name, path in (curves or {}).items()],
-        "maps": [_describe_map(entry) for entry in maps],
+        "curves": [_describe_curves(name, path, max_bytes=figure_room) for name, path in curves.items()],
+        "maps": [_describe_map(entry, max_bytes=figure_room) for entry in maps],
         "versions": (run or {}).get("versions") or installed_versions(),
         "command": (run or {}).get("command"),
         "commit": (run or {}).get("commit"),
@@ -172,19 +178,19 @@ def _describe_model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "kind": kind, "words": words.get(kind, kind), "train_on": trained_on, "settings": settings}
 
 
-def _describe_curves(name: str, path: str | Path) -> dict[str, Any]:
+def _describe_curves(name: str, path: str | Path, *, max_bytes: int) -> dict[str, Any]:
     """Curves of one training."""
     training = pd.read_parquet(path)
     return {
         "model": name,
-        "figure": inlined_figure(training_figure(training)),
+        "figure": inlined_figure(training_figure(training), max_bytes=max_bytes),
         "epochs": None if training.empty else int(training["epoch"].max()),
         "steps": None if training.empty else int(training["step"].max()),
         "metrics": [readable(metric) for metric in sorted(training["metric"].unique())],
     }
 
 
-def _draw_comparisons(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _draw_comparisons(table: Mapping[str, Any], *, max_bytes: int) -> list[dict[str, Any]]:
     """One figure for each benchmark that ran for at least one model."""
     figures = []
     for number, column in enumerate(table["benchmarks"]):
@@ -196,11 +202,11 @@ def _draw_comparisons(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         if rows:
             frame = pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
             figure = comparison_figure(frame, metric=column["metric"] or "score", chance=column["chance"])
-            figures.append({"benchmark": column["name"], **inlined_figure(figure)})
+            figures.append({"benchmark": column["name"], **inlined_figure(figure, max_bytes=max_bytes)})
     return figures
 
 
-def _describe_map(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_map(entry: Mapping[str, Any], *, max_bytes: int) -> dict[str, Any]:
     """Figure and clusters of one map."""
     with File(entry["map_h5ad"], "r") as file:
         obs = read_elem(file["obs"])
@@ -213,7 +219,7 @@ def _describe_map(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "dataset": entry["dataset"],
         "model": entry["model"],
-        "figure": inlined_figure(map_figure(points, obs, reason=reason)),
+        "figure": inlined_figure(map_figure(points, obs, reason=reason), max_bytes=max_bytes),
         "units": len(obs),
         "unit": str(about.get("unit", "unit")),
         "reason": reason,
