@@ -1,0 +1,108 @@
+"""The cells of a batch and the views of them that a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from subcell.crops.store import CropStore
+from subcell.model.augment import geometry, intensity
+from subcell.model.inputs import half_masked, mask_and_scale
+from subcell.model.recipes import Recipe
+from subcell.model.sampler import ItemSampler
+
+
+class View(NamedTuple):
+    """One look at the cells of a batch.
+
+    Attributes
+    ----------
+    images : (N, C, H, W) float32
+    masks : (N, H, W) bool, where the cell is in them
+    """
+
+    images: torch.Tensor
+    masks: torch.Tensor
+
+
+def make_views(
+    crops: torch.Tensor, *, recipe: Recipe, cells_per_item: int, generator: torch.Generator
+) -> tuple[View, ...]:
+    """Draw the recipe's views of some cells.
+
+    In each view half of the cells of an item lose what is around them; then pixels are scaled and augmented.
+
+    Parameters
+    ----------
+    crops : (N, 6, H, W) as stored, items side by side, on the device that is to do the work
+    recipe : says how many views there are and which get the intensity augmentations
+    cells_per_item : cells of an item
+    generator : on the device of `crops`
+
+    Returns
+    -------
+    One view, or two
+    """
+    own = crops[:, 1] > 0
+    pixels = crops[:, 2:].float()
+    views = []
+    for number in range(recipe.views):
+        masked = half_masked(items=len(crops) // cells_per_item, cells=cells_per_item, generator=generator)
+        scaled = mask_and_scale(pixels, own | ~masked[:, None, None])
+        images, masks = geometry(scaled, own, generator=generator)
+        if recipe.intensity[number]:
+            images = intensity(images, generator=generator)
+        views.append(View(images, masks))
+    return tuple(views)
+
+
+def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: int, workers: int) -> DataLoader:
+    """Read the crops of all batches from one step on.
+
+    Parameters
+    ----------
+    store : of crops
+    sampler : of their row numbers
+    first, steps : number of the first step and of all of them, counted over epochs
+    workers : processes that read ahead; 0 reads in this one
+
+    Returns
+    -------
+    Iterable of row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
+    """
+    rows = _RowsOfSteps(sampler, first, steps)
+    return DataLoader(_Crops(store), sampler=rows, batch_size=None, num_workers=workers)
+
+
+class _Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Row numbers of a batch -> themselves and its crops."""
+
+    def __init__(self, store: CropStore) -> None:
+        self._store = store
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        images = self._store.read(rows)
+        # Torch knows little of uint16.
+        return torch.from_numpy(rows), torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.int32))
+
+
+class _RowsOfSteps(Sampler[NDArray[np.int64]]):
+    """Batches of all epochs from a step on."""
+
+    def __init__(self, sampler: ItemSampler, first: int, steps: int) -> None:
+        self._sampler, self._first, self._steps = sampler, first, steps
+
+    def __len__(self) -> int:
+        return self._steps - self._first
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        per_epoch = self._sampler.batches_per_epoch
+        for epoch in range(self._first // per_epoch, -(-self._steps // per_epoch)):
+            for number, rows in enumerate(self._sampler.epoch(epoch)):
+                if self._first <= epoch * per_epoch + number < self._steps:
+                    yield rows

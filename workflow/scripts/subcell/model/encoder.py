@@ -1,0 +1,154 @@
+"""The encoder: a vision transformer and the pooling that turns its tokens into one vector a cell."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.models.vision_transformer import Block
+from torch import nn
+
+from subcell.model.pooling import GatedAttentionPooling, MeanPooling
+from subcell.model.sizes import Size, patches_a_side, size_named
+
+Positions = Literal["learned", "sincos"]
+
+LAYER_NORM: Any = partial(nn.LayerNorm, eps=1e-12)
+"""Epsilon of the reference implementation (Hugging Face ViT)."""
+
+
+class Encoded(NamedTuple):
+    """What the encoder gives.
+
+    Attributes
+    ----------
+    vector : (N, D), the embedding of each cell
+    tokens : (N, T + 1, C), class token first, after the last LayerNorm
+    attention : (N, heads, T + 1), the pooling's weights, class token first; None with mean pooling
+    """
+
+    vector: torch.Tensor
+    tokens: torch.Tensor
+    attention: torch.Tensor | None
+
+
+class Encoder(nn.Module):
+    """Vision transformer with pre-normalisation, class token and pooling; see `build_encoder`."""
+
+    def __init__(
+        self, *, size: Size, in_channels: int = 4, image_px: int, positions: Positions = "learned", pooling: bool = True
+    ) -> None:
+        super().__init__()
+        self.side = patches_a_side(image_px, size.patch)
+        self.patch = size.patch
+        self.patch_embed = PatchEmbed(None, size.patch, in_channels, size.width)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, size.width))
+        table = torch.zeros(1, 1 + self.side**2, size.width)
+        if positions == "learned":
+            self.positions = nn.Parameter(table)
+        else:
+            table[:, 1:] = sincos_positions(self.side, size.width)
+            self.register_buffer("positions", table)
+        self.blocks = nn.Sequential(
+            *(Block(size.width, size.heads, qkv_bias=True, norm_layer=LAYER_NORM) for _ in range(size.depth))
+        )
+        self.norm = LAYER_NORM(size.width)
+        self.apply(initialize)
+        nn.init.trunc_normal_(self.class_token, std=0.02)
+        if positions == "learned":
+            nn.init.trunc_normal_(self.positions, std=0.02)
+        # Made last: the pooling keeps torch's own initial weights, as in the reference.
+        self.pooling: GatedAttentionPooling | MeanPooling = (
+            GatedAttentionPooling(size.width, gate_dim=size.pool_dim, heads=size.pool_heads)
+            if pooling
+            else MeanPooling(size.width)
+        )
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return self.pooling.dim
+
+    def forward(self, images: torch.Tensor, keep: torch.Tensor | None = None) -> Encoded:
+        """Encode images.
+
+        Parameters
+        ----------
+        images : (N, in_channels, H, W) float, scaled as `subcell.model.inputs.mask_and_scale` does; H and W are
+            multiples of the patch. Positions are interpolated where they differ from the training's.
+        keep : (N, K) numbers of the patches that the transformer sees, row by row; None shows all
+        """
+        rows, columns = (side // self.patch for side in images.shape[-2:])
+        positions = self._positions(rows, columns)
+        tokens = self.patch_embed(images) + positions[:, 1:]
+        if keep is not None:
+            tokens = tokens.gather(1, keep[..., None].expand(-1, -1, tokens.shape[-1]))
+        first = (self.class_token + positions[:, :1]).expand(len(tokens), -1, -1)
+        tokens = self.norm(self.blocks(torch.cat((first, tokens), dim=1)))
+        vector, attention = self.pooling(tokens)
+        return Encoded(vector, tokens, attention)
+
+    def _positions(self, rows: int, columns: int) -> torch.Tensor:
+        if (rows, columns) == (self.side, self.side):
+            return self.positions
+        return resample_abs_pos_embed(self.positions, [rows, columns], old_size=[self.side, self.side], antialias=False)
+
+
+def build_encoder(
+    *,
+    size: str | Size,
+    in_channels: int = 4,
+    image_px: int,
+    positions: Positions = "learned",
+    pooling: bool = True,
+    seed: int,
+) -> Encoder:
+    """Make an untrained encoder; the same arguments give the same weights.
+
+    Parameters
+    ----------
+    size : `tiny`, `small` or `base`, or the numbers themselves
+    in_channels : image channels; 4 are microtubules, ER, nucleus, protein
+    image_px : side of the images
+    positions : `learned` (the paper's ViT recipes) or `sincos` (fixed 2-D sine and cosine, its MAE recipes)
+    pooling : gated attention over all tokens, else their mean
+    seed : of the weights
+
+    Raises
+    ------
+    ConfigError : an unknown size, or images that are not a whole number of patches
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Encoder(
+            size=size_named(size) if isinstance(size, str) else size,
+            in_channels=in_channels,
+            image_px=image_px,
+            positions=positions,
+            pooling=pooling,
+        )
+
+
+def initialize(module: nn.Module) -> None:
+    """Initial weights of the reference ViT: normal with deviation 0.02, cut at two; no bias."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def sincos_positions(side: int, width: int) -> torch.Tensor:
+    """Fixed positions of a square of patches, as in the masked autoencoder (He et al. 2021, arXiv 2111.06377).
+
+    Returns
+    -------
+    (side * side, width) float32; the first half of each row tells the column, the second half the row
+    """
+    frequency = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angle = torch.arange(side, dtype=torch.float64)[:, None] * frequency
+    one_axis = torch.cat((angle.sin(), angle.cos()), dim=1)
+    columns = one_axis[None].expand(side, -1, -1)
+    rows = one_axis[:, None].expand(-1, side, -1)
+    return torch.cat((columns, rows), dim=-1).flatten(0, 1).float()

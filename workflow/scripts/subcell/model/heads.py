@@ -1,0 +1,55 @@
+"""What is put on a pooled vector while training, and thrown away afterwards."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ProjectionHead(nn.Module):
+    """Three layers with batch normalisation in between; the losses compare its output, scaled to length one.
+
+    Parameters
+    ----------
+    in_dim, hidden_dim, out_dim : widths; the paper's are 1536, 8192, 512
+    """
+
+    def __init__(self, in_dim: int, *, hidden_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+        )
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Project (N, in_dim) to (N, out_dim) of length one; N has to be the whole batch, both views."""
+        return nn.functional.normalize(self.layers(vectors), dim=1)
+
+
+class OnlineClassifier(nn.Module):
+    """Location classifier that watches the training on detached vectors; it teaches the encoder nothing.
+
+    Parameters
+    ----------
+    in_dim : of the pooled vector
+    classes : locations
+    """
+
+    def __init__(self, in_dim: int, *, classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Linear(in_dim, in_dim // 2),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(in_dim // 2, classes),
+        )
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Logits (N, classes) of vectors (N, in_dim)."""
+        return self.layers(vectors.detach())

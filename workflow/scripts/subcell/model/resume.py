@@ -1,0 +1,61 @@
+"""Where a training stands, kept so that a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STATE_FILE = "last.ckpt"
+
+
+def fingerprint(settings: Mapping[str, Any], cells: list[str]) -> str:
+    """What must be the same for a run to go on: settings, cells and the code of this folder.
+
+    Parameters
+    ----------
+    settings : plain values
+    cells : ids of the cells that are trained on, in order
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update("\0".join(cells).encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
+
+
+def save_state(folder: str | Path, state: Mapping[str, Any]) -> None:
+    """Write the state; a kill while writing leaves the one before."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{STATE_FILE}.partial"
+    with partial.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, folder / STATE_FILE)
+
+
+def load_state(folder: str | Path, expected: str) -> dict[str, Any] | None:
+    """The state of a run with that fingerprint, None where there is none or it is of another run.
+
+    Parameters
+    ----------
+    folder : where `save_state` wrote
+    expected : fingerprint of the present run
+    """
+    path = Path(folder) / STATE_FILE
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state if state["fingerprint"] == expected else None
+
+
+def forget_state(folder: str | Path) -> None:
+    """Delete the state of a finished run."""
+    (Path(folder) / STATE_FILE).unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""How large a network is: the paper's base size, and smaller ones for small data and slow machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from subcell.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of one network size.
+
+    Attributes
+    ----------
+    width, depth, heads : of the encoder's transformer; the MLP is four times as wide
+    patch : side of a patch in pixels
+    image_px : side of the image that the size is meant for
+    pool_dim, pool_heads : gates and heads of the attention pooling; a pooled vector has pool_heads x width numbers
+    projection_dim, projected_dim : hidden and output width of the projection heads
+    decoder_width, decoder_depth, decoder_heads : of the decoder that reconstructs pixels
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    image_px: int
+    pool_dim: int
+    projection_dim: int
+    projected_dim: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    pool_heads: int = 2
+
+
+SIZES = {
+    "tiny": Size(
+        width=128,
+        depth=6,
+        heads=4,
+        patch=12,
+        image_px=96,
+        pool_dim=128,
+        projection_dim=512,
+        projected_dim=128,
+        decoder_width=64,
+        decoder_depth=2,
+        decoder_heads=4,
+    ),
+    "small": Size(
+        width=384,
+        depth=12,
+        heads=6,
+        patch=16,
+        image_px=224,
+        pool_dim=256,
+        projection_dim=2048,
+        projected_dim=256,
+        decoder_width=256,
+        decoder_depth=4,
+        decoder_heads=8,
+    ),
+    "base": Size(
+        width=768,
+        depth=12,
+        heads=12,
+        patch=16,
+        image_px=448,
+        pool_dim=512,
+        projection_dim=8192,
+        projected_dim=512,
+        decoder_width=512,
+        decoder_depth=8,
+        decoder_heads=16,
+    ),
+}
+"""`base` is the paper's network (87 million parameters in the encoder)."""
+
+
+def size_named(name: str) -> Size:
+    """The size of that name.
+
+    Raises
+    ------
+    ConfigError : there is none
+    """
+    if name not in SIZES:
+        raise ConfigError(f"size {name!r} is unknown; expected one of {', '.join(SIZES)}")
+    return SIZES[name]
+
+
+def patches_a_side(image_px: int, patch: int) -> int:
+    """How many patches fit a side of the image.
+
+    Raises
+    ------
+    ConfigError : the image is not a whole number of patches
+    """
+    if image_px % patch or image_px < patch:
+        raise ConfigError(
+            f"crops of {image_px} px cannot be cut into patches of {patch} px; set `crops.pixels` to a multiple of {patch}"
+        )
+    return image_px // patch
