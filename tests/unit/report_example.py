@@ -258,42 +258,32 @@ def write_result(
     result = {
         "benchmark": benchmark, "dataset": dataset, "model": model, "simulated": simulated,
         "status": "not run" if reason else "ok", "reason": reason,
-        "metrics": [] if reason else [{**metric, **head}], "settings": {}, "details": {},
+        "metrics": [] if reason else [{**metric, **head}],
+        "settings": {"task": "known answers", "classes": ["A", "B"], "unset": None}, "details": {},
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result))
     return path
 
 
-SUMMARY_COLUMNS = [
-    "dataset",
-    "model",
-    "benchmark",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "chance",
-    "n",
-    "seeds",
-    "simulated",
-]
+SUMMARY_COLUMNS = (
+    *("dataset", "model", "benchmark", "metric"),
+    *("value", "low", "high", "chance", "n", "seeds", "simulated"),
+)
 
 
-def write_summary(path: Path, results: list[Path], differences: list[tuple]) -> Path:
-    """The tidy table of these results, and paired differences (dataset, model, benchmark, metric, value, low, high)."""
-    rows = []
-    for result in (json.loads(p.read_text()) for p in results):
-        for m in result["metrics"]:
-            rows.append(
-                [
-                    result["dataset"],
-                    result["model"],
-                    result["benchmark"],
-                    *(m[k] for k in SUMMARY_COLUMNS[3:10]),
-                    result["simulated"],
-                ]
-            )
-    rows += [[*difference, None, 21, 10, False] for difference in differences]
-    pd.DataFrame(rows, columns=SUMMARY_COLUMNS).to_csv(path, sep="\t", index=False)
-    return path
+def write_summary(folder: Path, results: list[Path], differences: list[tuple]) -> dict[str, Path]:
+    """The tidy table of these results, with paired differences (dataset, model, benchmark, metric, value, low, high),
+    and the table of what was not run."""
+    rows, missing = [], []
+    for result in (json.loads(path.read_text()) for path in results):
+        about = {key: result[key] for key in ("dataset", "model", "benchmark")}
+        rows += [{**about, **metric, "simulated": result["simulated"]} for metric in result["metrics"]]
+        if result["status"] != "ok":
+            rows.append({**about, "metric": "", "simulated": result["simulated"]})
+            missing.append({**about, "reason": result["reason"]})
+    rows += [dict(zip(SUMMARY_COLUMNS, difference, strict=False)) for difference in differences]
+    pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).to_csv(folder / "summary.tsv", sep="\t", index=False)
+    columns = ["dataset", "model", "benchmark", "reason"]
+    pd.DataFrame(missing, columns=columns).to_csv(folder / "not_run.tsv", sep="\t", index=False)
+    return {"summary_tsv": folder / "summary.tsv", "not_run_tsv": folder / "not_run.tsv"}

@@ -76,7 +76,7 @@ def render(folder: Path, sources: dict[str, str], *, evil: str = "", no_labels: 
         config=example.example_config(sources),
         datasets=datasets,
         benchmarks=results,
-        summary_tsv=example.write_summary(folder / "summary.tsv", results, differences),
+        **example.write_summary(folder, results, differences),
         templates=TEMPLATES,
         curves={"mae_cells_prots_pool": folder / "training.parquet"},
         maps=maps,
@@ -181,6 +181,7 @@ def test_scores_come_with_interval_chance_n_seeds_and_paired_difference(simulate
     assert "Minus random_vit" in text
     assert "Macro average precision, n = 21 antibodies, 10 seeds" in text
     assert "chance 0.150" in text
+    assert "How localization was scored task known answers classes A, B How cell line" in text
 
 
 def test_what_was_not_run_says_why(simulated, real):
@@ -199,6 +200,7 @@ def test_damaged_result_is_named(tmp_path):
     with pytest.raises(SubcellError, match=r"broken\.json.*delete it"):
         write_report(
             tmp_path / "report.html", config={}, datasets=[], benchmarks=[tmp_path / "broken.json"],
-            summary_tsv=tmp_path / "none.tsv", templates=TEMPLATES,
+            summary_tsv=tmp_path / "none.tsv",
+            not_run_tsv=tmp_path / "none.tsv", templates=TEMPLATES,
         )  # fmt: skip
     assert not (tmp_path / "report.html").exists()

@@ -221,12 +221,21 @@ METRIC_NAMES: Mapping[str, str] = {
     "micro_ap": "Micro average precision",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
+    "macro_auc": "Macro area under the ROC curve",
+    "label_ranking_ap": "Label ranking average precision",
+    "ap50": "AP at IoU 0.5",
+    "ap50_95": "AP, mean over IoU 0.5 to 0.95",
+    "f1_50": "F1 at IoU 0.5",
 }
+METRIC_SUBJECTS = {"nuclei": "Nuclei", "cells": "Cells", "protein": "Per protein"}
 
 
 def readable(metric: str) -> str:
     """Name of a metric as a person writes it."""
-    name = METRIC_NAMES.get(metric) or shown_text(metric, longest=60).replace("_", " ")
+    if metric in METRIC_NAMES:
+        return METRIC_NAMES[metric]
+    subject, _, rest = metric.partition("_")
+    if subject in METRIC_SUBJECTS and rest:
+        return f"{METRIC_SUBJECTS[subject]}: {readable(rest)}"
+    name = shown_text(metric, longest=60).replace("_", " ")
     return name[:1].upper() + name[1:]

@@ -55,6 +55,7 @@ def write_report(
     datasets: Sequence[Mapping[str, Any]],
     benchmarks: Iterable[str | Path],
     summary_tsv: str | Path,
+    not_run_tsv: str | Path,
     templates: str | Path,
     curves: Mapping[str, str | Path] | None = None,
     maps: Sequence[Mapping[str, Any]] = (),
@@ -70,6 +71,7 @@ def write_report(
         does not say it
     benchmarks : result files, those that were not run included
     summary_tsv : the tidy table of all scores, with the paired differences
+    not_run_tsv : what was asked for and could not be run
     templates : folder with report.html.j2 and report.css
     curves : model -> training.parquet of the models that were trained
     maps : of each: dataset, model, map_h5ad, clusters_tsv
@@ -96,7 +98,7 @@ def write_report(
         "figures": {dataset: _draw_comparisons(table, max_bytes=figure_room) for dataset, table in tables.items()},
         "segmentation": [result for result in results if result["benchmark"] == "segmentation"],
         "all_metrics": scores.all_metrics(results),
-        "not_run": scores.not_run(results),
+        "not_run": scores.read_not_run(not_run_tsv),
         "curves": [_describe_curves(name, path, max_bytes=figure_room) for name, path in curves.items()],
         "maps": [_describe_map(entry, max_bytes=figure_room) for entry in maps],
         "versions": (run or {}).get("versions") or installed_versions(),

@@ -39,7 +39,25 @@ def read_benchmarks(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 def read_summary(path: str | Path) -> pd.DataFrame:
     """Read the tidy table of all scores; names are text, whatever they look like."""
     names = ("dataset", "model", "benchmark", "metric")
-    return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str), keep_default_na=True, encoding="utf-8")
+    table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str), encoding="utf-8")
+    return table.fillna(dict.fromkeys(names, ""))
+
+
+def read_not_run(path: str | Path) -> list[dict[str, str]]:
+    """Read the table of what was asked for and could not be run, models with the same reason in one entry.
+
+    Returns
+    -------
+    entries with benchmark, dataset, reason, and models, joined by ", "
+    """
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    models: dict[tuple[str, str, str], list[str]] = {}
+    for row in table.to_dict("records"):
+        models.setdefault((row["benchmark"], row["dataset"], _reason(row)), []).append(row["model"])
+    return [
+        {"benchmark": benchmark, "dataset": dataset, "reason": reason, "models": ", ".join(filter(None, names))}
+        for (benchmark, dataset, reason), names in models.items()
+    ]
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -92,7 +110,7 @@ def model_tables(
 
     Returns
     -------
-    dataset -> {"benchmarks": [{name, metric, unit, chance, n, seeds, reference}], "rows": [{model, cells}],
+    dataset -> {"benchmarks": [{name, metric, unit, chance, n, seeds, reference, settings}], "rows": [{model, cells}],
     "not_run": {benchmark: reason}}, where a cell is {value, interval, difference, difference_interval, beats, ...} or
     {not_run}, in the order of the benchmarks; benchmarks that ran for no model have no column. `chance`, `n` and `seeds`
     of a benchmark are None where they differ between models; each cell has its own.
@@ -104,7 +122,12 @@ def model_tables(
         ran = [result for result in here if result["status"] == "ok" and result["metrics"]]
         names = list(dict.fromkeys(result["benchmark"] for result in ran))
         cells = {(result["model"], result["benchmark"]): _cell(result, summary) for result in here}
-        columns = [_column(name, [cell for (_, other), cell in cells.items() if other == name]) for name in names]
+        settings = {result["benchmark"]: result.get("settings") or {} for result in reversed(ran)}
+        columns = [
+            _column(name, [cell for (_, other), cell in cells.items() if other == name])
+            | {"settings": settings_as_text(settings[name])}
+            for name in names
+        ]
         present = [model for model in models if any((model, name) in cells for name in names)]
         rows = [{"model": model, "cells": [cells.get((model, name)) for name in names]} for model in present]
         reasons = {result["benchmark"]: _reason(result) for result in here if result["benchmark"] not in names}
@@ -158,23 +181,19 @@ def _column(name: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return column
 
 
+def settings_as_text(settings: Mapping[str, Any]) -> dict[str, str]:
+    """How a benchmark was scored, name and value as text; what is unset is left out."""
+    shown = {}
+    for name, value in settings.items():
+        if value is None or value == [] or isinstance(value, Mapping):
+            continue
+        shown[str(name).replace("_", " ")] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown
+
+
 def _comparable(value: Any) -> Any:
     """Scores equal to the digits shown count as the same."""
     return round(value, 3) if isinstance(value, float) and math.isfinite(value) else value
-
-
-def not_run(results: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What was asked for and could not be run: benchmark, dataset, reason, and the models that it concerns."""
-    models: dict[tuple[str, str, str], list[str]] = {}
-    for result in results:
-        if result["status"] != "ok":
-            models.setdefault((result["benchmark"], result["dataset"], _reason(result)), []).append(
-                result["model"] or ""
-            )
-    return [
-        {"benchmark": benchmark, "dataset": dataset, "reason": reason, "models": ", ".join(filter(None, names))}
-        for (benchmark, dataset, reason), names in models.items()
-    ]
 
 
 def _reason(result: Mapping[str, Any]) -> str:
