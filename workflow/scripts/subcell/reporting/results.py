@@ -202,7 +202,7 @@ def _reason(result: Mapping[str, Any]) -> str:
 
 
 def all_metrics(results: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Every metric of every benchmark that ran, by dataset, formatted."""
+    """Every metric of every benchmark that ran, by dataset, benchmark by benchmark, formatted."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         if result["status"] != "ok":
@@ -219,4 +219,7 @@ def all_metrics(results: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str
                     "chance": number(metric.get("chance")),
                 }
             )
+    for rows in tables.values():
+        order = list(dict.fromkeys(row["benchmark"] for row in rows))
+        rows.sort(key=lambda row: order.index(row["benchmark"]))
     return tables
