@@ -7,6 +7,7 @@ rule crop:
         cells="<results>/{dataset}/cells/{shard}.parquet",
     output:
         crops="<results>/{dataset}/crops/{shard}.h5sc",
+        set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
     log:
         "<logs>/{dataset}/crop/{shard}.log",
     benchmark:

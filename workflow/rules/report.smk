@@ -2,6 +2,8 @@ rule check_quality:
     """What a dataset holds, and everything that was set aside with the reason."""
     input:
         catalog="<results>/{dataset}/fields/set_aside.tsv",
+        fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
+        crops=per_shard("<results>/{dataset}/crops/{shard}.set_aside.tsv"),
         images=per_shard("<results>/{dataset}/images/{shard}"),
         qc=per_shard("<results>/{dataset}/qc/{shard}.parquet"),
         cells=per_shard("<results>/{dataset}/cells/{shard}.parquet"),
@@ -28,7 +30,7 @@ rule check_quality:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code_version("reporting"),
+        code=code_version("reporting", "catalog"),
     message:
         "Checking the quality of {wildcards.dataset}"
     script:

@@ -5,11 +5,12 @@ from subcell.reporting.quality import collect_quality
 
 with job(snakemake):
     collect_quality(
-        snakemake.input.catalog,
+        [snakemake.input.catalog, *snakemake.input.crops],
         snakemake.input.images,
         snakemake.input.qc,
         snakemake.input.cells,
         snakemake.output.set_aside,
         snakemake.output.quality,
+        fields_paths=snakemake.input.fields,
         dataset=snakemake.wildcards.dataset,
     )

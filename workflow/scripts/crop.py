@@ -2,10 +2,11 @@
 
 from job import job
 from subcell.catalog.fields import read_fields
+from subcell.catalog.set_aside import write_set_aside
 from subcell.crops.run import crop_fields
 
 with job(snakemake) as run:
-    crop_fields(
+    set_aside = crop_fields(
         snakemake.input.images,
         snakemake.input.masks,
         snakemake.input.cells,
@@ -14,3 +15,4 @@ with job(snakemake) as run:
         **snakemake.params.settings,
         progress=run.progress,
     )
+    write_set_aside(set_aside, snakemake.output.set_aside)

@@ -19,7 +19,7 @@ Paths = str | Path | Iterable[str | Path]
 
 
 def collect_quality(
-    set_aside_tsv: str | Path,
+    set_aside_tsvs: Paths,
     image_dirs: Paths,
     qc_paths: Paths,
     cells_paths: Paths,
@@ -33,7 +33,7 @@ def collect_quality(
 
     Parameters
     ----------
-    set_aside_tsv : rows of the sheet that could not be used
+    set_aside_tsvs : tables of the sheet's rows that could not be used, and of fields that could not be cropped
     image_dirs : image folder of every shard, each with its ledger
     qc_paths : segmentation's table of fields of every shard
     cells_paths : table of cells of every shard
@@ -50,9 +50,9 @@ def collect_quality(
     qc = _read_tables(qc_paths, ["field_id", "status", "reason"])
     cells = _read_tables(cells_paths, ["field_id", "touches_border", "nucleus_area_um2", "cell_area_um2"])
     fields = read_fields(_listed(fields_paths))
-    sheet = read_set_aside(set_aside_tsv)
+    given = [read_set_aside(path) for path in _listed(set_aside_tsvs)]
 
-    table = join_set_aside([sheet, _set_aside_by_download(ledgers), _set_aside_by_segmentation(qc)])
+    table = join_set_aside([*given, _set_aside_by_download(ledgers), _set_aside_by_segmentation(qc)])
     table = _first_stage_only(table)
     write_set_aside(table, out_set_aside_tsv)
     write_tsv(quality_table(table, qc, cells, fields, dataset=dataset), out_quality_tsv)
