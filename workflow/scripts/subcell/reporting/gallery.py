@@ -60,7 +60,8 @@ def field_gallery(
         save_figure(text_figure("No field of this shard was segmented, so there is none to show."), out_png)
         return
     columns = min(columns, len(tiles))
-    figure = new_figure(3.5 * columns, 3.95 * math.ceil(len(tiles) / columns))
+    figure = new_figure(3.5 * columns, 4.0 * math.ceil(len(tiles) / columns))
+    figure.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr, call-arg]
     for number, (row, image, labels) in enumerate(tiles, start=1):
         axes = figure.add_subplot(math.ceil(len(tiles) / columns), columns, number)
         _draw_field(axes, image, labels, um_per_px=row.pixel_size_um)

@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from subcell import __version__
 from subcell.catalog.set_aside import read_set_aside
-from subcell.config.code import code_version
 from subcell.reporting import results as scores
 from subcell.reporting.figures import (
     comparison_figure,
@@ -29,10 +28,6 @@ from subcell.reporting.figures import (
 )
 from subcell.reporting.pictures import inlined_figure, inlined_picture
 
-STAGES = (
-    *("catalog", "imaging", "sources", "segmentation", "crops"),
-    *("model", "embedding", "atlas", "benchmarks", "reporting"),
-)
 PACKAGES = (
     *("snakemake", "numpy", "pandas", "scikit-image", "scikit-learn", "tifffile", "cellpose"),
     *("segmentation-models-pytorch", "torch", "timm", "lightning", "anndata", "scanpy", "leidenalg", "umap-learn"),
@@ -75,7 +70,8 @@ def write_report(
     templates : folder with report.html.j2 and report.css
     curves : model -> training.parquet of the models that were trained
     maps : of each: dataset, model, map_h5ad, clusters_tsv
-    run : what only the caller knows: `command`, `commit`, `versions` (package -> version); each may be missing
+    run : what only the caller knows: `command`, `commit`, `code` (hash of the library), `versions` (package -> version);
+        each may be missing; without `versions` those installed here are listed
 
     Raises
     ------
@@ -101,10 +97,8 @@ def write_report(
         "not_run": scores.read_not_run(not_run_tsv),
         "curves": [_describe_curves(name, path, max_bytes=figure_room) for name, path in curves.items()],
         "maps": [_describe_map(entry, max_bytes=figure_room) for entry in maps],
-        "versions": (run or {}).get("versions") or installed_versions(),
-        "command": (run or {}).get("command"),
-        "commit": (run or {}).get("commit"),
-        "library": {"version": __version__, "code": code_version(*STAGES)},
+        "run": {"command": None, "commit": None, "code": None, "versions": installed_versions(), **(run or {})},
+        "library_version": __version__,
     }
     html = _environment(templates).get_template("report.html.j2").render(page)
     path = Path(out_html)
