@@ -163,7 +163,7 @@ def write_quality_inputs(folder: Path, fields: pd.DataFrame, *, seed: int = 0) -
         folder / "sheet.tsv",
     )
     return {
-        "set_aside_tsv": folder / "sheet.tsv",
+        "set_aside_tsvs": [folder / "sheet.tsv"],
         "image_dirs": [folder / "images"],
         "qc_paths": [folder / "qc.parquet"],
         "cells_paths": [folder / "cells.parquet"],

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import report_example as example
 
-from subcell.catalog.set_aside import read_set_aside
+from subcell.catalog.set_aside import read_set_aside, set_aside_table, write_set_aside
 from subcell.reporting.quality import QUALITY_COLUMNS, collect_quality
 
 
@@ -61,6 +61,26 @@ def test_each_field_is_set_aside_once_with_its_first_reason(collected):
     assert list(table["field_id"]) == ["far_away", "f0", "f5", "f4"]
     assert table["reason"].iloc[2] == "protein: 404 not found"
     assert table["row"].iloc[0] == 7
+
+
+def test_field_that_could_not_be_cropped_is_set_aside(collected):
+    rows = [{"field_id": "f0", "stage": "crop", "reason": "no pixel size"}]
+    write_set_aside(set_aside_table(rows), collected / "crops.tsv")
+    collect_quality(
+        [collected / "sheet.tsv", collected / "crops.tsv"],
+        collected / "images",
+        collected / "qc.parquet",
+        collected / "cells.parquet",
+        collected / "aside.tsv",
+        collected / "quality.tsv",
+        dataset="mine",
+    )
+    total = values(collected, "")
+    assert total["fields_in_sheet"] == 8
+    assert total["fields_segmented"] == 3
+    assert total["fields_set_aside"] == 4
+    assert total["cells"] == 12
+    assert "no pixel size" in set(read_set_aside(collected / "aside.tsv")["reason"])
 
 
 def test_dataset_without_anything_left(tmp_path):

@@ -44,7 +44,8 @@ def collect_quality(
 
     Notes
     -----
-    Fields in the sheet = fields segmented + fields without cells + fields set aside.
+    Fields in the sheet = fields segmented + fields without cells + fields set aside; a field that was segmented but could
+    not be cropped counts as set aside, and its cells are not counted.
     """
     ledgers = [read_ledger(folder) for folder in _listed(image_dirs)]
     qc = _read_tables(qc_paths, ["field_id", "status", "reason"])
@@ -92,7 +93,9 @@ def _measure(
     set_aside: pd.DataFrame, qc: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, *, rejected: int
 ) -> list[tuple[str, float, str]]:
     """(metric, value, unit) of some fields; a median of nothing is left out."""
-    segmented = set(qc["field_id"][qc["status"] == "ok"])
+    uncropped = set(set_aside["field_id"][set_aside["stage"] == "crop"])
+    segmented = set(qc["field_id"][qc["status"] == "ok"]) - uncropped
+    cells = cells[cells["field_id"].isin(segmented)]
     empty = set(qc["field_id"][qc["status"] == "no cells"])
     later = set_aside[set_aside["stage"] != "sheet"]
     dropped = rejected + len(set(later["field_id"]) - segmented - empty)

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from subcell import __version__
 from subcell.catalog.set_aside import read_set_aside
+from subcell.config.code import code_version
 from subcell.reporting import results as scores
 from subcell.reporting.figures import (
     comparison_figure,
@@ -28,6 +29,10 @@ from subcell.reporting.figures import (
 )
 from subcell.reporting.pictures import inlined_figure, inlined_picture
 
+STAGES = (
+    *("catalog", "imaging", "sources", "segmentation", "crops"),
+    *("model", "embedding", "atlas", "benchmarks", "reporting"),
+)
 PACKAGES = (
     *("snakemake", "numpy", "pandas", "scikit-image", "scikit-learn", "tifffile", "cellpose"),
     *("segmentation-models-pytorch", "torch", "timm", "lightning", "anndata", "scanpy", "leidenalg", "umap-learn"),
@@ -70,8 +75,8 @@ def write_report(
     templates : folder with report.html.j2 and report.css
     curves : model -> training.parquet of the models that were trained
     maps : of each: dataset, model, map_h5ad, clusters_tsv
-    run : what only the caller knows: `command`, `commit`, `code` (hash of the library), `versions` (package -> version);
-        each may be missing; without `versions` those installed here are listed
+    run : what the caller knows better: `command`, `commit`, `code` (hash of the library's modules), `versions` (package ->
+        version); each may be missing, the last two are then those found here
 
     Raises
     ------
@@ -97,7 +102,10 @@ def write_report(
         "not_run": scores.read_not_run(not_run_tsv),
         "curves": [_describe_curves(name, path, max_bytes=figure_room) for name, path in curves.items()],
         "maps": [_describe_map(entry, max_bytes=figure_room) for entry in maps],
-        "run": {"command": None, "commit": None, "code": None, "versions": installed_versions(), **(run or {})},
+        "run": {
+            **{"command": None, "commit": None, "code": code_version(*STAGES), "versions": installed_versions()},
+            **(run or {}),
+        },
         "library_version": __version__,
     }
     html = _environment(templates).get_template("report.html.j2").render(page)
