@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -120,16 +121,17 @@ class TrainingLoop:
             generator=generator,
         )
         losses = self._forward(views, **self._labels.of(rows, self.device), generator=generator)
-        if not torch.isfinite(losses["loss"]):
+        loss = losses["loss"].item()
+        if not math.isfinite(loss):
             raise SubcellError(
-                f"the loss of step {number + 1} is {float(losses['loss'])}; lower `training.learning_rate` or lengthen "
+                f"the loss of step {number + 1} is {loss}; lower `training.learning_rate` or lengthen "
                 "`training.warmup_epochs`"
             )
         self._fabric.backward(losses["loss"] + losses.get("classifier", 0.0))
         norms = [torch.nn.utils.clip_grad_norm_(weights, CLIP_NORM) for weights in self._clipped]
         self._optimizer.step()
         self._optimizer.zero_grad()
-        return {name: float(value.detach()) for name, value in losses.items()} | {"gradient_norm": float(norms[1])}
+        return {name: value.item() for name, value in losses.items()} | {"gradient_norm": norms[1].item()}
 
     def state(self) -> dict[str, Any]:
         """All that later steps depend on."""

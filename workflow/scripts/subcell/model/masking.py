@@ -28,9 +28,9 @@ def choose_patches(
     order = torch.rand(count, tokens, generator=generator, device=objects.device)
     if object_mask_ratio > 0:
         allowed = (objects.sum(dim=1, keepdim=True) * (1 - object_mask_ratio)).long()
-        # Rank of each patch among those of its image that lie on the cell; those beyond the allowed number come last.
-        rank = order.masked_fill(~objects, torch.inf).argsort(dim=1).argsort(dim=1)
-        order = order + (objects & (rank >= allowed))
+        # A draw of its own says which patches of the cell may stay, or those that come first anyway would.
+        among = torch.rand(count, tokens, generator=generator, device=objects.device).masked_fill(~objects, torch.inf)
+        order = order + (objects & (among.argsort(dim=1).argsort(dim=1) >= allowed))
     return order.argsort(dim=1)[:, :kept].sort(dim=1).values
 
 

@@ -15,7 +15,6 @@ class Size:
     ----------
     width, depth, heads : of the encoder's transformer; the MLP is four times as wide
     patch : side of a patch in pixels
-    image_px : side of the image that the size is meant for
     pool_dim, pool_heads : gates and heads of the attention pooling; a pooled vector has pool_heads x width numbers
     projection_dim, projected_dim : hidden and output width of the projection heads
     decoder_width, decoder_depth, decoder_heads : of the decoder that reconstructs pixels
@@ -25,7 +24,6 @@ class Size:
     depth: int
     heads: int
     patch: int
-    image_px: int
     pool_dim: int
     projection_dim: int
     projected_dim: int
@@ -41,7 +39,6 @@ SIZES = {
         depth=6,
         heads=4,
         patch=12,
-        image_px=96,
         pool_dim=128,
         projection_dim=512,
         projected_dim=128,
@@ -54,7 +51,6 @@ SIZES = {
         depth=12,
         heads=6,
         patch=16,
-        image_px=224,
         pool_dim=256,
         projection_dim=2048,
         projected_dim=256,
@@ -67,7 +63,6 @@ SIZES = {
         depth=12,
         heads=12,
         patch=16,
-        image_px=448,
         pool_dim=512,
         projection_dim=8192,
         projected_dim=512,
@@ -76,7 +71,8 @@ SIZES = {
         decoder_heads=16,
     ),
 }
-"""`base` is the paper's network (87 million parameters in the encoder)."""
+"""`base` is the paper's network (87 million parameters in the encoder), for images of 448 px; `small` is meant for 224 px,
+`tiny` for 96 px."""
 
 
 def size_named(name: str) -> Size:
