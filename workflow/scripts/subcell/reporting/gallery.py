@@ -23,6 +23,8 @@ from subcell.segmentation.masks import open_masks
 SHOWN_PX = 640
 """Longest side of a field in the gallery, in pixels."""
 
+TILE_INCHES, TITLE_INCHES, GAP_INCHES = 3.5, 0.46, 0.1
+
 
 @matplotlib.rc_context(STYLE)
 def field_gallery(
@@ -60,24 +62,20 @@ def field_gallery(
         save_figure(text_figure("No field of this shard was segmented, so there is none to show."), out_png)
         return
     columns = min(columns, len(tiles))
-    figure = new_figure(3.5 * columns, 4.0 * math.ceil(len(tiles) / columns))
-    figure.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr, call-arg]
-    for number, (row, image, labels) in enumerate(tiles, start=1):
-        axes = figure.add_subplot(math.ceil(len(tiles) / columns), columns, number)
+    rows = math.ceil(len(tiles) / columns)
+    width, height = columns * (TILE_INCHES + GAP_INCHES) - GAP_INCHES, rows * (TILE_INCHES + TITLE_INCHES)
+    figure = new_figure(width, height, layout=None)
+    for number, (row, image, labels) in enumerate(tiles):
+        left = (number % columns) * (TILE_INCHES + GAP_INCHES) / width
+        top = 1 - (number // columns) * (TILE_INCHES + TITLE_INCHES) / height
+        bottom = top - (TITLE_INCHES + TILE_INCHES) / height
+        axes = figure.add_axes((left, bottom, TILE_INCHES / width, TILE_INCHES / height), anchor="NW")
         _draw_field(axes, image, labels, um_per_px=row.pixel_size_um)
         known = (shown_text(text, longest=38) for text in (with_commas(row.locations), row.cell_line))
-        axes.set_title(
-            shown_text(row.field_id, longest=40, keep_end=12),
-            loc="left",
-            fontsize=9,
-            pad=18,
-            color=INK,
-            parse_math=False,
-        )
-        axes.text(
-            *(0, 1.018), " · ".join(filter(None, known)) or "location not given",
-            transform=axes.transAxes, fontsize=8.5, color=MUTED, va="bottom", parse_math=False,
-        )  # fmt: skip
+        about = " · ".join(filter(None, known)) or "location not given"
+        name = shown_text(row.field_id, longest=40, keep_end=12)
+        figure.text(left, top - 0.22 / height, name, fontsize=9, weight="bold", color=INK, parse_math=False)
+        figure.text(left, top - 0.38 / height, about, fontsize=8.5, color=MUTED, parse_math=False)
     save_figure(figure, out_png, dpi=160)
 
 

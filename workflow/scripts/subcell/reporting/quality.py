@@ -107,9 +107,9 @@ def _measure(
         ("fields_set_aside", dropped, ""),
         ("cells", len(cells), ""),
     ]
-    for column in ("cell_line", "antibody", "gene"):
+    for name, column in (("cell_lines", "cell_line"), ("antibodies", "antibody"), ("genes", "gene")):
         if fields[column].notna().any():
-            measured.append((f"{column}s", fields[column].nunique(), ""))
+            measured.append((name, fields[column].nunique(), ""))
     if len(counts):
         measured.append(("cells_per_field_median", counts.median(), ""))
     if len(cells):

@@ -35,7 +35,7 @@ STAGES = (
 )
 PACKAGES = (
     *("snakemake", "numpy", "pandas", "scikit-image", "scikit-learn", "tifffile", "cellpose"),
-    *("segmentation-models-pytorch", "torch", "timm", "lightning", "anndata", "scanpy", "leidenalg", "umap-learn"),
+    *("segmentation-models-pytorch", "torch", "timm", "lightning", "anndata", "igraph", "umap-learn"),
 )
 PICTURES_BYTES = 6_000_000
 """What all pictures of fields and cells may take together; as base64 a third more."""
