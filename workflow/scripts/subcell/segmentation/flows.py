@@ -22,9 +22,7 @@ CHECK_EXTENT_PX = 40
 def tile_size(height: int, width: int) -> int:
     """Side of the square tiles with which Cellpose computes the fewest pixels, its padding counted.
 
-    Raises
-    ------
-    nothing; very large images get tiles of a middle size, so that memory stays bounded
+    Tiles are no larger than `LARGEST_TILE_PX`, so that the memory of a large field stays bounded.
     """
 
     def computed_px(tile: int) -> int:
@@ -93,15 +91,17 @@ def masks_from_flows(
     """
     if min(logit.shape) < 2 or not (logit > cellprob_threshold).any():
         return np.zeros(logit.shape, np.int32)
-    masks = compute_masks(
-        flows,
-        logit,
-        niter=steps,
-        cellprob_threshold=cellprob_threshold,
-        flow_threshold=0,
-        max_size_fraction=1.0,
-        device=device,
-    ).astype(np.int32)
+    # Cellpose builds sparse tensors of valid indices; saying so keeps torch from warning about it in every log.
+    with torch.sparse.check_sparse_tensor_invariants(False):
+        masks = compute_masks(
+            flows,
+            logit,
+            niter=steps,
+            cellprob_threshold=cellprob_threshold,
+            flow_threshold=0,
+            max_size_fraction=1.0,
+            device=device,
+        ).astype(np.int32)
     if flow_threshold > 0:
         masks = drop_inconsistent(masks, flows, threshold=flow_threshold, device=device)
     return masks

@@ -45,9 +45,9 @@ class CompactNet(nn.Module):
         self,
         in_channels: int,
         *,
-        encoder_channels: tuple[int, ...] = (24, 48, 96, 160),
+        encoder_channels: tuple[int, ...] = (24, 48, 64, 96),
         stem_width: int = 8,
-        decoder_channels: tuple[int, ...] = (96, 64, 48, 24),
+        decoder_channels: tuple[int, ...] = (64, 48, 32, 16),
     ) -> None:
         super().__init__()
         self.settings: dict[str, Any] = {

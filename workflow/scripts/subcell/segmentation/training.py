@@ -128,7 +128,10 @@ def train_network(
             crops.append(augmented(group[int(rng.integers(len(group)))], rng, crop_px=crop_px))
         images = torch.from_numpy(np.stack([image for image, _ in crops])).to(device)
         targets = torch.from_numpy(np.stack([target for _, target in crops])).to(device)
-        predicted = network.coarse(images)
+        # About half the time of float32 on processors that have bfloat16; weights stay float32.
+        with torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16):
+            predicted = network.coarse(images)
+        predicted = predicted.float()
         flow_loss = nn.functional.mse_loss(predicted[:, :2], FLOW_SCALE * targets[:, :2]) / 2
         loss = flow_loss + nn.functional.binary_cross_entropy_with_logits(predicted[:, 2], targets[:, 2])
         optimiser.zero_grad(set_to_none=True)
