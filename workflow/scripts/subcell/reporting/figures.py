@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -130,7 +131,9 @@ def map_figure(
         axes = figure.add_subplot(rows, columns, number)
         if kind == "level":
             _draw_level(axes, points, obs[name], size)
-            axes.set_title(f"Level {name.removeprefix('level_')}: {obs[name].nunique()} clusters", fontsize=9)
+            many = obs[name].nunique()
+            title = f"Level {name.removeprefix('level_')}: {many} cluster{'' if many == 1 else 's'}"
+            axes.set_title(title, fontsize=9)
         else:
             inside = _has_location(obs, name) if kind == "location" else np.ones(len(obs), bool)
             _dots(axes, points[~inside], size, REST)
@@ -142,17 +145,24 @@ def map_figure(
 
 
 def _draw_level(axes: Axes, points: NDArray[np.floating], clusters: pd.Series, size: float) -> None:
-    """Clusters of one level in changing colours, each with its number on one of its points."""
+    """Clusters of one level in changing colours, each with its number beside one of its points."""
     names = clusters.astype(str).to_numpy()
     for number, cluster in enumerate(sorted(set(names), key=_by_number)):
         inside = names == cluster
         _dots(axes, points[inside], size, PALETTE[number % len(PALETTE)])
         x, y = _middle_point(points[inside])
-        axes.text(
-            x, y, shown_text(cluster.rsplit(".", 1)[-1], longest=6), fontsize=8, weight="bold", color=INK,
-            ha="center", va="center", parse_math=False,
-            bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-        )  # fmt: skip
+        # Beside the point, with a white edge: a cluster of one would be hidden below its own number.
+        axes.annotate(
+            shown_text(cluster.rsplit(".", 1)[-1], longest=6),
+            (x, y),
+            xytext=(3.5, 3.5),
+            textcoords="offset points",
+            fontsize=8,
+            weight="bold",
+            color=INK,
+            parse_math=False,
+            path_effects=[Stroke(linewidth=2.2, foreground="white"), Normal()],
+        )
 
 
 def _middle_point(points: NDArray[np.floating]) -> NDArray[np.floating]:
