@@ -85,7 +85,7 @@ def as_fields(table: pd.DataFrame) -> pd.DataFrame:
             column = table[name].astype(object)
             columns[name] = column.map(str, na_action="ignore").astype(object).where(column.notna(), None)
         else:
-            columns[name] = pd.Series(None, index=table.index, dtype=object)
+            columns[name] = pd.Series([None] * len(table), index=table.index, dtype=object)
     fields = pd.DataFrame(columns, index=table.index, columns=list(FIELD_COLUMNS)).reset_index(drop=True)
     text = [name for name in FIELD_COLUMNS if name not in _NUMBERS]
     return fields.astype({**dict.fromkeys(text, object), "shard": "int64", "pixel_size_um": "float64"})

@@ -59,7 +59,7 @@ class SheetFolder:
         if not file or "\0" in file:
             raise PathProblem(f"{text!r} is not a path")
         real, is_file = self._resolve(os.path.join(self.folder, file))
-        if not self.allow_outside and not real.startswith(os.path.join(self.folder, "")):
+        if not self.allow_outside and not os.path.join(real, "").startswith(os.path.join(self.folder, "")):
             raise PathProblem(f"{text!r} leads out of the sheet's folder; allow_outside: true permits that")
         if not is_file:
             return None
