@@ -62,10 +62,14 @@ def _fetch_once(url: str, path: Path, max_bytes: int, timeout_s: float, total_s:
     start = time.monotonic()
     with requests.get(url, stream=True, timeout=timeout_s) as answer, open(path, "wb") as file:
         answer.raise_for_status()
+        too_large = ImageError(f"{url}: more than the {max_bytes:,} bytes allowed")
+        announced = answer.headers.get("Content-Length", "")
+        if announced.isdigit() and int(announced) > max_bytes:
+            raise too_large
         for chunk in answer.iter_content(1 << 20):
             file.write(chunk)
             if file.tell() > max_bytes:
-                raise ImageError(f"{url}: more than the {max_bytes:,} bytes allowed")
+                raise too_large
             if time.monotonic() - start > total_s:
                 raise requests.Timeout(f"not complete after {total_s:g} s")
 

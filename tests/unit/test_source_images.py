@@ -1,0 +1,196 @@
+"""Linking and fetching the images of a sheet."""
+
+import hashlib
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from subcell.catalog.fields import as_fields
+from subcell.catalog.sheet import read_sheet
+from subcell.errors import ImageError
+from subcell.imaging.read import read_field, read_labels, read_ledger
+from subcell.sources.fetch import fetch
+from subcell.sources.images import link_images, safe_name
+
+SHARED = Path(os.environ.get("SUBCELL_SHARED", Path(__file__).parents[2] / ".." / "shared")) / "data" / "hpa_fields"
+
+
+def picture(seed=0, shape=(24, 32)):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+@given(st.text(), st.text())
+def test_names_are_safe_and_different(one, other):
+    for name in (safe_name(one), safe_name(other)):
+        assert name.isascii()
+        assert not set(name) & set("/\\. :\0")
+        assert len(name) < 100
+    assert (safe_name(one) == safe_name(other)) == (one == other)
+
+
+def test_local_files_are_linked_and_hashed(tmp_path):
+    Image.fromarray(picture(1)).save(tmp_path / "dna.png")
+    tifffile.imwrite(tmp_path / "rest.ome.tif", np.stack([picture(2), picture(3)]), metadata={"axes": "CYX"})
+    field_id = "../<img src=x>é"
+    rest = f"{tmp_path}/rest.ome.tif"
+    fields = as_fields(
+        pd.DataFrame(
+            [{"field_id": field_id, "nucleus": f"{tmp_path}/dna.png", "er": f"{rest}#c=0", "protein": f"{rest}#c=1"}]
+        )
+    )
+    seen = []
+    ledger, set_aside = link_images(
+        fields, tmp_path / "images" / "0", progress=lambda items: seen.extend(items) or items
+    )
+    assert len(seen) == 1
+    assert set_aside.empty
+    assert read_ledger(tmp_path / "images" / "0").equals(ledger)
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["0"]
+    assert len(list((tmp_path / "images" / "0").iterdir())) == 3
+    row = ledger.set_index("channel").loc["nucleus"]
+    assert row["sha256"] == hashlib.sha256((tmp_path / "dna.png").read_bytes()).hexdigest()
+    assert row["bytes"] == (tmp_path / "dna.png").stat().st_size
+    image, present = read_field(tmp_path / "images" / "0", ledger, field_id)
+    assert present == ("er", "nucleus", "protein")
+    np.testing.assert_array_equal(image, [np.zeros_like(picture()), picture(2), picture(1), picture(3)])
+
+
+def test_a_file_that_is_gone_sets_its_field_aside_and_no_other(tmp_path):
+    for name in ("a", "b"):
+        Image.fromarray(picture()).save(tmp_path / f"{name}.png")
+    (tmp_path / "text.png").write_text("not an image")
+    rows = [
+        {"field_id": "whole", "nucleus": f"{tmp_path}/a.png"},
+        {"field_id": "gone", "nucleus": f"{tmp_path}/b.png", "er": f"{tmp_path}/vanished.png"},
+        {"field_id": "text", "nucleus": f"{tmp_path}/text.png"},
+    ]
+    ledger, set_aside = link_images(as_fields(pd.DataFrame(rows)), tmp_path / "out")
+    assert set_aside["field_id"].tolist() == ["gone", "text"]
+    assert set_aside["stage"].tolist() == ["download", "download"]
+    assert "vanished.png: cannot open (No such file" in set_aside["reason"][0]
+    assert "neither PNG, JPEG nor TIFF" in set_aside["reason"][1]
+    status = ledger.groupby("field_id")["status"].agg(set).to_dict()
+    assert status == {"whole": {"ok"}, "gone": {"set aside"}, "text": {"set aside"}}
+    with pytest.raises(ImageError, match="none of the channels"):
+        read_field(tmp_path / "out", ledger, "gone")
+
+
+def test_a_folder_of_an_earlier_run_is_replaced_and_a_foreign_one_kept(tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    fields = as_fields(pd.DataFrame([{"field_id": "a", "nucleus": f"{tmp_path}/a.png"}]))
+    link_images(fields, tmp_path / "out")
+    ledger, _ = link_images(fields.iloc[:0], tmp_path / "out")
+    assert ledger.empty
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ledger.tsv"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("text")
+    with pytest.raises(OSError, match="not empty"):
+        link_images(fields, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server on this machine: /ok.png, /once.png (fails once), /broken.png, /short.png, ...."""
+    Image.fromarray(picture(7)).save(tmp_path / "served.png")
+    body = (tmp_path / "served.png").read_bytes()
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path)
+            status = {"/gone.png": 404, "/busy.png": 503, "/elsewhere": 302}.get(self.path, 200)
+            if self.path == "/once.png" and seen.count(self.path) == 1:
+                status = 503
+            self.send_response(status)
+            self.send_header("Location", "file:///etc/passwd")
+            length = {"/short.png": len(body) + 100, "/endless.png": 10**9}.get(self.path, len(body))
+            if self.path != "/unannounced.png":
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body[:60] + bytes(len(body) - 60) if self.path == "/broken.png" else body)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", seen
+        http.shutdown()
+        thread.join()
+
+
+def test_files_on_the_web_are_fetched_once_and_checked(tmp_path, server):
+    url, seen = server
+    rows = [
+        {"field_id": "ok", "nucleus": f"{url}/ok.png", "protein": f"{url}/ok.png"},
+        {"field_id": "broken", "nucleus": f"{url}/broken.png#z=0"},
+        {"field_id": "gone", "nucleus": f"{url}/ok.png", "er": f"{url}/gone.png"},
+    ]
+    ledger, set_aside = link_images(as_fields(pd.DataFrame(rows)), tmp_path / "out")
+    assert set_aside["field_id"].tolist() == ["broken", "gone"]
+    assert "what the server sent cannot be used" in set_aside["reason"][0]
+    assert "the server answers 404" in set_aside["reason"][1]
+    assert seen == ["/ok.png", "/broken.png", "/gone.png", "/ok.png"]
+    image, present = read_field(tmp_path / "out", ledger, "ok")
+    assert present == ("nucleus", "protein")
+    np.testing.assert_array_equal(image[2], picture(7))
+    assert ledger["url"].iloc[0] == f"{url}/ok.png"
+
+
+def test_failures_that_may_pass_are_tried_again(tmp_path, server):
+    url, seen = server
+    assert fetch(f"{url}/once.png", tmp_path / "a", pause_s=0.01) == 2
+    with pytest.raises(ImageError, match=r"503.*tried 3 times"):
+        fetch(f"{url}/busy.png", tmp_path / "b", pause_s=0.01)
+    with pytest.raises(ImageError, match=r"404.*tried 1 times"):
+        fetch(f"{url}/gone.png", tmp_path / "b", pause_s=0.01)
+    with pytest.raises(ImageError, match="tried 3 times"):
+        fetch(f"{url}/short.png", tmp_path / "b", pause_s=0.01, timeout_s=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "served.png"]
+    assert seen.count("/gone.png") == 1
+
+
+def test_what_may_not_be_fetched(tmp_path, server):
+    url, _ = server
+    for address, message in (
+        ("ftp://127.0.0.1/a.png", "only http and https"),
+        ("file:///etc/passwd", "only http and https"),
+        (f"{url}/elsewhere", "InvalidSchema"),
+        ("http://127.0.0.1:1/a.png", "tried 3 times"),
+        ("http://", "InvalidURL"),
+    ):
+        with pytest.raises(ImageError, match=message):
+            fetch(address, tmp_path / "b", pause_s=0.01)
+    for name in ("ok.png", "endless.png", "unannounced.png"):
+        with pytest.raises(ImageError, match="more than the 100 bytes allowed"):
+            fetch(f"{url}/{name}", tmp_path / "b", max_bytes=100)
+    assert [path.name for path in tmp_path.iterdir()] == ["served.png"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"real HPA fields are not at {SHARED}; set SUBCELL_SHARED")
+def test_real_hpa_fields_from_sheet_to_pixels(tmp_path):
+    fields, _ = read_sheet(
+        SHARED / "fields.csv", file_pattern="{field_id}_{color}.png", columns={"reference_cells": "cell_mask"}
+    )
+    some = fields[fields["field_id"].str.startswith("hpa_") | fields["reference_cells"].notna()].head(4)
+    ledger, set_aside = link_images(some, tmp_path / "images")
+    assert set_aside.empty
+    for field_id, size, mask in zip(some["field_id"], (2048, 2048, 2048, 2048), some["reference_cells"], strict=True):
+        image, present = read_field(tmp_path / "images", ledger, field_id)
+        assert image.shape == (4, size, size)
+        assert image.dtype == np.uint8
+        assert present == ("microtubules", "er", "nucleus", "protein")
+        labels = read_labels(tmp_path / "images", ledger, field_id, "reference_cells")
+        assert (labels is None) == (mask is None)
+        assert labels is None or labels.max() >= 10
