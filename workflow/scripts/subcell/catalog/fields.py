@@ -40,6 +40,7 @@ FIELD_COLUMNS = (
 )
 
 _NUMBERS = {"shard": pa.int64(), "pixel_size_um": pa.float64()}
+_MISSING = {"shard": 0, "pixel_size_um": float("nan")}
 _SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.string())) for name in FIELD_COLUMNS])
 
 
@@ -75,20 +76,22 @@ def as_fields(table: pd.DataFrame) -> pd.DataFrame:
     twice = table["field_id"][table["field_id"].duplicated()].unique()
     if len(twice):
         raise SheetError(f"field_id {twice[0]!r} occurs more than once in a table of fields; ids must be unique")
-    columns = {}
+    columns: dict[str, object] = {}
     for name in FIELD_COLUMNS:
-        if name == "shard":
-            columns[name] = table[name].astype("int64") if name in table else 0
-        elif name == "pixel_size_um":
-            columns[name] = table[name].astype("float64") if name in table else float("nan")
-        elif name in table:
-            column = table[name].astype(object)
-            columns[name] = column.map(str, na_action="ignore").astype(object).where(column.notna(), None)
+        if name not in table:
+            columns[name] = [_MISSING.get(name)] * len(table)
+        elif name in _NUMBERS:
+            columns[name] = table[name].to_numpy()
         else:
-            columns[name] = pd.Series([None] * len(table), index=table.index, dtype=object)
-    fields = pd.DataFrame(columns, index=table.index, columns=list(FIELD_COLUMNS)).reset_index(drop=True)
-    text = [name for name in FIELD_COLUMNS if name not in _NUMBERS]
-    return fields.astype({**dict.fromkeys(text, object), "shard": "int64", "pixel_size_um": "float64"})
+            columns[name] = [_text(value) for value in table[name]]
+    fields = pd.DataFrame(columns, columns=list(FIELD_COLUMNS), dtype=object)
+    return fields.astype({"shard": "int64", "pixel_size_um": "float64"})
+
+
+def _text(value: object) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    return None if pd.isna(value) else str(value)
 
 
 def write_fields(fields: pd.DataFrame, path: str | Path) -> None:

@@ -32,6 +32,7 @@ class SheetFolder:
 
     def __init__(self, folder: str | Path, *, allow_outside: bool = False) -> None:
         self.folder = os.path.realpath(folder)
+        self._inside = os.path.join(self.folder, "")
         self.allow_outside = allow_outside
         self._real_folders: dict[str, str] = {}
 
@@ -47,10 +48,11 @@ class SheetFolder:
         PathProblem : an address that is not http(s), a path that leaves the folder, a plane that is not understood
         """
         file, plane = split_plane(text)
-        try:
-            parse_plane(plane)
-        except ImageError as error:
-            raise PathProblem(str(error)) from error
+        if plane:
+            try:
+                parse_plane(plane)
+            except ImageError as error:
+                raise PathProblem(str(error)) from error
         scheme = _SCHEME.match(file)
         if scheme:
             if not is_url(file):
@@ -58,8 +60,8 @@ class SheetFolder:
             return text
         if not file or "\0" in file:
             raise PathProblem(f"{text!r} is not a path")
-        real, is_file = self._resolve(os.path.join(self.folder, file))
-        if not self.allow_outside and not os.path.join(real, "").startswith(os.path.join(self.folder, "")):
+        real, is_file = self._resolve(file if file.startswith("/") else f"{self.folder}/{file}")
+        if not self.allow_outside and not f"{real}/".startswith(self._inside):
             raise PathProblem(f"{text!r} leads out of the sheet's folder; allow_outside: true permits that")
         if not is_file:
             return None
@@ -68,10 +70,10 @@ class SheetFolder:
     def _resolve(self, path: str) -> tuple[str, bool]:
         """Path without links and '..', and whether a file is there."""
         # The folder's links are resolved once, not for each of its thousands of files.
-        parent, name = os.path.split(path)
+        parent, _, name = path.rpartition("/")
         if parent not in self._real_folders:
-            self._real_folders[parent] = os.path.realpath(parent)
-        real = os.path.join(self._real_folders[parent], name)
+            self._real_folders[parent] = os.path.realpath(parent or "/")
+        real = f"{self._real_folders[parent].rstrip('/')}/{name}"
         try:
             mode = os.lstat(real).st_mode
         except OSError:
