@@ -80,7 +80,6 @@ def build_map(
         kind=kind,
         units_left_out=int((~enough).sum()),
         resolutions=np.array(resolutions, float),
-        neighbors=min(neighbors, max(units.n_obs - 1, 0)),
         seeds=seeds,
         seed=seed,
         min_cells=min_cells,
@@ -95,6 +94,11 @@ def build_map(
         graph = fuzzy_graph(points, neighbors)
         found = cluster_levels(graph, resolutions, seeds=seeds, seed=seed)
         units.obsp["connectivities"] = graph.astype(np.float32)
+        # As scanpy describes a graph, so that its functions find this one.
+        units.uns["neighbors"] = {
+            "connectivities_key": "connectivities",
+            "params": {"n_neighbors": min(neighbors, max(units.n_obs - 1, 0)), "method": "umap", "metric": "euclidean"},
+        }
         units.obsm["X_umap"] = umap_layout(points, seed=seed)
         clusters = describe_clusters(found, units.obs, points)
         for number, level in enumerate(found, start=1):

@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from subcell.benchmarks import frozen
@@ -52,9 +51,10 @@ def run_cell_line(
     part, line, split = table.kept(known), line[known], split[known]
     units = part.column(unit or "antibody")
     truth = pd.DataFrame({name: (line == name).to_numpy() for name in sorted(line.unique())})
-    classes, others = frozen.scored_classes(truth, split, units, min_test_units=1 if by_plate else min_test_antibodies)
-    reason = _missing(
-        table.column("cell_line"), table.column("split"), by_plate, unit, split, classes, min_test_antibodies
+    needed = 1 if by_plate else min_test_antibodies
+    classes, others = frozen.scored_classes(truth, split, units, min_test_units=needed)
+    reason = _missing(table.column("cell_line"), table.column("split"), by_plate, unit) or frozen.missing_cells(
+        truth[classes], split, what="cell lines", unit=unit, min_test_units=needed
     )
     if reason or unit is None:
         return write_result(not_run(reason, **names), out_json, out_parquet)
@@ -133,29 +133,11 @@ def _say_split(by_plate: bool, part: frozen.Cells, unit: str) -> str:
     )
 
 
-def _missing(
-    line: pd.Series,
-    given: pd.Series,
-    by_plate: bool,
-    unit: str | None,
-    split: pd.Series,
-    classes: list[str],
-    min_test_antibodies: int,
-) -> str:
+def _missing(line: pd.Series, given: pd.Series, by_plate: bool, unit: str | None) -> str:
     if line.isna().all():
         return "needs cell_line"
     if line.nunique() < 2:
         return "needs two cell lines"
     if unit is None:
         return "needs antibody or gene, or three plates a cell line"
-    if not by_plate and not given.isin(frozen.SPLITS).any():
-        return "needs split"
-    missing = [side for side in frozen.SPLITS if not (split == side).any()]
-    if missing:
-        return f"needs cells in the split{'s' * (len(missing) > 1)} {', '.join(missing)}"
-    if len(classes) < 2:
-        return (
-            f"needs two cell lines that training cells and at least {min_test_antibodies} held-out {unit}s have "
-            f"(found {len(classes)})"
-        )
-    return ""
+    return "" if by_plate or given.isin(frozen.SPLITS).any() else "needs split"

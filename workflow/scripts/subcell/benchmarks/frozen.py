@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_metric
-from subcell.benchmarks.metrics import METRICS, chance_of, class_ap, macro_ap
+from subcell.benchmarks.metrics import BOUNDS, METRICS, chance_of, class_ap, macro_ap
 from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric
 from subcell.embedding.store import read_vectors
 
@@ -100,6 +100,33 @@ def scored_classes(
     return classes, others
 
 
+def missing_cells(truth: pd.DataFrame, split: pd.Series, *, what: str, unit: str | None, min_test_units: int) -> str:
+    """Say which cells a classifier lacks.
+
+    Parameters
+    ----------
+    truth : (N, C) of the scored classes
+    split : (N,)
+    what : classes in words, e.g. "locations"
+    unit, min_test_units : see `scored_classes`
+
+    Returns
+    -------
+    "needs ...", or "" where nothing is missing
+    """
+    missing = [side for side in SPLITS if not (split == side).any()]
+    if missing:
+        return f"needs cells with known {what} in the split{'s' * (len(missing) > 1)} {', '.join(missing)}"
+    if truth.shape[1] < 2:
+        return (
+            f"needs two {what} that training cells and at least {min_test_units} held-out {unit}s have "
+            f"(found {truth.shape[1]})"
+        )
+    if not truth[(split == "valid").to_numpy()].to_numpy().any():
+        return f"needs cells in the split valid that have one of the scored {what}"
+    return ""
+
+
 def predict_held_out(
     cells: Cells, truth: NDArray[np.bool_], split: NDArray[Any], *, seeds: Sequence[int]
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -158,7 +185,7 @@ def score(
     found = []
     for name in names:
         value, low, high = bootstrap_metric(
-            METRICS[name], truth, probabilities, units, bootstraps=bootstraps, seed=seed
+            METRICS[name], truth, probabilities, units, bootstraps=bootstraps, seed=seed, bounds=BOUNDS[name]
         )
         chance = chance_of(name, truth)
         found.append(Metric(prefix + name, value, low, high, chance, len(np.unique(units)), head_seeds, unit))
@@ -225,10 +252,10 @@ def prediction_table(
 def shared_between_sides(obs: pd.DataFrame, split: pd.Series) -> dict[str, int]:
     """How many antibodies, genes and fields have both training and test cells; a held-out split has none."""
     shared = {}
-    for name in ("antibody", "gene", "field_id"):
+    for name, plural in (("antibody", "antibodies"), ("gene", "genes"), ("field_id", "fields")):
         if name in obs:
             sides = [set(obs.loc[(split == side).to_numpy(), name].dropna()) for side in ("train", "test")]
-            shared[f"{name.removesuffix('_id')}s_in_train_and_test"] = len(sides[0] & sides[1])
+            shared[f"{plural}_in_train_and_test"] = len(sides[0] & sides[1])
     return shared
 
 
@@ -239,7 +266,7 @@ def settings_of(
     return {
         **protocol,
         "head_seeds": head_seeds,
-        "interval": f"{LEVEL:.0%}, bias-corrected, {bootstraps} bootstrap resamples of the test set by {unit}",
+        "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of the test set by {unit}",
         "min_test_antibodies": min_test_antibodies,
         "seed": seed,
     }

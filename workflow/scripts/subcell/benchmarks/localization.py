@@ -64,7 +64,9 @@ def run_localization(
     split, units = part.column("split"), part.column(unit or "antibody")
     truth = label_table(part.column("locations"))
     classes, others = frozen.scored_classes(truth, split, units, min_test_units=min_test_antibodies)
-    reason = _missing(labelled.any(), splits.any(), unit, split, classes, min_test_antibodies)
+    reason = _missing(labelled.any(), splits.any(), unit) or frozen.missing_cells(
+        truth[classes], split, what="locations", unit=unit, min_test_units=min_test_antibodies
+    )
     if reason or unit is None:
         return write_result(not_run(reason, **names), out_json, out_parquet)
     from subcell.benchmarks.mlp import PROTOCOL
@@ -133,21 +135,9 @@ def _with_kaggle(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**entry, "kaggle_19": entry["class"] in kaggle} for entry in details]
 
 
-def _missing(
-    labelled: bool, splits: bool, unit: str | None, split: pd.Series, classes: list[str], min_test_antibodies: int
-) -> str:
+def _missing(labelled: bool, splits: bool, unit: str | None) -> str:
     if not labelled:
         return "needs locations"
     if unit is None:
         return "needs antibody or gene"
-    if not splits:
-        return "needs split"
-    missing = [side for side in frozen.SPLITS if not (split == side).any()]
-    if missing:
-        return f"needs labelled cells in the split{'s' * (len(missing) > 1)} {', '.join(missing)}"
-    if len(classes) < 2:
-        return (
-            f"needs two locations that training cells and at least {min_test_antibodies} held-out {unit}s have "
-            f"(found {len(classes)})"
-        )
-    return ""
+    return "" if splits else "needs split"

@@ -65,7 +65,7 @@ def run_segmentation(
         settings={
             "task": "masks against the reference masks of each field, mean over fields",
             "overlaps": list(THRESHOLDS),
-            "interval": f"{LEVEL:.0%}, bias-corrected, {bootstraps} bootstrap resamples of fields",
+            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of fields",
             "seed": seed,
         },
         details={
@@ -151,7 +151,8 @@ def _mean_over_fields(name: str, values: NDArray[np.floating], *, bootstraps: in
         return Metric(name, float("nan"), None, None, None, 0, 0, "field")
     low, high = None, None
     if len(values) > 1:
-        low, high = interval(resample(len(values), bootstraps, seed) @ values / len(values), float(values.mean()))
+        means = resample(len(values), bootstraps, seed) @ values / len(values)
+        low, high = interval(means, float(values.mean()), bounds=(0, np.inf if name.endswith("error") else 1))
     return Metric(name, float(values.mean()), low, high, None, len(values), 0, "field")
 
 

@@ -1,0 +1,305 @@
+"""The map: planted structure comes back, and units, tree and names are what they should be."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import false_discovery_control, hypergeom
+
+from subcell.atlas.graph import fuzzy_graph, local_weights, nearest_neighbors
+from subcell.atlas.leiden import best_overlaps, cluster_levels, largest_parents
+from subcell.atlas.map import CLUSTER_COLUMNS, build_map
+from subcell.atlas.naming import benjamini_hochberg, enrich, hypergeometric_tail, nearest_to_centre
+from subcell.atlas.umap import umap_layout
+from subcell.atlas.units import aggregate, common_locations
+from subcell.errors import ConfigError, SubcellError
+
+NEAR = 1.5
+"""Distance of subgroups, about the width of one: at low resolution they hold together."""
+
+
+def nested_blobs(*, groups=3, subgroups=3, points=16, seed=0):
+    """Points in `groups` far apart, each of `subgroups` close together; and both labels."""
+    rng = np.random.default_rng(seed)
+    outer = np.repeat(np.arange(groups), subgroups * points)
+    inner = np.repeat(np.arange(groups * subgroups), points)
+    far, near = 12 * np.eye(groups, 20), NEAR * np.eye(groups * subgroups, 20, k=groups)
+    return far[outer] + near[inner] + 0.3 * rng.normal(size=(len(outer), 20)), outer, inner
+
+
+def same_partition(one, other):
+    pairs = set(zip(one, other, strict=True))
+    return len(pairs) == len(set(one)) == len(set(other))
+
+
+def cells_of(obs, vectors, **uns):
+    obs = obs.copy()
+    obs.index = [f"cell{i}" for i in range(len(obs))]
+    return anndata.AnnData(X=np.asarray(vectors, np.float32), obs=obs, uns=uns)
+
+
+def write_cells(path, obs, vectors, **uns):
+    obs = obs.astype({name: "category" for name in obs.columns if obs[name].dtype == object})
+    cells_of(obs, vectors, **uns).write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A file of cells, three a gene, whose genes form nested groups."""
+    vectors, outer, inner = nested_blobs()
+    genes = np.array([f"G{i:03d}" for i in range(len(vectors))])
+    obs = pd.DataFrame(
+        {
+            "gene": np.repeat(genes, 3),
+            "field_id": np.repeat(genes, 3),
+            "locations": np.repeat([f"place {i};region {o}" for i, o in zip(inner, outer, strict=True)], 3),
+            "split": "train",
+        }
+    )
+    noise = 0.05 * np.random.default_rng(1).normal(size=(len(obs), vectors.shape[1]))
+    return obs, np.repeat(vectors, 3, axis=0) + noise, outer, inner
+
+
+def test_means_and_medians_of_the_cells_of_a_unit():
+    obs = pd.DataFrame({"gene": ["B", "A", "B", "B", None, " "], "field_id": ["f1", "f2", "f1", "f3", "f4", "f5"]})
+    values = [[0, 0], [5, 6], [3, 0], [9, 3], [99, 99], [99, 99]]
+    means = aggregate(cells_of(obs, values), "gene", "mean")
+    assert means.obs_names.tolist() == ["A", "B"]
+    np.testing.assert_allclose(means.X, [[5, 6], [4, 1]])
+    assert means.obs["n_cells"].tolist() == [1, 3]
+    assert means.obs["n_fields"].tolist() == [1, 2]
+    assert means.uns["cells_left_out"] == 2
+    np.testing.assert_allclose(aggregate(cells_of(obs, values), "gene", "median").X, [[5, 6], [3, 0]])
+
+
+def test_blocks_do_not_change_means(monkeypatch):
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"gene": rng.choice(list("ABCDE"), 200), "field_id": "f"})
+    cells = cells_of(obs, rng.normal(size=(200, 7)))
+    whole = aggregate(cells, "gene").X
+    monkeypatch.setattr("subcell.atlas.units.BLOCK_BYTES", 8 * 7 * 13)
+    np.testing.assert_allclose(aggregate(cells, "gene").X, whole, rtol=1e-6)
+    expected = pd.DataFrame(cells.X).groupby(obs["gene"].to_numpy()).mean()
+    np.testing.assert_allclose(whole, expected, rtol=1e-5)
+
+
+def test_wells_of_different_plates_stay_apart():
+    obs = pd.DataFrame({"plate": ["1", "1", "2"], "well": ["A1", "A1", "A1"], "field_id": list("abc")})
+    assert aggregate(cells_of(obs, np.zeros((3, 2))), "well").obs_names.tolist() == ["1:A1", "2:A1"]
+    without = aggregate(cells_of(obs.assign(plate=None), np.zeros((3, 2))), "well")
+    assert without.obs_names.tolist() == ["A1"]
+
+
+def test_a_unit_that_nobody_has_gives_no_rows_and_a_reason():
+    empty = aggregate(cells_of(pd.DataFrame({"field_id": ["a", "b"]}), np.ones((2, 3))), "gene")
+    assert empty.shape == (0, 3)
+    assert empty.uns["not_run"] == "needs gene"
+    with pytest.raises(ConfigError, match="protein"):
+        aggregate(cells_of(pd.DataFrame({"field_id": ["a"]}), np.ones((1, 3))), "protein")
+
+
+def test_a_field_counts_once_however_many_cells_it_has():
+    obs = pd.DataFrame(
+        {"gene": "A", "field_id": ["f1"] * 8 + ["f2", "f3"], "locations": ["Nucleoli"] * 8 + ["Cytosol", "Cytosol"]}
+    )
+    assert aggregate(cells_of(obs, np.zeros((10, 1))), "gene").obs["locations"].tolist() == ["Cytosol"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["A;B", "A"], "A;B"),
+        (["A;B", "A", "A"], "A"),
+        (["A", "B", "C"], "A;B;C"),
+        ([], None),
+        ([" ; "], None),
+    ],
+)
+def test_common_locations(labels, expected):
+    assert common_locations(labels) == expected
+
+
+def test_neighbours_are_exact(monkeypatch):
+    from sklearn.neighbors import NearestNeighbors
+
+    points = np.random.default_rng(0).normal(size=(60, 5)) + 1000
+    monkeypatch.setattr("subcell.atlas.graph.BLOCK_BYTES", 8 * 60 * 7)
+    distances, indices = nearest_neighbors(points, 9)
+    expected, expected_indices = NearestNeighbors(n_neighbors=9, algorithm="kd_tree").fit(points).kneighbors()
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_allclose(distances, expected, rtol=1e-6)
+
+
+def test_weights_of_neighbours_sum_to_the_logarithm_of_their_number():
+    distances = np.sort(np.random.default_rng(0).gamma(3, size=(50, 15)), axis=1)
+    weights = local_weights(distances)
+    np.testing.assert_allclose(weights.sum(axis=1), np.log2(16), rtol=1e-6)
+    assert (weights[:, 0] == 1).all()
+    assert (np.diff(weights, axis=1) <= 0).all()
+
+
+def test_graph_is_symmetric_and_survives_duplicates_and_few_points():
+    points = np.repeat(np.random.default_rng(0).normal(size=(6, 3)), 5, axis=0)
+    graph = fuzzy_graph(points, 10).toarray()
+    np.testing.assert_allclose(graph, graph.T)
+    assert np.isfinite(graph).all()
+    assert graph.max() <= 1
+    assert (np.diag(graph) == 0).all()
+    assert fuzzy_graph(points[:1], 10).nnz == 0
+    assert fuzzy_graph(points[[0, 9]], 10).nnz == 2
+
+
+def test_planted_levels_come_back_and_are_stable():
+    points, outer, inner = nested_blobs()
+    coarse, fine = cluster_levels(fuzzy_graph(points, 47), [0.3, 2.0], seeds=5, seed=0)
+    assert same_partition(coarse.labels, outer)
+    assert same_partition(fine.labels, inner)
+    np.testing.assert_allclose(coarse.stability, 1)
+    np.testing.assert_allclose(fine.stability, 1)
+    assert (coarse.parents == -1).all()
+    for cluster, parent in enumerate(fine.parents):
+        assert set(coarse.labels[fine.labels == cluster]) == {parent}
+
+
+def test_noise_is_less_stable_than_structure():
+    noise = np.random.default_rng(0).normal(size=(150, 20))
+    (level,) = cluster_levels(fuzzy_graph(noise, 15), [1.0], seeds=10, seed=0)
+    assert len(level.stability) > 1
+    assert level.stability.mean() < 0.9
+
+
+def test_clusters_are_the_same_again_whatever_the_state_of_the_global_generator():
+    import random
+
+    graph = fuzzy_graph(np.random.default_rng(0).normal(size=(100, 10)), 10)
+    random.seed(1)
+    once = cluster_levels(graph, [0.5, 1.5], seeds=3, seed=7)
+    random.seed(2)
+    again = cluster_levels(graph, [0.5, 1.5], seeds=3, seed=7)
+    for one, other in zip(once, again, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.stability, other.stability)
+
+
+def test_overlaps_and_parents_by_hand():
+    labels, others = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1, 1])
+    np.testing.assert_allclose(best_overlaps(labels, others), [2 / 3, 2 / 4, 1 / 4])
+    np.testing.assert_array_equal(largest_parents(labels, others), [0, 1, 1])
+
+
+def test_layout_keeps_groups_apart_and_repeats():
+    points, outer, _ = nested_blobs(points=6)
+    layout = umap_layout(points, seed=3)
+    assert layout.shape == (len(points), 2)
+    centres = np.array([layout[outer == group].mean(axis=0) for group in range(3)])
+    nearest = np.linalg.norm(layout[:, None] - centres, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, outer)
+    np.testing.assert_array_equal(layout, umap_layout(points, seed=3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_layout_of_few_points(count):
+    layout = umap_layout(np.random.default_rng(0).normal(size=(count, 5)), seed=0)
+    assert layout.shape == (count, 2)
+    assert np.isfinite(layout).all()
+
+
+def test_hypergeometric_tail_and_correction_agree_with_scipy():
+    hits, having, drawn = np.meshgrid(np.arange(0, 9), [3, 7, 12], [2, 8, 20], indexing="ij")
+    expected = hypergeom.sf(hits - 1, 20, having, drawn)
+    np.testing.assert_allclose(hypergeometric_tail(hits, 20, having, drawn), expected, atol=1e-12)
+    p_values = np.random.default_rng(0).random(30)
+    np.testing.assert_allclose(benjamini_hochberg(p_values), false_discovery_control(p_values))
+
+
+def test_clusters_are_named_by_what_is_rare_elsewhere():
+    # Cytosol is the most frequent location of cluster 0, but it is everywhere; Nucleoli is only there.
+    locations = ["Cytosol;Nucleoli"] * 4 + ["Cytosol"] + ["Cytosol"] * 9 + [None]
+    first, second, unknown = enrich(np.array([0] * 5 + [1] * 9 + [2]), locations)
+    assert first.location == "Nucleoli"
+    assert first.fraction == pytest.approx(0.8)
+    assert first.background == pytest.approx(4 / 14)
+    assert first.p_value == pytest.approx(hypergeom.sf(3, 14, 4, 5))
+    assert second.location == "Cytosol"
+    assert second.p_value == pytest.approx(1)
+    assert unknown.location == ""
+    assert all(entry.location == "" for entry in enrich(np.array([0, 1]), [None, None]))
+
+
+def test_top_units_are_the_nearest_to_the_centre():
+    points = np.array([[0.0], [1.0], [2.1], [50.0], [51.0]])
+    assert nearest_to_centre(points, np.array([0, 0, 0, 1, 1]), most=2) == [[1, 0], [3, 4]]
+
+
+def test_map_of_planted_genes(planted, tmp_path):
+    obs, vectors, outer, inner = planted
+    cells = write_cells(tmp_path / "cells.h5ad", obs, vectors, model="m", kind="subcell")
+    build_map(
+        cells, out_h5ad=tmp_path / "map.h5ad", out_tsv=tmp_path / "c.tsv", levels=[2.0, 0.3], neighbors=47, seeds=3
+    )
+    units = anndata.read_h5ad(tmp_path / "map.h5ad")
+    assert same_partition(units.obs["level_1"], outer)
+    assert same_partition(units.obs["level_2"], inner)
+    assert units.obsm["X_umap"].shape == (len(outer), 2)
+    assert (units.obs["n_cells"] == 3).all()
+    clusters = pd.read_csv(tmp_path / "c.tsv", sep="\t", dtype=str, keep_default_na=False)
+    assert clusters.columns.tolist() == list(CLUSTER_COLUMNS)
+    assert (clusters["level"] == "1").sum() == 3
+    assert clusters.loc[clusters["level"] == "1", "top_location"].str.startswith("region").all()
+    assert clusters.loc[clusters["level"] == "2", "top_location"].str.startswith("place").all()
+    assert set(clusters.loc[clusters["level"] == "2", "parent"]) == {"1", "2", "3"}
+    for level, part in clusters.groupby("level"):
+        members = [unit for text in part["members"] for unit in text.split(";")]
+        assert sorted(members) == units.obs_names.tolist(), level
+
+
+def test_order_of_the_cells_does_not_matter(planted, tmp_path):
+    obs, vectors, _, _ = planted
+    shuffled = np.random.default_rng(5).permutation(len(obs))
+    tables, maps = [], []
+    for name, order in (("a", np.arange(len(obs))), ("b", shuffled)):
+        cells = write_cells(tmp_path / f"{name}.h5ad", obs.iloc[order], vectors[order])
+        build_map(cells, out_h5ad=tmp_path / f"{name}_map.h5ad", out_tsv=tmp_path / f"{name}.tsv", seeds=3)
+        tables.append((tmp_path / f"{name}.tsv").read_text())
+        maps.append(anndata.read_h5ad(tmp_path / f"{name}_map.h5ad"))
+    assert tables[0] == tables[1]
+    np.testing.assert_allclose(maps[0].X, maps[1].X, rtol=1e-5, atol=1e-6)
+
+
+def test_features_in_units_of_their_own_are_scaled(planted, tmp_path):
+    obs, vectors, outer, _ = planted
+    huge = 1e5 * np.random.default_rng(0).normal(size=(len(obs), 1))
+    cells = write_cells(tmp_path / "cells.h5ad", obs, np.hstack([vectors, huge]), kind="handcrafted")
+    build_map(cells, out_h5ad=tmp_path / "map.h5ad", out_tsv=tmp_path / "c.tsv", levels=[0.3], neighbors=47, seeds=1)
+    assert same_partition(anndata.read_h5ad(tmp_path / "map.h5ad").obs["level_1"], outer)
+
+
+@pytest.mark.parametrize(
+    ("unit", "min_cells", "reason"),
+    [("compound", 1, "needs compound"), ("gene", 4, "needs a gene with at least 4 cells")],
+)
+def test_a_map_that_cannot_be_made_says_why(planted, tmp_path, unit, min_cells, reason):
+    obs, vectors, _, _ = planted
+    cells = write_cells(tmp_path / "cells.h5ad", obs, vectors)
+    build_map(cells, out_h5ad=tmp_path / "m.h5ad", out_tsv=tmp_path / "c.tsv", unit=unit, min_cells=min_cells)
+    units = anndata.read_h5ad(tmp_path / "m.h5ad")
+    assert units.n_obs == 0
+    assert units.uns["not_run"] == reason
+    assert (tmp_path / "c.tsv").read_text().splitlines() == ["\t".join(CLUSTER_COLUMNS)]
+
+
+@pytest.mark.parametrize("genes", [1, 2, 3, 6])
+def test_a_map_of_few_genes(tmp_path, genes):
+    obs = pd.DataFrame({"gene": [f"G{i}" for i in range(genes)], "field_id": "f"})
+    cells = write_cells(tmp_path / "cells.h5ad", obs, np.random.default_rng(0).normal(size=(genes, 4)))
+    build_map(cells, out_h5ad=tmp_path / "map.h5ad", out_tsv=tmp_path / "c.tsv", levels=[0.5, 1.0], seeds=2)
+    units = anndata.read_h5ad(tmp_path / "map.h5ad")
+    assert units.n_obs == genes
+    assert units.obs["level_2"].notna().all()
+
+
+def test_a_damaged_file_of_cells_is_named(tmp_path):
+    (tmp_path / "cells.h5ad").write_bytes(b"nothing")
+    with pytest.raises(SubcellError, match=r"cells\.h5ad"):
+        build_map(tmp_path / "cells.h5ad", out_h5ad=tmp_path / "m.h5ad", out_tsv=tmp_path / "c.tsv")

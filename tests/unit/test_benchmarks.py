@@ -1,0 +1,345 @@
+"""Localization and cell line: perfect features score 1, random ones chance, and what is missing is said."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from subcell.benchmarks import mlp
+from subcell.benchmarks.cell_line import run_cell_line, split_by_plate
+from subcell.benchmarks.compare import compare_models
+from subcell.benchmarks.frozen import scored_classes
+from subcell.benchmarks.localization import label_table, released_classes, run_localization
+from subcell.benchmarks.metrics import macro_ap
+from subcell.benchmarks.result import Metric, Result, not_run, write_result
+from subcell.embedding.store import create_vectors
+from subcell.errors import SubcellError
+
+PLACES = ("Cytosol", "Mitochondria", "Nucleoli", "Nucleoplasm")
+LINES = ("U2OS", "HeLa")
+COUNTED = {"head_seeds": 1, "bootstraps": 200, "min_test_antibodies": 2, "seed": 0}
+
+
+def table_of_cells(*, antibodies=32, cells=4):
+    """Cells of antibodies with one or two locations, all lines, held out antibody by antibody."""
+    rows = []
+    for number in range(antibodies):
+        places = {PLACES[number % 4], PLACES[(number // 4) % 4]}
+        for line in LINES:
+            for cell in range(cells):
+                field = f"P{line}_{number}"
+                rows.append(
+                    {
+                        "cell_id": f"{field}:{cell}",
+                        "field_id": field,
+                        "plate": f"P{line}",
+                        "well": f"W{number}",
+                        "cell_line": line,
+                        "antibody": f"HPA{number:05d}",
+                        "gene": f"G{number:03d}",
+                        "locations": ";".join(sorted(places)),
+                        "split": ("train", "test", "train", "valid")[(number // 4 + number) % 4],
+                    }
+                )
+    return pd.DataFrame(rows).set_index("cell_id")
+
+
+def one_hot(obs, column="locations"):
+    values = obs[column].fillna("")
+    names = sorted({name for text in values for name in text.split(";")})
+    return np.array([[name in text.split(";") for name in names] for text in values], float)
+
+
+def write_cells(path, obs, vectors):
+    with create_vectors(path, obs, features=[f"f{i}" for i in range(vectors.shape[1])], uns={"model": "m"}) as file:
+        file.write("X", 0, np.asarray(vectors, np.float32))
+    return path
+
+
+def run(function, folder, obs, vectors, *, model="m", **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = write_cells(folder / f"{model}.h5ad", obs, vectors)
+    result = function(
+        cells,
+        out_json=folder / f"{model}.json",
+        out_parquet=folder / f"{model}.parquet",
+        dataset="d",
+        model=model,
+        simulated=True,
+        **{**COUNTED, **options},
+    )
+    return result, json.loads((folder / f"{model}.json").read_text()), pd.read_parquet(folder / f"{model}.parquet")
+
+
+def metrics_of(result):
+    return {metric["metric"]: metric for metric in result["metrics"]}
+
+
+def test_perfect_features_localize(tmp_path):
+    obs = table_of_cells()
+    noise = 0.1 * np.random.default_rng(0).normal(size=(len(obs), 4))
+    _, written, predictions = run(run_localization, tmp_path, obs, one_hot(obs) + noise)
+    scores = metrics_of(written)
+    assert next(iter(scores)) == "macro_ap"
+    assert scores["macro_ap"]["value"] > 0.98
+    assert scores["protein_macro_ap"]["value"] > 0.98
+    assert scores["macro_ap"]["n"] == obs[obs["split"] == "test"]["antibody"].nunique()
+    assert scores["macro_ap"]["unit"] == "antibody"
+    test = obs[obs["split"] == "test"]
+    assert sorted(predictions["cell_id"]) == sorted(test.index)
+    truth = predictions[[f"truth_{name}" for name in PLACES]].to_numpy(bool)
+    scored = predictions[[f"prob_{name}" for name in PLACES]].to_numpy()
+    assert macro_ap(truth, scored, np.ones((1, len(truth))))[0] == pytest.approx(scores["macro_ap"]["value"])
+    assert one_hot(test).mean() < scores["macro_ap"]["chance"] < one_hot(test).mean() + 0.05
+
+
+def test_random_features_stay_at_chance(tmp_path):
+    obs = table_of_cells(antibodies=64)
+    vectors = np.random.default_rng(0).normal(size=(len(obs), 16))
+    _, written, _ = run(run_localization, tmp_path, obs, vectors)
+    for name in ("macro_ap", "macro_auc"):
+        score = metrics_of(written)[name]
+        assert score["low"] - 0.03 <= score["chance"] <= score["high"], name
+
+
+def test_results_repeat_and_do_not_touch_torchs_generator(tmp_path):
+    obs = table_of_cells()
+    vectors = one_hot(obs) + np.random.default_rng(0).normal(size=(len(obs), 4))
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    _, first, table = run(run_localization, tmp_path / "a", obs, vectors)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    _, second, again = run(run_localization, tmp_path / "b", obs, vectors)
+    assert first == second
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_classes_follow_from_labels_alone(tmp_path):
+    obs = table_of_cells()
+    rng = np.random.default_rng(0)
+    tables = [
+        run(run_localization, tmp_path, obs, rng.normal(size=(len(obs), size)), model=f"m{size}")[2] for size in (3, 9)
+    ]
+    assert list(tables[0].columns) == list(tables[1].columns)
+    shared = [name for name in tables[0] if not name.startswith("prob_")]
+    pd.testing.assert_frame_equal(tables[0][shared], tables[1][shared])
+
+
+def test_classes_with_too_few_held_out_antibodies_are_not_scored():
+    truth = pd.DataFrame({"often": [1, 1, 1, 0], "once": [1, 0, 1, 0], "never": [0, 0, 1, 0]}, dtype=bool)
+    split = pd.Series(["train", "test", "test", "test"])
+    classes, others = scored_classes(truth, split, pd.Series(["a", "b", "c", "d"]), min_test_units=2)
+    assert classes == ["often"]
+    assert set(others) == {"once", "never"}
+    assert "training" in others["never"]
+    assert "1 held-out" in others["once"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"locations": None}, "needs locations"),
+        ({"locations": "Cytosol"}, "needs two locations"),
+        ({"split": None}, "needs split"),
+        ({"antibody": None, "gene": None}, "needs antibody or gene"),
+    ],
+)
+def test_what_localization_lacks(tmp_path, change, reason):
+    obs = table_of_cells().assign(**change)
+    result, written, predictions = run(run_localization, tmp_path, obs, np.ones((len(obs), 2)))
+    assert result.status == written["status"] == "not run"
+    assert written["reason"].startswith(reason)
+    assert written["metrics"] == []
+    assert predictions.empty
+
+
+def test_localization_without_validation_or_power_is_not_run(tmp_path):
+    obs = table_of_cells()
+    without = obs.assign(split=obs["split"].replace("valid", "train"))
+    assert "valid" in run(run_localization, tmp_path, without, np.ones((len(obs), 2)))[1]["reason"]
+    weak = run(run_localization, tmp_path, obs, np.ones((len(obs), 2)), min_test_antibodies=99)[1]
+    assert "at least 99 held-out" in weak["reason"]
+    unlabelled = obs.assign(locations=obs["locations"].where(obs["split"] != "valid", "Elsewhere"))
+    assert "valid" in run(run_localization, tmp_path, unlabelled, np.ones((len(obs), 2)))[1]["reason"]
+
+
+def test_columns_that_a_dataset_never_had(tmp_path):
+    obs = table_of_cells()[["field_id"]]
+    assert run(run_localization, tmp_path, obs, np.ones((len(obs), 2)))[1]["reason"] == "needs locations"
+    assert run(run_cell_line, tmp_path, obs, np.ones((len(obs), 2)))[1]["reason"] == "needs cell_line"
+
+
+def test_leaks_are_counted(tmp_path):
+    obs = table_of_cells()
+    obs["gene"] = "SAME"
+    settings = run(run_localization, tmp_path, obs, one_hot(obs))[1]["settings"]
+    assert settings["genes_in_train_and_test"] == 1
+    assert settings["antibodies_in_train_and_test"] == 0
+    assert settings["fields_in_train_and_test"] == 0
+
+
+def test_labels_in_released_order_then_others():
+    table = label_table(["Vesicles;Zebra", "Cytosol", "Apple; Negative"])
+    assert list(table.columns) == ["Cytosol", "Vesicles", "Negative", "Apple", "Zebra"]
+    np.testing.assert_array_equal(table["Zebra"], [True, False, False])
+
+
+def test_released_classes():
+    rows = released_classes()
+    assert [int(row["index"]) for row in rows] == list(range(31))
+    names = [row["location"] for row in rows]
+    assert names[:-1] == sorted(names[:-1], key=str)
+    assert names[-1] == "Negative"
+    assert sum(row["kaggle_19"] == "1" for row in rows) == 19
+
+
+def test_cell_lines_are_told_apart_by_antibodies_where_plates_hold_one_line(tmp_path):
+    obs = table_of_cells()
+    noise = 0.1 * np.random.default_rng(0).normal(size=(len(obs), 2))
+    _, written, predictions = run(run_cell_line, tmp_path, obs, one_hot(obs, "cell_line") + noise)
+    scores = metrics_of(written)
+    assert scores["macro_ap"]["value"] > 0.99
+    assert scores["accuracy"]["value"] > 0.99
+    assert scores["accuracy"]["chance"] == 0.5
+    assert "each plate holds one line" in written["settings"]["split"]
+    assert set(predictions["cell_id"]) == set(obs.index[obs["split"] == "test"])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"cell_line": None}, "needs cell_line"),
+        ({"cell_line": "HeLa"}, "needs two cell lines"),
+        ({"split": None}, "needs split"),
+        ({"antibody": None, "gene": None}, "needs antibody or gene"),
+    ],
+)
+def test_what_cell_line_lacks(tmp_path, change, reason):
+    obs = table_of_cells().assign(**change)
+    _, written, predictions = run(run_cell_line, tmp_path, obs, np.ones((len(obs), 2)))
+    assert written["status"] == "not run"
+    assert written["reason"].startswith(reason)
+    assert predictions.empty
+
+
+def test_whole_plates_are_held_out_where_every_line_has_three():
+    plate = pd.Series([f"P{i}" for i in range(12)] * 2)
+    nested = pd.Series([LINES[i % 2] for i in range(12)] * 2)
+    split = split_by_plate(plate, nested)
+    assert (split.groupby(plate).nunique() == 1).all()
+    assert set(zip(nested, split, strict=True)) == {
+        (line, side) for line in LINES for side in ("train", "valid", "test")
+    }
+    assert split.equals(split_by_plate(plate, nested))
+    assert split_by_plate(plate[:4], nested[:4]) is None
+    crossed = split_by_plate(pd.Series(list("aabbcc")), pd.Series(list(LINES) * 3))
+    assert sorted(crossed) == sorted(["train", "valid", "test"] * 2)
+
+
+def test_cell_lines_by_plate(tmp_path):
+    obs = table_of_cells()
+    obs["plate"] = obs["cell_line"] + (np.arange(len(obs)) % 5).astype(str)
+    _, written, _ = run(run_cell_line, tmp_path, obs.assign(split=None), one_hot(obs, "cell_line"))
+    assert written["status"] == "ok"
+    assert written["metrics"][0]["unit"] == "plate"
+    assert written["settings"]["split"].startswith("by plate")
+
+
+def test_better_model_beats_the_reference_in_pairs(tmp_path):
+    obs = table_of_cells(antibodies=64)
+    rng = np.random.default_rng(0)
+    good, bad = one_hot(obs) + 0.3 * rng.normal(size=(len(obs), 4)), rng.normal(size=(len(obs), 4))
+    paths = {}
+    for name, vectors in (("good", good), ("random_vit", bad)):
+        paths[name] = tmp_path / f"{name}.parquet"
+        run(run_localization, tmp_path, obs, vectors, model=name)
+    (row,) = compare_models(paths, bootstraps=200)
+    assert row["model"] == "good"
+    assert row["low"] > 0.3
+    assert row["low"] <= row["value"] <= row["high"]
+    scores = [metrics_of(json.loads((tmp_path / f"{name}.json").read_text()))["macro_ap"]["value"] for name in paths]
+    assert row["value"] == pytest.approx(scores[0] - scores[1])
+    assert compare_models(paths, reference="absent") == []
+    shuffled = pd.read_parquet(paths["good"]).sample(frac=1, random_state=0)
+    shuffled.to_parquet(tmp_path / "shuffled.parquet")
+    (again,) = compare_models({**paths, "good": tmp_path / "shuffled.parquet"}, bootstraps=200)
+    assert again == row
+    shuffled.iloc[1:].to_parquet(tmp_path / "fewer.parquet")
+    with pytest.raises(SubcellError, match="other cells"):
+        compare_models({**paths, "good": tmp_path / "fewer.parquet"})
+
+
+def test_optimiser_takes_torchs_steps():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2))
+    optimiser, reference = mlp.AdamW([ours], 0.1), torch.optim.AdamW([theirs], lr=0.1)
+    for _ in range(8):
+        target = torch.randn(4, 3)
+        optimiser.step(torch.autograd.grad(((ours - target) ** 2).sum(), [ours]))
+        reference.zero_grad()
+        ((theirs - target) ** 2).sum().backward()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_focal_loss_is_torchvisions():
+    from torchvision.ops import sigmoid_focal_loss
+
+    logits, truth = torch.randn(20, 5), (torch.rand(20, 5) < 0.3).float()
+    expected = sigmoid_focal_loss(logits, truth, alpha=0.25, gamma=2, reduction="mean")
+    torch.testing.assert_close(mlp.focal_loss(logits, truth), expected)
+
+
+def test_features_are_scaled_by_training_cells_only():
+    features = np.array([[0.0, 5, 1], [2, 5, 3], [100, 6, 2]])
+    scaled = mlp.standardise(features, np.array([True, True, False]))
+    np.testing.assert_allclose(scaled[:, 0], [-1, 1, 99])
+    np.testing.assert_allclose(scaled[:, 1], 0)
+
+
+def test_test_cells_do_not_influence_the_classifier():
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(60, 5)).astype(np.float32), rng.random((60, 3)) < 0.4
+    rows = np.arange(60)
+    sides = {"train": rows < 40, "valid": (rows >= 40) & (rows < 50)}
+    all_of_them = mlp.fit_mlp(features, truth, **sides, test=rows >= 50, seed=0)
+    changed = truth.copy()
+    changed[50:] = ~changed[50:]
+    some = mlp.fit_mlp(features, changed, **sides, test=(rows >= 50) & (rows < 55), seed=0)
+    np.testing.assert_allclose(some.probabilities, all_of_them.probabilities[:5], rtol=1e-5)
+
+
+def test_batches_cover_every_row(monkeypatch):
+    monkeypatch.setattr(mlp, "BATCH_SIZE", 7)
+    batches = [part.tolist() for part in mlp._batches(30, np.random.default_rng(0))]
+    assert sorted(row for part in batches for row in part) == list(range(30))
+    assert [len(part) for part in batches] == [7, 7, 7, 7, 2]
+
+
+def test_result_files(tmp_path):
+    metric = Metric("macro_ap", np.float32(0.5), float("nan"), None, 0.1, np.int64(7), 2, "gene")
+    write_result(
+        Result("b", "d", "m", np.bool_(True), metrics=[metric], details={"a": np.arange(2), "b": (1, float("inf"))}),
+        tmp_path / "r" / "x.json",
+        tmp_path / "r" / "x.parquet",
+    )
+    written = json.loads((tmp_path / "r" / "x.json").read_text())
+    assert written["metrics"] == [
+        {
+            "metric": "macro_ap",
+            "value": 0.5,
+            "low": None,
+            "high": None,
+            "chance": 0.1,
+            "n": 7,
+            "seeds": 2,
+            "unit": "gene",
+        }
+    ]
+    assert written["simulated"] is True
+    assert written["details"] == {"a": [0, 1], "b": [1, None]}
+    assert not_run("needs x", benchmark="b", dataset="d", model="m", simulated=False).status == "not run"
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["x.json", "x.parquet"]

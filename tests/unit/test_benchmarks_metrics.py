@@ -1,0 +1,188 @@
+"""Metrics agree with scikit-learn under any weights; intervals and chance have known answers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from subcell.benchmarks import metrics
+from subcell.benchmarks.bootstrap import bootstrap_metric, interval, paired_bootstrap, resample
+
+
+def example(seed, *, rows=40, classes=4, distinct=7):
+    """Labels, scores with many ties, and weights of which some are 0."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((rows, classes)) < 0.3
+    truth[0], truth[1] = True, False
+    scores = rng.integers(0, distinct, (rows, classes)) / distinct
+    weights = rng.integers(0, 4, (3, rows))
+    weights[:, :2] = 1
+    return truth, scores, weights
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), distinct=st.sampled_from([2, 7, 10_000]))
+def test_agreement_with_scikit_learn(seed, distinct):
+    truth, scores, weights = example(seed, distinct=distinct)
+    for number, weight in enumerate(weights):
+        options = {"sample_weight": weight}
+        ap = [sklearn_metrics.average_precision_score(truth[:, c], scores[:, c], **options) for c in range(4)]
+        auc = [sklearn_metrics.roc_auc_score(truth[:, c], scores[:, c], **options) for c in range(4)]
+        micro = sklearn_metrics.average_precision_score(truth, scores, average="micro", **options)
+        np.testing.assert_allclose(metrics.class_ap(truth, scores, weights)[number], ap)
+        np.testing.assert_allclose(metrics.class_auc(truth, scores, weights)[number], auc)
+        assert metrics.macro_ap(truth, scores, weights)[number] == pytest.approx(np.mean(ap))
+        assert metrics.macro_auc(truth, scores, weights)[number] == pytest.approx(np.mean(auc))
+        assert metrics.micro_ap(truth, scores, weights)[number] == pytest.approx(micro)
+        some = truth.any(axis=1)
+        kept = {"sample_weight": weight[some]}
+        coverage = sklearn_metrics.coverage_error(truth[some], scores[some], **kept)
+        ranking = sklearn_metrics.label_ranking_average_precision_score(truth[some], scores[some], **kept)
+        assert metrics.coverage_error(truth, scores, weights)[number] == pytest.approx(coverage)
+        assert metrics.label_ranking_ap(truth, scores, weights)[number] == pytest.approx(ranking)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_weight_of_two_is_a_row_twice(seed):
+    truth, scores, weights = example(seed)
+    rows = np.repeat(np.arange(len(truth)), weights[0])
+    for name, metric in metrics.METRICS.items():
+        once = np.ones((1, len(rows)))
+        assert metric(truth, scores, weights[:1])[0] == pytest.approx(metric(truth[rows], scores[rows], once)[0]), name
+
+
+def test_a_class_without_positives_does_not_count():
+    truth, scores = np.array([[1, 0], [0, 0], [1, 0]]), np.array([[0.9, 0.1], [0.2, 0.3], [0.8, 0.7]])
+    assert metrics.macro_ap(truth, scores, np.ones((1, 3)))[0] == 1
+    assert np.isnan(metrics.macro_ap(truth[:, 1:], scores[:, 1:], np.ones((1, 3)))[0])
+
+
+def test_accuracy_by_hand():
+    truth, scores = np.eye(3), np.array([[0.9, 0, 0], [0.5, 0.4, 0], [0, 0, 1]])
+    np.testing.assert_allclose(metrics.accuracy(truth, scores, [[1, 1, 1], [1, 4, 0]]), [2 / 3, 1 / 5])
+
+
+@pytest.mark.parametrize("name", sorted(metrics.METRICS))
+def test_chance_is_what_random_scores_reach(name):
+    rng = np.random.default_rng(1)
+    truth = np.zeros((6000, 5), bool)
+    # Several classes a row; for the accuracy one, as there.
+    truth[np.arange(6000), rng.choice(5, 6000, p=[0.4, 0.3, 0.1, 0.1, 0.1])] = True
+    if name != "accuracy":
+        truth |= rng.random(truth.shape) < [0.05, 0.1, 0.3, 0.2, 0.1]
+    scores = rng.random(truth.shape)
+    if name == "accuracy":
+        # The best guess without knowing anything: always the most frequent class.
+        scores = np.tile([1.0, 0, 0, 0, 0], (6000, 1))
+    reached = metrics.METRICS[name](truth, scores, np.ones((1, 6000)))[0]
+    assert reached == pytest.approx(metrics.chance_of(name, truth), rel=0.03)
+
+
+def test_resamples_draw_as_many_units_as_there_are():
+    counts = resample(12, 500, seed=0)
+    assert counts.shape == (500, 12)
+    assert (counts.sum(axis=1) == 12).all()
+    np.testing.assert_array_equal(counts, resample(12, 500, seed=0))
+    assert counts.mean() == 1
+    assert counts.var() == pytest.approx(11 / 12, rel=0.05)
+
+
+def test_interval_is_the_spread_of_the_resamples_around_the_estimate():
+    values = np.random.default_rng(0).normal(5, 2, 100_000)
+    np.testing.assert_allclose(interval(values, 0.5), (0.5 - 3.92, 0.5 + 3.92), rtol=0.02)
+    assert interval(values, 0.5, bounds=(0, 1)) == (0, 1)
+    assert interval([3, 3, np.nan], 3) == (3, 3)
+    assert all(np.isnan(interval([np.nan, 1], 0.5)))
+
+
+def mean_score(truth, scores, weights):
+    return np.asarray(weights) @ np.asarray(scores)[:, 0] / np.sum(weights, axis=1)
+
+
+def test_interval_of_a_mean_is_that_of_theory():
+    values = np.random.default_rng(0).normal(size=400)
+    value, low, high = bootstrap_metric(
+        mean_score, np.zeros((400, 1)), values[:, None], np.arange(400), bootstraps=2000, seed=0
+    )
+    error = 1.96 * values.std() / 20
+    assert value == pytest.approx(values.mean())
+    np.testing.assert_allclose([low, high], [value - error, value + error], atol=0.15 * error)
+
+
+def test_cells_of_a_protein_are_no_independent_evidence():
+    """Copying each cell ten times must not make the interval narrower."""
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random((60, 3)) < 0.4, rng.random((60, 3))
+    units = np.repeat([f"HPA{i}" for i in range(20)], 3)
+    once = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=300, seed=1)
+    many = [np.repeat(part, 10, axis=0) for part in (truth, scores, units)]
+    np.testing.assert_allclose(bootstrap_metric(metrics.macro_ap, *many, bootstraps=300, seed=1), once, atol=1e-9)
+    alone = bootstrap_metric(metrics.macro_ap, *many[:2], np.arange(600), bootstraps=300, seed=1)
+    assert alone[2] - alone[1] < 0.6 * (once[2] - once[1])
+
+
+def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch):
+    truth, scores, _ = example(3)
+    units = np.arange(40) // 2
+    whole = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1)
+    monkeypatch.setattr("subcell.benchmarks.bootstrap.BLOCK_NUMBERS", 7 * 40)
+    assert bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1) == whole
+
+
+def test_one_unit_has_no_interval():
+    value, low, high = bootstrap_metric(
+        metrics.macro_ap, [[1], [0]], [[0.9], [0.1]], ["a", "a"], bootstraps=100, seed=0
+    )
+    assert value == 1
+    assert np.isnan([low, high]).all()
+
+
+def test_a_model_does_not_differ_from_itself():
+    truth, scores, _ = example(0)
+    units = np.arange(40) // 4
+    same = paired_bootstrap(metrics.macro_ap, truth, scores, scores, units, bootstraps=100, seed=0)
+    assert same == (0, 0, 0)
+
+
+def test_pairing_removes_what_both_models_share():
+    """Two models that are bad on the same proteins differ surely, though their own intervals overlap."""
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(size=50)
+    one, other = difficulty + 0.3, difficulty + 0.02 * rng.normal(size=50)
+    truth, units = np.zeros((50, 1)), np.arange(50)
+    options = {"bootstraps": 1000, "seed": 0}
+    difference, low, high = paired_bootstrap(mean_score, truth, one[:, None], other[:, None], units, **options)
+    assert difference == pytest.approx(one.mean() - other.mean())
+    assert 0.28 < low < difference < high < 0.32
+    own = bootstrap_metric(mean_score, truth, one[:, None], units, **options)
+    assert own[2] - own[1] > 10 * (high - low)
+
+
+@pytest.mark.parametrize("positives", [1, 4, 20])
+def test_chance_of_few_rows_is_exact(positives):
+    truth = (np.arange(20) < positives)[:, None]
+    rng = np.random.default_rng(0)
+    values = [metrics.macro_ap(truth, rng.random((20, 1)), np.ones((1, 20)))[0] for _ in range(3000)]
+    assert np.mean(values) == pytest.approx(metrics.chance_of("macro_ap", truth), rel=0.03)
+
+
+@pytest.mark.parametrize("proteins", [15, 30])
+def test_intervals_of_scores_without_meaning_hold_chance(proteins):
+    """Also with few proteins a class, and with scores that cells of a protein share."""
+    held, differ, runs = 0, 0, 60
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        truth = np.repeat(np.eye(5, dtype=bool)[np.arange(proteins) % 5], 8, axis=0)
+        units = np.repeat(np.arange(proteins), 8)
+        scores = [
+            0.4 * np.repeat(rng.normal(size=(proteins, 5)), 8, axis=0) + rng.normal(size=truth.shape) for _ in range(2)
+        ]
+        options = {"bootstraps": 100, "seed": run}
+        _, low, high = bootstrap_metric(metrics.macro_ap, truth, scores[0], units, **options)
+        held += low <= metrics.chance_of("macro_ap", truth) <= high
+        _, low, high = paired_bootstrap(metrics.macro_ap, truth, *scores, units, **options)
+        differ += not low <= 0 <= high
+    assert held / runs >= 0.9
+    assert differ / runs <= 0.1
