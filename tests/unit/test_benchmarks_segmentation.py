@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from subcell.benchmarks.segmentation import run_segmentation
+from subcell.benchmarks.segmentation import run_segmentation, same_objects
 from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation.masks import create_masks
 
@@ -58,8 +58,16 @@ def score(tmp_path, fields):
     return written, {m["metric"]: m for m in written["metrics"]}, pd.read_parquet(tmp_path / "s.parquet")
 
 
-def test_perfect_masks(tmp_path):
-    _, scores, table = score(tmp_path, {f"f{i}": (squares(3), squares(3), squares(3), squares(3)) for i in range(3)})
+def one_pixel_less(labels):
+    labels = labels.copy()
+    labels[5, 5] = 0
+    return labels
+
+
+def test_masks_that_are_right_but_for_a_pixel(tmp_path):
+    truth, found = squares(3), one_pixel_less(squares(3))
+    written, scores, table = score(tmp_path, {f"f{i}": (truth, truth, found, found) for i in range(3)})
+    assert written["details"]["fields_identical_to_reference"] == 0
     for kind in ("nuclei", "cells"):
         assert (
             scores[f"{kind}_ap50"]["value"]
@@ -70,6 +78,24 @@ def test_perfect_masks(tmp_path):
         assert scores[f"{kind}_count_error"]["value"] == 0
         assert scores[f"{kind}_ap50"]["n"] == 3
     assert len(table) == 6
+
+
+def test_copies_of_the_references_are_not_scored(tmp_path):
+    truth = squares(3)
+    renumbered = np.where(truth > 0, 9 - truth, 0)
+    written, scores, table = score(tmp_path, {"a": (truth, truth, renumbered, truth), "b": (truth, None, truth, truth)})
+    assert written["status"] == "not run"
+    assert "copies of the reference" in written["reason"]
+    assert not scores
+    assert table.empty
+
+
+def test_same_objects():
+    truth = squares(2)
+    assert same_objects(truth, np.where(truth > 0, 3 - truth, 0))
+    assert not same_objects(truth, one_pixel_less(truth))
+    assert not same_objects(truth, (truth > 0).astype(int))
+    assert not same_objects(truth, np.where(truth == 0, 1, truth * 0))
 
 
 def test_known_counts(tmp_path):
@@ -88,7 +114,7 @@ def test_known_counts(tmp_path):
 
 def test_fields_that_cannot_be_scored_are_named(tmp_path):
     fields = {
-        "good": (squares(2), None, squares(2), squares(2)),
+        "good": (squares(2), None, one_pixel_less(squares(2)), squares(2)),
         "aside": (squares(2), None, None, None),
         "wrong": (squares(2, size=80), None, squares(2), squares(2)),
     }

@@ -39,7 +39,8 @@ def run_segmentation(
 
     Of each field: `ap50`, matched / (matched + missed + invented) at an overlap of 0.5; `ap50_95`, its mean over
     overlaps 0.5 to 0.95; `f1_50`; `count_error`, |found - true| / true. A score is the mean over fields, its interval
-    comes from resampling fields; a field with neither true nor found objects has none.
+    comes from resampling fields; a field with neither true nor found objects has none. Masks that equal the references
+    in every field are copies of them, and are not scored.
 
     Parameters
     ----------
@@ -54,6 +55,11 @@ def run_segmentation(
     if table.empty:
         missing = "needs reference masks" if not not_scored else "needs masks of the fields that have reference masks"
         return write_result(not_run(missing, **names), out_json, out_parquet, table)
+    if table.loc[table["true"] > 0, "identical"].all() and (table["true"] > 0).any():
+        # No segmentation is right to the last pixel everywhere: a perfect score would be read as one.
+        return write_result(
+            not_run("needs masks that are not copies of the reference masks", **names), out_json, out_parquet
+        )
     metrics = [
         _mean_over_fields(f"{objects}_{name}", part[name].to_numpy(float), bootstraps=bootstraps, seed=seed)
         for objects, part in table.groupby("objects", sort=False)
@@ -70,6 +76,7 @@ def run_segmentation(
         },
         details={
             "pooled": {str(objects): _pooled(part) for objects, part in table.groupby("objects", sort=False)},
+            "fields_identical_to_reference": int(table.loc[table["true"] > 0].groupby("unit")["identical"].all().sum()),
             "fields_not_scored": not_scored,
         },
     )
@@ -83,7 +90,8 @@ def score_fields(
 
     Returns
     -------
-    table : one row a field and kind of object: unit (the field), objects, true, found, matched, `SCORES`
+    table : one row a field and kind of object: unit (the field), objects, true, found, matched, identical (the same
+        objects to the last pixel), `SCORES`
     not_scored : field -> why, of those that have reference label images but no usable masks
     """
     from subcell.errors import SubcellError
@@ -111,7 +119,7 @@ def score_fields(
                 rows += _score_field(field_id, truths, {"nuclei": nuclei, "cells": cells})
             except SubcellError as problem:
                 not_scored[field_id] = str(problem)
-    columns = ["unit", "objects", "true", "found", "matched", *SCORES]
+    columns = ["unit", "objects", "true", "found", "matched", "identical", *SCORES]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values(["objects", "unit"], ascending=[False, True], ignore_index=True), not_scored
 
@@ -136,6 +144,7 @@ def _score_field(
                 "true": true,
                 "found": matched + invented,
                 "matched": matched,
+                "identical": same_objects(truth, found[kind]),
                 "ap50": ap[0],
                 "ap50_95": ap.mean(),
                 "f1_50": counts["f1"][0, 0],
@@ -143,6 +152,13 @@ def _score_field(
             }
         )
     return rows
+
+
+def same_objects(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two label images (Y, X) outline the same objects to the last pixel, whatever their numbers."""
+    pairs = np.unique(np.stack([one.ravel(), other.ravel()]), axis=1)
+    alike = len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    return alike and bool(((pairs[0] == 0) == (pairs[1] == 0)).all())
 
 
 def _mean_over_fields(name: str, values: NDArray[np.floating], *, bootstraps: int, seed: int) -> Metric:
