@@ -15,7 +15,7 @@ from subcell.segmentation.network import SIZE_MULTIPLE_PX
 
 SMALLEST_TILE_PX, LARGEST_TILE_PX = 224, 1056
 TILE_OVERLAP = 0.1
-CHECK_EXTENT_PX = 40
+CHECK_EXTENT_PX = 25
 """Size to which objects shrink for the flow check; its cost grows with the third power of their size."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
@@ -118,7 +118,7 @@ def save_networks(path: str | Path, networks: Mapping[str, CompactNet], **about:
     settings = {name: network.settings for name, network in networks.items()}
     metadata = {"format": FORMAT, "networks": json.dumps(settings), "about": json.dumps(about, sort_keys=True)}
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata=metadata)
+    temporary.write_bytes(save(tensors, metadata=metadata))
     temporary.replace(path)
 
 

@@ -10,6 +10,9 @@ from skimage.segmentation import expand_labels
 INSIDE = 0.5
 """Share of a nucleus that must lie in a cell for it to be that cell's nucleus."""
 
+REACH_UM = 15.0
+"""How far a cell may grow into foreground that no other cell has."""
+
 
 def pair(
     nuclei: NDArray[np.integer],
@@ -17,20 +20,23 @@ def pair(
     *,
     um_per_px: float,
     rim_um: float,
+    foreground: NDArray[np.bool_] | None = None,
     min_nucleus_um2: float = 0.0,
     min_cell_um2: float = 0.0,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Match nuclei and cells that were found apart.
 
-    A cell without a nucleus is dropped, a nucleus without a cell gets a rim. A cell body with several nuclei is shared
-    out among them, each pixel to the nearest nucleus. A nucleus' pixels belong to its cell whatever cell they were
-    found in, so the nucleus lies inside.
+    A nucleus without a cell gets a rim. A cell body with several nuclei is shared out among them, each pixel to the
+    nearest nucleus. A nucleus' pixels belong to its cell whatever cell they were found in, so the nucleus lies inside.
+    A body without a nucleus is dropped at the edge of the field, where its nucleus may be out of view. Elsewhere it is
+    mostly a piece of a long cell, and goes with the rest of the foreground to the cells that it touches.
 
     Parameters
     ----------
     nuclei, cells : (Y, X) labels, 0 is background
     um_per_px : pixel size
     rim_um : width of the cytoplasm that a nucleus without a cell gets
+    foreground : (Y, X) where there is any cell body
     min_nucleus_um2, min_cell_um2 : smaller ones are dropped
 
     Returns
@@ -61,6 +67,8 @@ def pair(
         rims = expand_labels(np.where(np.isin(nuclei, alone), nuclei, 0), distance=rim_um / um_per_px)
         free = (bodies == 0) & (rims > 0)
         bodies[free] = rims[free]
+    if foreground is not None:
+        bodies = _grown(bodies, foreground & ~_dropped_at_edge(cells, owner), reach_px=REACH_UM / um_per_px)
     bodies = fill_holes(largest_pieces(bodies, holding=nuclei))
     bodies[nuclei > 0] = nuclei[nuclei > 0]
     return keep_pairs(nuclei, bodies, min_nucleus_px=0, min_cell_px=min_cell_um2 / um_per_px**2)
@@ -113,6 +121,18 @@ def fill_holes(labels: NDArray[np.int32]) -> NDArray[np.int32]:
             whole = ndimage.binary_fill_holes(labels[window] == number)
             filled[window][whole & (labels[window] == 0)] = number
     return filled
+
+
+def _dropped_at_edge(cells: NDArray[np.integer], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Bodies without a nucleus that the edge of the field cuts."""
+    edge = np.unique(np.concatenate([cells[0], cells[-1], cells[:, 0], cells[:, -1]]))
+    return np.isin(cells, np.setdiff1d(edge, np.append(owner, 0)))
+
+
+def _grown(bodies: NDArray[np.int32], foreground: NDArray[np.bool_], *, reach_px: float) -> NDArray[np.int32]:
+    """Give foreground to the nearest cell within reach; what is not connected to it then is no part of it."""
+    distance, nearest = ndimage.distance_transform_edt(bodies == 0, return_indices=True)
+    return np.where(foreground & (distance <= reach_px), bodies[tuple(nearest)], bodies)
 
 
 def _owner(nuclei: NDArray[np.int32], cells: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -109,13 +109,14 @@ class Segmenter:
             return np.zeros(native, np.int32), np.zeros(native, np.int32)
         stained = any(_varies(seen[channel]) for channel in BODY)
         coarse = (-(-working[0] // DYNAMICS_STEP), -(-working[1] // DYNAMICS_STEP))
-        nuclei = self._find("nuclei", seen, working, coarse)
-        cells = self._find("cells", seen, working, coarse) if stained else np.zeros_like(nuclei)
+        nuclei, _ = self._find("nuclei", seen, working, coarse)
+        cells, foreground = self._find("cells", seen, working, coarse) if stained else (np.zeros_like(nuclei), None)
         nuclei, cells = pair(
             nuclei,
             cells,
             um_per_px=pixel_size_um * native[0] / coarse[0],
             rim_um=RIM_UM["stained" if stained else "unstained"],
+            foreground=foreground,
             min_nucleus_um2=self.min_nucleus_um2,
             min_cell_um2=self.min_cell_um2,
         )
@@ -155,8 +156,8 @@ class Segmenter:
 
     def _find(
         self, name: str, seen: dict[str, NDArray[Any]], working: tuple[int, int], coarse: tuple[int, int]
-    ) -> NDArray[np.int32]:
-        """Labels of nuclei or cells, before they are matched, at the scale of the dynamics."""
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Labels of nuclei or cells before they are matched, and the foreground, at the scale of the dynamics."""
         planes = np.stack([seen[channel] for channel in INPUTS[name]])
         if self._cellpose:
             flows, logit = predict_flows(
@@ -166,13 +167,14 @@ class Segmenter:
             flows, logit = predict_flows(self._networks[name], normalise(resize_image(planes, working)))
             reduced = resize_image(np.concatenate([flows, logit[None]]), coarse)
             flows, logit = reduced[:2], reduced[2]
-        return masks_from_flows(
+        masks = masks_from_flows(
             flows,
             logit,
             flow_threshold=self.flow_threshold,
             cellprob_threshold=self.cellprob_threshold,
             device=self.device,
         )
+        return masks, logit > self.cellprob_threshold
 
 
 def load_cellpose(model: str, device: torch.device) -> torch.nn.Module:
