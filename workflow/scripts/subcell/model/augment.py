@@ -37,17 +37,24 @@ def geometry(
     -------
     images (N, C, H, W) and masks (N, H, W) bool after one bilinear sampling
     """
-    count, channels, height, width = images.shape
-    to_source = _random_homographies(count, generator)
-    y = (torch.arange(height, device=images.device, dtype=torch.float32) * 2 + 1) / height - 1
-    x = (torch.arange(width, device=images.device, dtype=torch.float32) * 2 + 1) / width - 1
-    rows, columns = torch.meshgrid(y, x, indexing="ij")
-    places = torch.stack((columns, rows, torch.ones_like(rows)), dim=-1).flatten(0, 1)
-    source = places @ to_source.transpose(1, 2)
-    grid = (source[..., :2] / source[..., 2:]).unflatten(1, (height, width))
+    channels = images.shape[1]
+    grid = _sampling_grid(_random_homographies(len(images), generator), *images.shape[2:])
     both = torch.cat((images, masks[:, None].to(images.dtype)), dim=1)
     moved = F.grid_sample(both, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
     return moved[:, :channels], moved[:, channels] >= 0.5
+
+
+def _sampling_grid(to_source: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Where in the source (N, H, W, 2: x, y) each pixel of the result lies."""
+    y = (torch.arange(height, device=to_source.device) * 2 + 1) / height - 1
+    x = (torch.arange(width, device=to_source.device) * 2 + 1) / width - 1
+
+    def line(row: int) -> torch.Tensor:
+        a, b, c = to_source[:, row, :, None, None].unbind(dim=1)
+        return a * x + (b * y[:, None] + c)
+
+    depth = line(2)
+    return torch.stack((line(0) / depth, line(1) / depth), dim=-1)
 
 
 def _random_homographies(count: int, generator: torch.Generator) -> torch.Tensor:

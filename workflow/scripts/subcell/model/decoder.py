@@ -35,7 +35,7 @@ class Decoder(nn.Module):
         )
         self.norm = LAYER_NORM(width)
         self.pixels = nn.Linear(width, size.patch**2 * in_channels)
-        self.apply(initialize)
+        initialize(self, size.initial_std)
         nn.init.normal_(self.hidden_token, std=0.02)
 
     def forward(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:

@@ -55,10 +55,13 @@ class Encoder(nn.Module):
             *(Block(size.width, size.heads, qkv_bias=True, norm_layer=LAYER_NORM) for _ in range(size.depth))
         )
         self.norm = LAYER_NORM(size.width)
-        self.apply(initialize)
+        initialize(self, size.initial_std)
         nn.init.trunc_normal_(self.class_token, std=0.02)
         if positions == "learned":
             nn.init.trunc_normal_(self.positions, std=0.02)
+        else:
+            # As in the masked autoencoder: fixed positions are large, and would drown the pixels otherwise.
+            nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(size.width, -1))
         # Made last: the pooling keeps torch's own initial weights, as in the reference.
         self.pooling: GatedAttentionPooling | MeanPooling = (
             GatedAttentionPooling(size.width, gate_dim=size.pool_dim, heads=size.pool_heads)
@@ -131,12 +134,13 @@ def build_encoder(
         )
 
 
-def initialize(module: nn.Module) -> None:
-    """Initial weights of the reference ViT: normal with deviation 0.02, cut at two; no bias."""
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def initialize(module: nn.Module, std: float) -> None:
+    """Initial weights of all layers of a transformer, as in the reference: normal, cut at two deviations; no bias."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def sincos_positions(side: int, width: int) -> torch.Tensor:
