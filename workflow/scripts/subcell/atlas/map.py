@@ -95,7 +95,7 @@ def build_map(
         found = cluster_levels(graph, resolutions, seeds=seeds, seed=seed)
         units.obsp["connectivities"] = graph.astype(np.float32)
         # As scanpy describes a graph, so that its functions find this one.
-        units.uns["neighbors"] = {
+        units.uns["n_neighbors"] = {
             "connectivities_key": "connectivities",
             "params": {"n_neighbors": min(neighbors, max(units.n_obs - 1, 0)), "method": "umap", "metric": "euclidean"},
         }

@@ -184,9 +184,7 @@ def _in_er(rng: np.random.Generator, cells: Cells, line: Line, protein: Protein,
     reach = line.er_reach_um * (0.45 + 0.6 * protein.spread)
     smooth = er_envelope(cells, reach_um=reach) ** 1.3 * (0.15 + 0.5 * network + 0.5 * own)
     rim = np.exp(-((cells.depth_um + 0.1) ** 2) / 0.2) * (cells.labels > 0)
-    return _grainy(
-        rng, smooth + 0.25 * rim, cells, grain=0.4 * protein.grain, per_cell=450, size_um=0.22
-    )
+    return _grainy(rng, smooth + 0.25 * rim, cells, grain=0.4 * protein.grain, per_cell=450, size_um=0.22)
 
 
 def _golgi(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarray:
