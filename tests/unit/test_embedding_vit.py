@@ -49,7 +49,7 @@ def test_vectors_and_attention(crops, network):
     assert vectors.shape == (5, len(network.features))
     assert np.isfinite(vectors).all()
     assert attention.dtype == np.float16
-    assert attention.shape == (5, 2, 8, 8)
+    assert attention.shape == (5, 2, 6, 6)  # 96 px in patches of 16
     # The class token has the rest of the attention.
     assert ((attention.sum(axis=(2, 3)) > 0.5) & (attention.sum(axis=(2, 3)) < 1)).all()
 

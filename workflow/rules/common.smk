@@ -93,7 +93,9 @@ def model_benchmarks():
 def score_files(suffix):
     """Result files of all benchmarks."""
     models = per_pair(
-        "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}", benchmark=model_benchmarks(), suffix=suffix
+        "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
+        benchmark=model_benchmarks(),
+        suffix=suffix,
     )
     datasets = collect(
         "<results>/{dataset}/benchmarks/segmentation.{suffix}",
