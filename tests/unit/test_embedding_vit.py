@@ -91,7 +91,7 @@ def test_attention_is_kept_on_demand(crops, network, tmp_path):
     embed_shard(crops, network, tmp_path / "a.h5ad", batch_size=2, keep_attention=True)
     embed_shard(crops, network, tmp_path / "b.h5ad")
     with_maps, without = (anndata.read_h5ad(tmp_path / name) for name in ("a.h5ad", "b.h5ad"))
-    assert with_maps.obsm["attention"].shape == (5, 2, 8, 8)
+    assert with_maps.obsm["attention"].shape == (5, 2, 6, 6)
     assert "attention" not in without.obsm
     np.testing.assert_allclose(with_maps.X, without.X, atol=1e-5)
     assert with_maps.uns["kind"] == "random_vit"
@@ -147,11 +147,11 @@ def test_channels_may_be_missing_only_where_training_left_some_out(crops, checkp
 def test_another_scale_is_refused_another_side_is_not(crops, checkpoint, tmp_path):
     obs = CropStore(crops).obs.iloc[:1]
     large, coarse = tmp_path / "large.h5sc", tmp_path / "coarse.h5sc"
-    write_h5sc(large, obs, np.ones((1, 6, 120, 120), np.uint8), field_um=120 * 51.2 / SIDE)
+    write_h5sc(large, obs, np.ones((1, 6, 112, 112), np.uint8), field_um=112 * 51.2 / SIDE)
     write_h5sc(coarse, obs, np.ones((1, 6, SIDE, SIDE), np.uint8), field_um=102.4)
     build = partial(build_embedder, "mae", {"kind": "subcell"}, checkpoint=checkpoint())
     store = CropStore(large)
-    assert build(crops=large).embed(store.read([0]), store.obs)[1].shape == (1, 2, 10, 10)
+    assert build(crops=large).embed(store.read([0]), store.obs)[1].shape == (1, 2, 7, 7)
     with pytest.raises(
         CheckpointError, match=r"trained on crops of 96 px at 0\.533 um .* these have 96 px at 1\.067 um"
     ):

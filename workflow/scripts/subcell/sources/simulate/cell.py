@@ -230,7 +230,7 @@ def _place(
             placed.append(candidates[pick])
         else:
             placed.append(candidates[0])
-    return np.array(placed)
+    return np.array(placed).reshape(-1, 2)
 
 
 def _outline(rng: np.random.Generator, roughness: float, spikes: float) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from subcell.channels import COLORS
+from subcell.errors import ConfigError
 from subcell.sources.simulate.streams import stream
 
 Microscope = Literal["confocal", "widefield"]
@@ -129,17 +130,25 @@ def design_fields(
     genes : number of genes; from 40 on every location has at least three held-out genes
     cell_lines : number of lines
     fields_per_well : fields in a well
-    cells_per_field, field_px, microscope : matter to `simulate_fields` only
+    cells_per_field, field_px, microscope : shape the images of `simulate_fields`, not the list
     pixel_size_um : micrometres a pixel
     missing_channels : channels that are not imaged
 
     Returns
     -------
     DataFrame with the columns of `subcell.catalog.fields`; `shard` is 0 and paths are file names
+
+    Raises
+    ------
+    ConfigError : `cells_per_field` is not a range of counts
     """
     from subcell.catalog.fields import as_fields
 
-    del cells_per_field, field_px, microscope
+    del field_px, microscope
+    if not 0 <= cells_per_field[0] <= cells_per_field[1]:
+        raise ConfigError(
+            f"dataset {dataset}: cells_per_field is {list(cells_per_field)}; expected the fewest, then the most cells a field"
+        )
     wells = [
         (line, antibody)
         for antibody in list_antibodies(seed=seed, genes=genes, cell_lines=cell_lines)
