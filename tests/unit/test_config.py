@@ -49,7 +49,7 @@ def test_all_problems_are_reported_together():
         "did you mean `localization`?",
         "crops.field_um: input should be greater than 1 (found 0)",
         "datasets.demo.cell_line: unknown key; did you mean `cell_lines`?",
-        "datasets.demo.genes: input should be a valid integer (found 'x')",
+        "datasets.demo.genes: input should be a valid integer, unable to parse string as an integer (found 'x')",
         "datasets.own.source: `image` is not one of 'simulate', 'images'; did you mean `images`?",
         "mapp: unknown key; did you mean `map`?",
         "segmentation.min_cell_um2: input should be greater than or equal to 0 (found -2)",
@@ -75,9 +75,10 @@ def test_models_must_fit_the_datasets(models, expected):
     assert expected in problems({"datasets": DATASETS, "models": models})[0]
 
 
-def test_numbers_that_yaml_reads_as_text_are_explained():
-    found = problems({"datasets": DATASETS, "crops": yaml.safe_load("field_um: 1e2")})
-    assert found == ["crops.field_um: YAML reads 1e2 as text; write it with a point, as in 1.0e-4"]
+def test_numbers_may_be_text_as_the_command_line_gives_them():
+    config = resolve({"datasets": {"demo": {"source": "simulate", "shards": "3"}}, "crops": {"field_um": "1e2"}})
+    assert config["datasets"]["demo"]["shards"] == 3
+    assert config["crops"]["field_um"] == 100
 
 
 def test_resolutions_must_rise():

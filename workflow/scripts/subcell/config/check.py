@@ -61,8 +61,6 @@ def _explain(raw: dict[str, Any], error: Any) -> list[str]:
             close = difflib.get_close_matches(str(value), options, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             return [f"{where}: `{value}` is not one of {allowed}{hint}"]
-        case "float_type" if _is_number(value):
-            return [f"{where}: YAML reads {value} as text; write it with a point, as in 1.0e-4"]
         case _:
             return [f"{where}: {error['msg'][0].lower()}{error['msg'][1:]} (found {value!r})"]
 
@@ -84,13 +82,6 @@ def _locate(raw: dict[str, Any], loc: tuple[Any, ...]) -> tuple[list[Any], list[
     if loc and not (isinstance(loc[-1], str) and loc[-1] == "[key]"):
         path.append(loc[-1])
     return path, siblings
-
-
-def _is_number(text: Any) -> bool:
-    try:
-        return isinstance(text, str) and float(text) == float(text)
-    except ValueError:
-        return False
 
 
 def _is_model(annotation: Any) -> bool:

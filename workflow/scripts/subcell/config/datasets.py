@@ -37,7 +37,7 @@ class Simulate(Dataset):
     genes: int = Field(72, ge=6, le=20_000, description="genes")
     cell_lines: int = Field(8, ge=2, le=40, description="cell lines, one a plate")
     fields_per_well: int = Field(2, ge=1, le=100, description="fields a well")
-    cells_per_field: tuple[int, int] = Field((6, 13), strict=False, description="fewest and most cells a field")
+    cells_per_field: tuple[int, int] = Field((6, 13), description="fewest and most cells a field")
     field_px: int = Field(384, ge=64, le=4096, description="side of a field, pixels")
     pixel_size_um: float = Field(0.32, gt=0.02, le=2, description="micrometres a pixel")
     microscope: Literal["confocal", "widefield"] = Field(

@@ -49,7 +49,6 @@ Written by `make docs` from `workflow/scripts/subcell/config`; change it there.
 
 `config.yaml` is the demo. `--configfile FILE` replaces it: `images.yaml` runs your own images, `test.yaml` is the demo
 at its smallest. Unknown keys, wrong types and values out of range are reported together before anything runs.
-Numbers like `1e-4` need a point in YAML: `1.0e-4`.
 """
 
 
