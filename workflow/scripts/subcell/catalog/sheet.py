@@ -24,7 +24,11 @@ MAX_PIXEL_SIZE_UM = 10.0
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
 """What programs write where a table has no value."""
 
-_COLOR_OF = {channel: color for color, channel in COLORS.items()}
+_OTHER_NAMES = {
+    **{channel: color for color, channel in COLORS.items()},
+    "reference_nuclei": "nucleus_mask",
+    "reference_cells": "cell_mask",
+}
 _SPLIT_NAMES = {"val": "valid", "validation": "valid", **{split: split for split in SPLITS}}
 
 
@@ -125,7 +129,7 @@ def _find_columns(header: list[str], columns: Mapping[str, str], problems: list[
     free = {name.casefold(): name for name in header if name not in found.values()}
     asked = {COLORS.get(ours, ours) for ours in columns}
     for name in SHEET_COLUMNS:
-        by_name = free.get(name) or free.get(_COLOR_OF.get(name, name))
+        by_name = free.get(name) or free.get(_OTHER_NAMES.get(name, name))
         if by_name and name not in asked:
             found[name] = by_name
     return found
