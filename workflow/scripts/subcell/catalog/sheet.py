@@ -267,7 +267,7 @@ def _find_pattern(
     tried = []
     try:
         for channel in channels:
-            tried.append(pattern.format_map({**values, "channel": channel, "color": _COLOR_OF[channel]}))
+            tried.append(pattern.format_map({**values, "channel": channel, "color": _OTHER_NAMES[channel]}))
             path = folder.find(tried[-1])
             if path is not None:
                 paths[channel] = path
