@@ -125,7 +125,7 @@ def test_bad_fields_are_set_aside_and_the_others_go_on(project, sheet):
     results = project / "results" / "real"
     aside = pd.read_csv(results / "fields" / "set_aside.tsv", sep="\t", keep_default_na=False)
     reasons = dict(zip(aside["field_id"], aside["reason"], strict=True))
-    assert set(reasons) == {"truncated", "unequal", "one", "missing", "outside", "no pixel size"}, reasons
+    assert set(reasons) == {"truncated", "unequal", "one", "missing", "outside", "no pixel size", "wall"}, reasons
     report = (results / "report.html").read_text()
     assert "<img src=x onerror" not in report
     assert "not run" in report.lower()
