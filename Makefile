@@ -20,15 +20,15 @@ real: $(VENV)/.ready
 	$(RUN) --cores $(CORES) --configfile config/images.yaml --config 'datasets={fields: {sheet: "$(SHEET)"}}'
 
 lint: $(VENV)/.ready
-	$(BIN)/ruff check workflow tests benchmarks
-	$(BIN)/ruff format --check workflow tests benchmarks
+	$(BIN)/ruff check workflow tests
+	$(BIN)/ruff format --check workflow tests
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(RUN) --lint
 
 format: $(VENV)/.ready
-	$(BIN)/ruff check --fix workflow tests benchmarks
-	$(BIN)/ruff format workflow tests benchmarks
+	$(BIN)/ruff check --fix workflow tests
+	$(BIN)/ruff format workflow tests
 	$(BIN)/snakefmt Snakefile workflow
 
 # What is generated from the typed configuration: config/README.md and the schemas
