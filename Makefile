@@ -49,7 +49,7 @@ $(VENV)/.ready: requirements.lock requirements-uv.txt
 		sys.exit(0 if free > $(SETUP_GB) else f"{free:.0f} GB free here, the environment needs $(SETUP_GB) GB")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@touch $@
 
 clean:

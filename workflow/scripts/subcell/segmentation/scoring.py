@@ -74,7 +74,6 @@ def _ratios(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _numbered(labels: np.ndarray) -> np.ndarray:
-    if labels.size == 0:
-        return np.zeros((1, 1), np.int32)
-    ids, numbered = np.unique(labels, return_inverse=True)
-    return (numbered.reshape(labels.shape) + (0 if ids[0] == 0 else 1)).astype(np.int32)
+    import fastremap
+
+    return fastremap.renumber(labels)[0].astype(np.int32) if labels.size else np.zeros((1, 1), np.int32)
