@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from subcell.benchmarks import mlp
-from subcell.benchmarks.cell_line import run_cell_line, split_by_plate
+from subcell.benchmarks import cell_line, localization, mlp
+from subcell.benchmarks.cell_line import split_by_plate
 from subcell.benchmarks.compare import compare_models
 from subcell.benchmarks.frozen import scored_classes
-from subcell.benchmarks.localization import label_table, released_classes, run_localization
+from subcell.benchmarks.localization import label_table, released_classes
 from subcell.benchmarks.metrics import macro_ap
 from subcell.benchmarks.result import Metric, Result, not_run, write_result
 from subcell.embedding.store import create_vectors
@@ -80,7 +80,7 @@ def metrics_of(result):
 def test_perfect_features_localize(tmp_path):
     obs = table_of_cells()
     noise = 0.1 * np.random.default_rng(0).normal(size=(len(obs), 4))
-    _, written, predictions = run(run_localization, tmp_path, obs, one_hot(obs) + noise)
+    _, written, predictions = run(localization.run, tmp_path, obs, one_hot(obs) + noise)
     scores = metrics_of(written)
     assert next(iter(scores)) == "macro_ap"
     assert scores["macro_ap"]["value"] > 0.98
@@ -98,7 +98,7 @@ def test_perfect_features_localize(tmp_path):
 def test_random_features_stay_at_chance(tmp_path):
     obs = table_of_cells(antibodies=64)
     vectors = np.random.default_rng(0).normal(size=(len(obs), 16))
-    _, written, _ = run(run_localization, tmp_path, obs, vectors)
+    _, written, _ = run(localization.run, tmp_path, obs, vectors)
     for name in ("macro_ap", "macro_auc"):
         score = metrics_of(written)[name]
         assert score["low"] - 0.03 <= score["chance"] <= score["high"], name
@@ -109,10 +109,10 @@ def test_results_repeat_and_do_not_touch_torchs_generator(tmp_path):
     vectors = one_hot(obs) + np.random.default_rng(0).normal(size=(len(obs), 4))
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    _, first, table = run(run_localization, tmp_path / "a", obs, vectors)
+    _, first, table = run(localization.run, tmp_path / "a", obs, vectors)
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(2)
-    _, second, again = run(run_localization, tmp_path / "b", obs, vectors)
+    _, second, again = run(localization.run, tmp_path / "b", obs, vectors)
     assert first == second
     pd.testing.assert_frame_equal(table, again)
 
@@ -121,7 +121,7 @@ def test_classes_follow_from_labels_alone(tmp_path):
     obs = table_of_cells()
     rng = np.random.default_rng(0)
     tables = [
-        run(run_localization, tmp_path, obs, rng.normal(size=(len(obs), size)), model=f"m{size}")[2] for size in (3, 9)
+        run(localization.run, tmp_path, obs, rng.normal(size=(len(obs), size)), model=f"m{size}")[2] for size in (3, 9)
     ]
     assert list(tables[0].columns) == list(tables[1].columns)
     shared = [name for name in tables[0] if not name.startswith("prob_")]
@@ -149,7 +149,7 @@ def test_classes_with_too_few_held_out_antibodies_are_not_scored():
 )
 def test_what_localization_lacks(tmp_path, change, reason):
     obs = table_of_cells().assign(**change)
-    result, written, predictions = run(run_localization, tmp_path, obs, np.ones((len(obs), 2)))
+    result, written, predictions = run(localization.run, tmp_path, obs, np.ones((len(obs), 2)))
     assert result.status == written["status"] == "not run"
     assert written["reason"].startswith(reason)
     assert written["metrics"] == []
@@ -159,23 +159,23 @@ def test_what_localization_lacks(tmp_path, change, reason):
 def test_localization_without_validation_or_power_is_not_run(tmp_path):
     obs = table_of_cells()
     without = obs.assign(split=obs["split"].replace("valid", "train"))
-    assert "valid" in run(run_localization, tmp_path, without, np.ones((len(obs), 2)))[1]["reason"]
-    weak = run(run_localization, tmp_path, obs, np.ones((len(obs), 2)), min_test_antibodies=99)[1]
+    assert "valid" in run(localization.run, tmp_path, without, np.ones((len(obs), 2)))[1]["reason"]
+    weak = run(localization.run, tmp_path, obs, np.ones((len(obs), 2)), min_test_antibodies=99)[1]
     assert "at least 99 held-out" in weak["reason"]
     unlabelled = obs.assign(locations=obs["locations"].where(obs["split"] != "valid", "Elsewhere"))
-    assert "valid" in run(run_localization, tmp_path, unlabelled, np.ones((len(obs), 2)))[1]["reason"]
+    assert "valid" in run(localization.run, tmp_path, unlabelled, np.ones((len(obs), 2)))[1]["reason"]
 
 
 def test_columns_that_a_dataset_never_had(tmp_path):
     obs = table_of_cells()[["field_id"]]
-    assert run(run_localization, tmp_path, obs, np.ones((len(obs), 2)))[1]["reason"] == "needs locations"
-    assert run(run_cell_line, tmp_path, obs, np.ones((len(obs), 2)))[1]["reason"] == "needs cell_line"
+    assert run(localization.run, tmp_path, obs, np.ones((len(obs), 2)))[1]["reason"] == "needs locations"
+    assert run(cell_line.run, tmp_path, obs, np.ones((len(obs), 2)))[1]["reason"] == "needs cell_line"
 
 
 def test_leaks_are_counted(tmp_path):
     obs = table_of_cells()
     obs["gene"] = "SAME"
-    settings = run(run_localization, tmp_path, obs, one_hot(obs))[1]["settings"]
+    settings = run(localization.run, tmp_path, obs, one_hot(obs))[1]["settings"]
     assert settings["genes_in_train_and_test"] == 1
     assert settings["antibodies_in_train_and_test"] == 0
     assert settings["fields_in_train_and_test"] == 0
@@ -199,7 +199,7 @@ def test_released_classes():
 def test_cell_lines_are_told_apart_by_antibodies_where_plates_hold_one_line(tmp_path):
     obs = table_of_cells()
     noise = 0.1 * np.random.default_rng(0).normal(size=(len(obs), 2))
-    _, written, predictions = run(run_cell_line, tmp_path, obs, one_hot(obs, "cell_line") + noise)
+    _, written, predictions = run(cell_line.run, tmp_path, obs, one_hot(obs, "cell_line") + noise)
     scores = metrics_of(written)
     assert scores["macro_ap"]["value"] > 0.99
     assert scores["accuracy"]["value"] > 0.99
@@ -219,7 +219,7 @@ def test_cell_lines_are_told_apart_by_antibodies_where_plates_hold_one_line(tmp_
 )
 def test_what_cell_line_lacks(tmp_path, change, reason):
     obs = table_of_cells().assign(**change)
-    _, written, predictions = run(run_cell_line, tmp_path, obs, np.ones((len(obs), 2)))
+    _, written, predictions = run(cell_line.run, tmp_path, obs, np.ones((len(obs), 2)))
     assert written["status"] == "not run"
     assert written["reason"].startswith(reason)
     assert predictions.empty
@@ -242,7 +242,7 @@ def test_whole_plates_are_held_out_where_every_line_has_three():
 def test_cell_lines_by_plate(tmp_path):
     obs = table_of_cells()
     obs["plate"] = obs["cell_line"] + (np.arange(len(obs)) % 5).astype(str)
-    _, written, _ = run(run_cell_line, tmp_path, obs.assign(split=None), one_hot(obs, "cell_line"))
+    _, written, _ = run(cell_line.run, tmp_path, obs.assign(split=None), one_hot(obs, "cell_line"))
     assert written["status"] == "ok"
     assert written["metrics"][0]["unit"] == "plate"
     assert written["settings"]["split"].startswith("by plate")
@@ -255,7 +255,7 @@ def test_better_model_beats_the_reference_in_pairs(tmp_path):
     paths = {}
     for name, vectors in (("good", good), ("random_vit", bad)):
         paths[name] = tmp_path / f"{name}.parquet"
-        run(run_localization, tmp_path, obs, vectors, model=name)
+        run(localization.run, tmp_path, obs, vectors, model=name)
     (row,) = compare_models(paths, bootstraps=200)
     assert row["model"] == "good"
     assert row["low"] > 0.3
@@ -270,27 +270,6 @@ def test_better_model_beats_the_reference_in_pairs(tmp_path):
     shuffled.iloc[1:].to_parquet(tmp_path / "fewer.parquet")
     with pytest.raises(SubcellError, match="other cells"):
         compare_models({**paths, "good": tmp_path / "fewer.parquet"})
-
-
-def test_optimiser_takes_torchs_steps():
-    torch.manual_seed(0)
-    ours, theirs = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2))
-    optimiser, reference = mlp.AdamW([ours], 0.1), torch.optim.AdamW([theirs], lr=0.1)
-    for _ in range(8):
-        target = torch.randn(4, 3)
-        optimiser.step(torch.autograd.grad(((ours - target) ** 2).sum(), [ours]))
-        reference.zero_grad()
-        ((theirs - target) ** 2).sum().backward()
-        reference.step()
-    torch.testing.assert_close(ours, theirs)
-
-
-def test_focal_loss_is_torchvisions():
-    from torchvision.ops import sigmoid_focal_loss
-
-    logits, truth = torch.randn(20, 5), (torch.rand(20, 5) < 0.3).float()
-    expected = sigmoid_focal_loss(logits, truth, alpha=0.25, gamma=2, reduction="mean")
-    torch.testing.assert_close(mlp.focal_loss(logits, truth), expected)
 
 
 def test_features_are_scaled_by_training_cells_only():
@@ -310,13 +289,6 @@ def test_test_cells_do_not_influence_the_classifier():
     changed[50:] = ~changed[50:]
     some = mlp.fit_mlp(features, changed, **sides, test=(rows >= 50) & (rows < 55), seed=0)
     np.testing.assert_allclose(some.probabilities, all_of_them.probabilities[:5], rtol=1e-5)
-
-
-def test_batches_cover_every_row(monkeypatch):
-    monkeypatch.setattr(mlp, "BATCH_SIZE", 7)
-    batches = [part.tolist() for part in mlp._batches(30, np.random.default_rng(0))]
-    assert sorted(row for part in batches for row in part) == list(range(30))
-    assert [len(part) for part in batches] == [7, 7, 7, 7, 2]
 
 
 def test_result_files(tmp_path):

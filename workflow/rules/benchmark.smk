@@ -18,17 +18,14 @@ rule localization:
     params:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         scoring=lookup("scoring", within=config),
-        code=code_version("benchmarks"),
+        code=code_version("benchmarks", "model"),
     message:
         "Scoring localization of {wildcards.dataset} by {wildcards.model}"
     script:
-        "../scripts/score_localization.py"
+        "../scripts/score_model.py"
 
 
-rule cell_line:
-    """Cell line from frozen embeddings, scored on held-out proteins."""
-    input:
-        cells="<results>/{dataset}/{model}/cells.h5ad",
+use rule localization as cell_line with:
     output:
         scores="<results>/{dataset}/{model}/benchmarks/cell_line.json",
         predictions="<results>/{dataset}/{model}/benchmarks/cell_line.parquet",
@@ -36,20 +33,8 @@ rule cell_line:
         "<logs>/{dataset}/{model}/cell_line.log",
     benchmark:
         "<logs>/{dataset}/{model}/cell_line.benchmark.jsonl"
-    conda:
-        "../../envs/subcell.yaml"
-    threads: config["threads"]
-    resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=120,
-    params:
-        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lookup("scoring", within=config),
-        code=code_version("benchmarks"),
     message:
         "Scoring cell lines of {wildcards.dataset} by {wildcards.model}"
-    script:
-        "../scripts/score_cell_line.py"
 
 
 rule segmentation:

@@ -16,7 +16,7 @@ METRICS = ("macro_ap", "accuracy", "macro_auc")
 FRACTIONS = {"train": 0.6, "valid": 0.15, "test": 0.25}
 
 
-def run_cell_line(
+def run(
     cells: str | Path,
     *,
     out_json: str | Path,
@@ -25,18 +25,19 @@ def run_cell_line(
     model: str,
     simulated: bool,
     head_seeds: int = 10,
+    head_batch_size: int = 8192,
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
     **_other_scoring: Any,
 ) -> Result:
-    """Train the classifiers of `run_localization` to tell cell lines, and score them on held-out cells.
+    """Train the classifiers of `localization.run` to tell cell lines, and score them on held-out cells.
 
     Where every line lies on at least three plates, whole plates are held out. Else (in HPA a plate holds one line, and
     most lines few plates) the split of the dataset is used, which holds out antibodies and with them wells, but not
     plates: the score then includes whatever tells plates apart. `settings["split"]` says which it was.
 
-    Parameters and result are those of `run_localization`; obs needs `cell_line`.
+    Parameters and result are those of `localization.run`; obs needs `cell_line`.
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
@@ -65,7 +66,9 @@ def run_cell_line(
     part, split, units, truth = part.kept(scored), split[scored], units[scored], truth[scored]
     wanted = truth[classes].to_numpy(bool)
     seeds = range(seed, seed + head_seeds)
-    probabilities, spread = frozen.predict_held_out(part, wanted, split.to_numpy(), seeds=seeds)
+    probabilities, spread = frozen.predict_held_out(
+        part, wanted, split.to_numpy(), seeds=seeds, batch_size=head_batch_size
+    )
     test = (split == "test").to_numpy()
     test_truth, test_units = wanted[test], units[test].to_numpy(str)
     counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
@@ -76,7 +79,9 @@ def run_cell_line(
             "task": "cell line of a single cell",
             "split": _say_split(by_plate, part, unit),
             "classes": classes,
-            **frozen.settings_of(PROTOCOL, **counted, min_test_antibodies=min_test_antibodies),
+            **frozen.settings_of(
+                {**PROTOCOL, "batch_size": head_batch_size}, **counted, min_test_antibodies=min_test_antibodies
+            ),
             **frozen.shared_between_sides(part.obs, split),
         },
         details={

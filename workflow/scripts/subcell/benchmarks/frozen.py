@@ -128,7 +128,7 @@ def missing_cells(truth: pd.DataFrame, split: pd.Series, *, what: str, unit: str
 
 
 def predict_held_out(
-    cells: Cells, truth: NDArray[np.bool_], split: NDArray[Any], *, seeds: Sequence[int]
+    cells: Cells, truth: NDArray[np.bool_], split: NDArray[Any], *, seeds: Sequence[int], batch_size: int
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Train a classifier a seed on the training cells and average what they say of the test cells.
 
@@ -137,6 +137,7 @@ def predict_held_out(
     truth : (N, C)
     split : (N,) train, valid or test
     seeds : of the classifiers
+    batch_size : cells a step
 
     Returns
     -------
@@ -147,7 +148,7 @@ def predict_held_out(
 
     rows = {name: split == name for name in SPLITS}
     features = standardise(cells.features, rows["train"])
-    fits = [fit_mlp(features, truth, **rows, seed=seed) for seed in seeds]
+    fits = [fit_mlp(features, truth, **rows, seed=seed, batch_size=batch_size) for seed in seeds]
     once = np.ones((1, int(rows["test"].sum())))
     alone = [float(macro_ap(truth[rows["test"]], fit.probabilities, once)[0]) for fit in fits]
     spread = {

@@ -18,7 +18,7 @@ METRICS = ("macro_ap", "micro_ap", "macro_auc", "coverage_error", "label_ranking
 CLASSES_FILE = Path(__file__).parents[4] / "resources" / "location_classes.tsv"
 
 
-def run_localization(
+def run(
     cells: str | Path,
     *,
     out_json: str | Path,
@@ -27,6 +27,7 @@ def run_localization(
     model: str,
     simulated: bool,
     head_seeds: int = 10,
+    head_batch_size: int = 8192,
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
@@ -45,6 +46,7 @@ def run_localization(
         all classifiers
     dataset, model, simulated : go into the result
     head_seeds : classifiers, which differ in their seed
+    head_batch_size : cells a step of a classifier; the paper's is 8192
     bootstraps : resamples of held-out antibodies behind an interval
     seed : the first seed of the classifiers, and that of the bootstrap
 
@@ -73,7 +75,9 @@ def run_localization(
 
     wanted = truth[classes].to_numpy(bool)
     seeds = range(seed, seed + head_seeds)
-    probabilities, spread = frozen.predict_held_out(part, wanted, split.to_numpy(), seeds=seeds)
+    probabilities, spread = frozen.predict_held_out(
+        part, wanted, split.to_numpy(), seeds=seeds, batch_size=head_batch_size
+    )
     test = (split == "test").to_numpy()
     test_truth, test_units = wanted[test], units[test].to_numpy(str)
     counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
@@ -87,7 +91,9 @@ def run_localization(
             "task": f"locations of a cell (labels of its field), held-out {unit}s; columns of the result: single cells, "
             f"protein_macro_ap: mean probability per {unit}",
             "classes": classes,
-            **frozen.settings_of(PROTOCOL, **counted, min_test_antibodies=min_test_antibodies),
+            **frozen.settings_of(
+                {**PROTOCOL, "batch_size": head_batch_size}, **counted, min_test_antibodies=min_test_antibodies
+            ),
             **frozen.shared_between_sides(part.obs, split),
         },
         details={

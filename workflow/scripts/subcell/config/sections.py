@@ -138,6 +138,9 @@ class Scoring(Section):
     """Settings shared by the benchmarks."""
 
     head_seeds: int = Field(10, ge=1, le=100, description="classifiers trained on frozen embeddings (paper: 10)")
+    head_batch_size: int = Field(
+        8192, ge=2, le=1_000_000, description="cells a step of a classifier (paper: 8192); fewer for a small dataset"
+    )
     bootstraps: int = Field(
         1000, ge=100, le=100_000, description="bootstrap resamples of antibodies behind an interval"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 
 def reconstruction_loss(
@@ -59,18 +58,3 @@ def contrastive_loss(features: torch.Tensor, labels: torch.Tensor, *, temperatur
     anchors = positives > 0
     each = of_positives / positives.clamp(min=1)
     return -(each * anchors).sum() / anchors.sum().clamp(min=1)
-
-
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> torch.Tensor:
-    """Sigmoid focal loss (Lin et al. 2017, arXiv 1708.02002, equation 5), mean over cells and classes.
-
-    Parameters
-    ----------
-    logits, targets : (N, classes); targets are 0 or 1
-    """
-    targets = targets.to(logits.dtype)
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    probability = logits.sigmoid()
-    of_truth = probability * targets + (1 - probability) * (1 - targets)
-    weight = alpha * targets + (1 - alpha) * (1 - targets)
-    return (weight * (1 - of_truth) ** gamma * cross_entropy).mean()

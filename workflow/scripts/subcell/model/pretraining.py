@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torchvision.ops import sigmoid_focal_loss
 
 from subcell.model.batches import View
 from subcell.model.decoder import Decoder, patchify
 from subcell.model.encoder import build_encoder
 from subcell.model.heads import OnlineClassifier, ProjectionHead
-from subcell.model.losses import contrastive_loss, focal_loss, reconstruction_loss
+from subcell.model.losses import contrastive_loss, reconstruction_loss
 from subcell.model.masking import choose_patches, object_patches
 from subcell.model.recipes import Recipe
 from subcell.model.sizes import Size
@@ -97,7 +98,9 @@ class Pretraining(nn.Module):
         if self.classifier is not None and labelled.any():
             known = labelled.repeat(len(views))
             logits = self.classifier(vectors[known])
-            losses["classifier"] = focal_loss(logits, locations.repeat(len(views), 1)[known])
+            losses["classifier"] = sigmoid_focal_loss(
+                logits, locations.repeat(len(views), 1)[known].to(logits.dtype), alpha=0.25, gamma=2, reduction="mean"
+            )
         return losses
 
     def _encode(

@@ -1,10 +1,11 @@
-"""Score cell_line of one model on one dataset."""
+"""Score one model on one dataset: the benchmark of the rule's name."""
+
+from importlib import import_module
 
 from job import job
-from subcell.benchmarks.cell_line import run_cell_line
 
 with job(snakemake):
-    run_cell_line(
+    import_module(f"subcell.benchmarks.{snakemake.rule}").run(
         snakemake.input.cells,
         out_json=snakemake.output.scores,
         out_parquet=snakemake.output.predictions,
