@@ -11,11 +11,11 @@ import anndata
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
 
-from subcell.atlas.graph import fuzzy_graph
+from subcell.atlas.graph import FEWEST, connect_and_lay_out
 from subcell.atlas.leiden import Level, cluster_levels
 from subcell.atlas.naming import enrich, nearest_to_centre
-from subcell.atlas.umap import umap_layout
 from subcell.atlas.units import Unit, aggregate
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
@@ -85,33 +85,23 @@ def build_map(
         min_cells=min_cells,
         scaled=kind in MIXED_UNITS,
     )
-    if not units.n_obs and "not_run" not in units.uns:
-        units.uns["not_run"] = f"needs a {unit} with at least {min_cells} cells"
+    if units.n_obs < FEWEST and "not_run" not in units.uns:
+        units.uns["not_run"] = f"needs {FEWEST} {unit}s with at least {min_cells} cells, {units.n_obs} are there"
+        units = units[:0].copy()
     clusters = pd.DataFrame(columns=list(CLUSTER_COLUMNS))
     units.obsm["X_umap"] = np.zeros((units.n_obs, 2), np.float32)
     if units.n_obs:
-        points = scale_features(units.X) if kind in MIXED_UNITS else units.X
-        graph = fuzzy_graph(points, neighbors)
-        found = cluster_levels(graph, resolutions, seeds=seeds, seed=seed)
-        units.obsp["connectivities"] = graph.astype(np.float32)
-        # As scanpy describes a graph, so that its functions find this one.
-        units.uns["n_neighbors"] = {
-            "connectivities_key": "connectivities",
-            "params": {"n_neighbors": min(neighbors, max(units.n_obs - 1, 0)), "method": "umap", "metric": "euclidean"},
-        }
-        units.obsm["X_umap"] = umap_layout(points, seed=seed)
+        points, use_rep = units.X, "X"
+        if kind in MIXED_UNITS:
+            points, use_rep = StandardScaler().fit_transform(units.X), "X_scaled"
+            units.obsm[use_rep] = points
+        connect_and_lay_out(units, use_rep=use_rep, neighbors=neighbors, seed=seed)
+        found = cluster_levels(units.obsp["connectivities"], resolutions, seeds=seeds, seed=seed)
         clusters = describe_clusters(found, units.obs, points)
         for number, level in enumerate(found, start=1):
             names = [str(cluster + 1) for cluster in range(len(level.parents))]
             units.obs[f"level_{number}"] = pd.Categorical.from_codes(level.labels, categories=names)
     _write(units, Path(out_h5ad), clusters, Path(out_tsv))
-
-
-def scale_features(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Each feature to mean 0 and standard deviation 1 over the units; constant ones to 0."""
-    vectors = np.asarray(vectors, np.float64)
-    spread = vectors.std(axis=0)
-    return (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
 
 def describe_clusters(levels: Sequence[Level], obs: pd.DataFrame, points: NDArray[np.floating]) -> pd.DataFrame:

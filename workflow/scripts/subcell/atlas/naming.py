@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control, hypergeom
 
 from subcell.atlas.units import split_locations
 
@@ -62,10 +62,10 @@ def enrich(labels: NDArray[np.int_], locations: Sequence[str | None]) -> list[En
     sizes = np.array([(known & (labels == cluster)).sum() for cluster in range(clusters)])
     hits = np.array([has[labels == cluster].sum(axis=0) for cluster in range(clusters)])
     totals = has.sum(axis=0)
-    p_values = hypergeometric_tail(hits, int(known.sum()), totals[None, :], sizes[:, None])
+    p_values = hypergeom.sf(hits - 1, int(known.sum()), totals[None, :], sizes[:, None])
     tested = hits > 0
     q_values = np.full(p_values.shape, np.nan)
-    q_values[tested] = benjamini_hochberg(p_values[tested])
+    q_values[tested] = false_discovery_control(p_values[tested])
     found = []
     for cluster in range(clusters):
         candidates = np.flatnonzero(tested[cluster])
@@ -85,38 +85,6 @@ def enrich(labels: NDArray[np.int_], locations: Sequence[str | None]) -> list[En
             )
         )
     return found
-
-
-def hypergeometric_tail(hits: ArrayLike, tested: int, having: ArrayLike, drawn: ArrayLike) -> NDArray[np.floating]:
-    """Probability of at least `hits` among `drawn` out of `tested`, of which `having` have it.
-
-    Arrays broadcast. As `scipy.stats.hypergeom.sf(hits - 1, ...)`, whose import takes longer than a whole map.
-    """
-    hits, having, drawn = np.broadcast_arrays(hits, having, drawn)
-    total = np.zeros(hits.shape)
-    for more in range(int(drawn.max(initial=0)) + 1):
-        found = hits + more
-        possible = (found <= np.minimum(having, drawn)) & (drawn - found <= tested - having)
-        if not possible.any():
-            continue
-        k, m, n = found[possible], having[possible], drawn[possible]
-        total[possible] += np.exp(_log_choose(m, k) + _log_choose(tested - m, n - k) - _log_choose(tested, n))
-    return np.minimum(total, 1.0)
-
-
-def _log_choose(n: ArrayLike, k: ArrayLike) -> NDArray[np.floating]:
-    n, k = np.asarray(n, float), np.asarray(k, float)
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-
-
-def benjamini_hochberg(p_values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Adjusted p-values (n,) that bound the false discovery rate."""
-    count = len(p_values)
-    order = np.argsort(-p_values, kind="stable")
-    scaled = p_values[order] * count / np.arange(count, 0, -1)
-    adjusted = np.empty(count)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled), 1.0)
-    return adjusted
 
 
 def nearest_to_centre(vectors: NDArray[np.floating], labels: NDArray[np.int_], *, most: int = 5) -> list[list[int]]:
