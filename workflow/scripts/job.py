@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def job(snakemake: Any) -> Iterator[Run]:
     )
     log = logging.getLogger(snakemake.rule)
     log.info("%s, python %s in %s", snakemake.rule, sys.version.split()[0], sys.prefix)
+    # Snakemake marks the folders that it makes with a file, which zarr does not know.
+    warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
     threads = int(snakemake.config["threads"])
     _limit_threads(threads)
     try:
