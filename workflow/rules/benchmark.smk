@@ -73,7 +73,12 @@ rule summarize:
         scores=score_files("json"),
         predictions=score_files("parquet"),
     output:
-        summary="<results>/summary.tsv",
+        summary=report(
+            "<results>/summary.tsv",
+            caption="../report/summary.rst",
+            category="Scores",
+            labels={"table": "all scores"},
+        ),
         not_run="<results>/not_run.tsv",
         text="<results>/summary.txt",
     log:

@@ -4,7 +4,12 @@ rule cluster:
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
         map="<results>/{dataset}/{model}/map.h5ad",
-        clusters="<results>/{dataset}/{model}/clusters.tsv",
+        clusters=report(
+            "<results>/{dataset}/{model}/clusters.tsv",
+            caption="../report/map.rst",
+            category="Map",
+            labels={"dataset": "{dataset}", "model": "{model}"},
+        ),
     log:
         "<logs>/{dataset}/{model}/cluster.log",
     benchmark:

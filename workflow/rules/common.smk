@@ -105,6 +105,12 @@ def score_files(suffix):
     return [*models, *datasets]
 
 
+report_templates = [
+    str(Path(workflow.current_basedir).parent / "report" / name)
+    for name in ("report.html.j2", "parts.html.j2", "methods.html.j2", "report.css")
+]
+
+
 def print_summary():
     """After a run: the headline scores and where the report lies."""
     results = Path(config["pathvars"].get("results", "results"))

@@ -87,6 +87,7 @@ rule report:
         curves=collect("<results>/models/{model}/training.parquet", model=trained_models()),
         maps=per_pair("<results>/{dataset}/{model}/map.h5ad"),
         clusters=per_pair("<results>/{dataset}/{model}/clusters.tsv"),
+        templates=report_templates,
     output:
         html="<results>/report.html",
     log:
@@ -102,7 +103,6 @@ rule report:
         pairs=pairs(),
         trained=trained_models(),
         config=config,
-        templates=str(Path(workflow.current_basedir).parent / "report"),
         code=code_version("reporting"),
     message:
         "Writing the report"

@@ -1,5 +1,7 @@
 """Write the HTML report."""
 
+from pathlib import Path
+
 from job import job
 from subcell.reporting.report import write_report
 
@@ -22,5 +24,5 @@ with job(snakemake):
         benchmarks=list(files.scores),
         summary_tsv=files.summary,
         not_run_tsv=files.not_run,
-        templates=snakemake.params.templates,
+        templates=Path(files.templates[0]).parent,
     )
