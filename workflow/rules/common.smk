@@ -20,6 +20,12 @@ except ConfigError as error:
 config.clear()
 config.update(resolved)
 
+# Snakemake itself would go on with the results of an earlier sheet.
+if "make_sheet" not in sys.argv:
+    for name, settings in config["datasets"].items():
+        if settings["source"] == "images" and not Path(settings["sheet"]).is_file():
+            raise WorkflowError(f"datasets.{name}.sheet: there is no file {settings['sheet']}")
+
 
 def alternatives(names):
     """A pattern that matches these names and nothing else."""
