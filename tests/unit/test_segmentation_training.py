@@ -126,7 +126,6 @@ def test_a_network_learns_what_it_is_shown(labelled):
     train_network(
         new_network("nuclei", seed=0),
         [examples],
-        minutes=None,
         steps=200,
         seed=0,
         batch=2,

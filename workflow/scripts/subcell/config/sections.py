@@ -48,7 +48,7 @@ class TrainCompact(Section):
     labelled: str | None = Field(
         None, description="folder of labelled real nuclei: images.csv (image_id, split), <id>.png, <id>_nuclei.png"
     )
-    minutes: float = Field(20.0, gt=0, le=10_000, description="training time of each of the two networks, minutes")
+    steps: int = Field(2400, ge=1, le=1_000_000, description="training steps of each of the two networks")
     fields: int = Field(240, ge=8, le=100_000, description="simulated training fields")
     seed: int = Field(1, ge=0, description="seed of fields, weights and augmentation")
 

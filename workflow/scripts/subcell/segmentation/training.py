@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,7 @@ def train_compact(
     labelled: str | Path | None = None,
     simulated: Sequence[str | Path] = (),
     fields: int = 240,
-    minutes: float | None = 20.0,
-    steps: int | None = None,
+    steps: int = 2400,
     seed: int = 1,
     batch: int = 8,
     crop_px: int = 192,
@@ -50,8 +48,7 @@ def train_compact(
     labelled : folder of labelled real nuclei, see `subcell.segmentation.examples.from_labelled_nuclei`
     simulated : folders of simulated fields at `working_um_per_px`; when empty, `fields` of them are simulated
     fields : simulated fields
-    minutes : training time of each network
-    steps : training steps of each network instead; with a number of steps the same seed gives the same weights
+    steps : training steps of each network
     seed : of fields, weights and augmentation
     batch, crop_px : crops a step, and their side in pixels
     learning_rate : the highest; it warms up over the first 3 % and falls to 0 as a cosine
@@ -67,7 +64,6 @@ def train_compact(
         name: train_network(
             new_network(name, seed=seed),
             groups,
-            minutes=minutes,
             steps=steps,
             seed=seed,
             batch=batch,
@@ -93,8 +89,7 @@ def train_network(
     network: CompactNet,
     groups: Sequence[Sequence[Example]],
     *,
-    minutes: float | None,
-    steps: int | None,
+    steps: int,
     seed: int,
     batch: int = 8,
     crop_px: int = 192,
@@ -108,7 +103,7 @@ def train_network(
     ----------
     network : to train
     groups : examples by origin; a crop comes from every origin with the same chance
-    minutes, steps : how long; one of them
+    steps : how many
 
     The loss is Cellpose's: mean squared error of five times the flow, halved, plus cross-entropy of the probability.
     """
@@ -117,9 +112,9 @@ def train_network(
     network = network.to(device).train()
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
-    start = time.monotonic()
-    step, losses = 0, []
-    while (done := _progress(step, steps, time.monotonic() - start, minutes)) < 1:
+    losses = []
+    for step in range(1, steps + 1):
+        done = (step - 1) / steps
         for parameters in optimiser.param_groups:
             parameters["lr"] = learning_rate * min(done / 0.03 + 0.02, 0.5 * (1 + np.cos(np.pi * done)))
         crops = []
@@ -140,7 +135,6 @@ def train_network(
         optimiser.step()
         average.update_parameters(network)
         losses.append(float(loss.detach()))
-        step += 1
         if step % 100 == 0:
             log(f"step {step}, {done:.0%}, loss {np.mean(losses[-100:]):.3f}")
     network.load_state_dict(average.module.state_dict())
@@ -149,14 +143,6 @@ def train_network(
 
 def _log_of(name: str, log: Callable[[str], None], line: str) -> None:
     log(f"{name}: {line}")
-
-
-def _progress(step: int, steps: int | None, seconds: float, minutes: float | None) -> float:
-    if steps is not None:
-        return step / steps
-    if minutes is None:
-        raise ValueError("say how long to train, in minutes or steps")
-    return seconds / (60 * minutes)
 
 
 def _examples(
