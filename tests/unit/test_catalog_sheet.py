@@ -12,7 +12,8 @@ from subcell.catalog.fields import FIELD_COLUMNS
 from subcell.catalog.sheet import read_sheet
 from subcell.errors import SheetError
 
-SHARED = Path(os.environ.get("SUBCELL_SHARED", Path(__file__).parents[2] / ".." / "shared")) / "data" / "hpa_fields"
+REAL_FIELDS = Path(os.environ.get("SUBCELL_REAL_FIELDS", "nowhere"))
+"""A folder with fields.csv and images as the Human Protein Atlas publishes them; tests of it are skipped without."""
 
 
 def write(folder, text, name="fields.csv", encoding="utf-8"):
@@ -307,10 +308,10 @@ def test_any_bytes_and_any_pattern_are_read_or_refused(tmp_path_factory, content
     assert len(fields) + len(set_aside) >= 1
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"real HPA fields are not at {SHARED}; set SUBCELL_SHARED")
+@pytest.mark.skipif(not REAL_FIELDS.is_dir(), reason="set SUBCELL_REAL_FIELDS to a folder of HPA fields")
 def test_real_hpa_fields():
     fields, set_aside = read_sheet(
-        SHARED / "fields.csv",
+        REAL_FIELDS / "fields.csv",
         file_pattern="{field_id}_{color}.png",
         columns={"reference_cells": "cell_mask", "split": "subcell_split"},
     )

@@ -21,7 +21,8 @@ from subcell.imaging.read import read_field, read_labels, read_ledger
 from subcell.sources.fetch import fetch
 from subcell.sources.images import link_images, safe_name
 
-SHARED = Path(os.environ.get("SUBCELL_SHARED", Path(__file__).parents[2] / ".." / "shared")) / "data" / "hpa_fields"
+REAL_FIELDS = Path(os.environ.get("SUBCELL_REAL_FIELDS", "nowhere"))
+"""A folder with fields.csv and images as the Human Protein Atlas publishes them; tests of it are skipped without."""
 
 
 def picture(seed=0, shape=(24, 32)):
@@ -178,10 +179,10 @@ def test_what_may_not_be_fetched(tmp_path, server):
     assert [path.name for path in tmp_path.iterdir()] == ["served.png"]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"real HPA fields are not at {SHARED}; set SUBCELL_SHARED")
+@pytest.mark.skipif(not REAL_FIELDS.is_dir(), reason="set SUBCELL_REAL_FIELDS to a folder of HPA fields")
 def test_real_hpa_fields_from_sheet_to_pixels(tmp_path):
     fields, _ = read_sheet(
-        SHARED / "fields.csv", file_pattern="{field_id}_{color}.png", columns={"reference_cells": "cell_mask"}
+        REAL_FIELDS / "fields.csv", file_pattern="{field_id}_{color}.png", columns={"reference_cells": "cell_mask"}
     )
     some = fields[fields["field_id"].str.startswith("hpa_") | fields["reference_cells"].notna()].head(4)
     ledger, set_aside = link_images(some, tmp_path / "images")
