@@ -105,3 +105,8 @@ def test_code_version_changes_with_the_code_and_only_then(tmp_path, monkeypatch)
     assert code_version("stage") != before
     with pytest.raises(FileNotFoundError):
         code_version("absent")
+
+
+def test_a_map_of_a_model_that_is_not_there():
+    found = problems({"datasets": DATASETS, "models": {"a": {"kind": "handcrafted"}}, "map": {"models": ["a", "b"]}})
+    assert found == ["map.models: no model `b`; there are: a"]

@@ -21,7 +21,7 @@ rule cluster:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=120,
     params:
-        settings=lookup("map", within=config),
+        settings={key: value for key, value in config["map"].items() if key != "models"},
         code=code_version("atlas"),
     message:
         "Mapping {wildcards.dataset} as {wildcards.model} sees it"

@@ -51,10 +51,16 @@ def pairs():
     ]
 
 
-def per_pair(pattern, **more):
-    """The path of every (dataset, model)."""
+def mapped_pairs():
+    """(dataset, model) of every map."""
+    wanted = config["map"]["models"]
+    return [(dataset, model) for dataset, model in pairs() if wanted is None or model in wanted]
+
+
+def per_pair(pattern, chosen, **more):
+    """The path of every chosen (dataset, model)."""
     return [
-        path for dataset, model in pairs() for path in collect(pattern, dataset=dataset, model=model, **more)
+        path for dataset, model in chosen for path in collect(pattern, dataset=dataset, model=model, **more)
     ]
 
 
@@ -100,6 +106,7 @@ def score_files(suffix):
     """Result files of all benchmarks."""
     models = per_pair(
         "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
+        pairs(),
         benchmark=model_benchmarks(),
         suffix=suffix,
     )

@@ -85,8 +85,8 @@ rule report:
         fields=collect("<results>/{dataset}/figures/fields.png", dataset=config["datasets"]),
         crops=collect("<results>/{dataset}/figures/crops.png", dataset=config["datasets"]),
         curves=collect("<results>/models/{model}/training.parquet", model=trained_models()),
-        maps=per_pair("<results>/{dataset}/{model}/map.h5ad"),
-        clusters=per_pair("<results>/{dataset}/{model}/clusters.tsv"),
+        maps=per_pair("<results>/{dataset}/{model}/map.h5ad", mapped_pairs()),
+        clusters=per_pair("<results>/{dataset}/{model}/clusters.tsv", mapped_pairs()),
         templates=report_templates,
     output:
         html="<results>/report.html",
@@ -100,7 +100,7 @@ rule report:
         mem_mb=3000,
         runtime=30,
     params:
-        pairs=pairs(),
+        pairs=mapped_pairs(),
         trained=trained_models(),
         config=config,
         code=code_version("reporting"),

@@ -60,6 +60,11 @@ class Config(Section):
                 problems.append(f"datasets.{name}.split: `by: paper` needs `lists`, the folder of the antibody lists")
             if dataset.split.train + dataset.split.valid > 1:
                 problems.append(f"datasets.{name}.split: train + valid is above 1")
+        problems += [
+            f"map.models: no model `{name}`; there are: {', '.join(self.models)}"
+            for name in self.map.models or []
+            if name not in self.models
+        ]
         if list(self.map.levels) != sorted(set(self.map.levels)):
             problems.append("map.levels: resolutions must rise")
         if problems:

@@ -121,6 +121,7 @@ Model = Annotated[Subcell | RandomVit | Handcrafted | Shortcuts, Field(discrimin
 class Map(Section):
     """The multiscale map of proteins."""
 
+    models: list[Name] | None = Field(None, description="models whose vectors are mapped; all when absent")
     unit: Literal["gene", "antibody", "well", "compound", "field"] = Field(
         "gene", description="what a point of the map is"
     )

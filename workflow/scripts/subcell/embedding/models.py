@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from subcell.crops.store import CropStore
 from subcell.errors import CheckpointError, ConfigError
 
-KINDS = ("subcell", "random_vit", "handcrafted", "shortcuts")
+NETWORKS = ("subcell", "random_vit")
+KINDS = (*NETWORKS, "handcrafted", "shortcuts")
 
 
 class Embedder(Protocol):
