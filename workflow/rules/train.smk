@@ -14,6 +14,8 @@ rule train:
     conda:
         "../../envs/subcell.yaml"
     threads: config["threads"]
+    # The longest job first: all others fit beside it.
+    priority: 50
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=1440,
