@@ -50,11 +50,11 @@ rule segmentation:
         "<logs>/{dataset}/segmentation.log",
     benchmark:
         "<logs>/{dataset}/segmentation.benchmark.jsonl"
+    # It waits for no model, so it should not be what a run waits for at its end.
+    priority: 10
     conda:
         "../../envs/segment.yaml"
     threads: config["threads"]
-    # It waits for no model, so it should not be what a run waits for at its end.
-    priority: 10
     resources:
         mem_mb=3000,
         runtime=120,

@@ -11,11 +11,11 @@ rule train:
         "<logs>/models/{model}/train.benchmark.jsonl"
     wildcard_constraints:
         model=alternatives(trained_models()),
+    # The longest job first: all others fit beside it.
+    priority: 50
     conda:
         "../../envs/subcell.yaml"
     threads: config["threads"]
-    # The longest job first: all others fit beside it.
-    priority: 50
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=1440,
