@@ -11,7 +11,6 @@ with job(snakemake) as run:
         settings,
         crops=snakemake.input.crops,
         checkpoint=snakemake.input.get("checkpoint"),
-        # Asking for the device loads torch, which only networks need.
         device=run.device if settings["kind"] in NETWORKS else "cpu",
     )
     embed_shard(snakemake.input.crops, embedder, snakemake.output.cells, progress=run.progress)

@@ -25,9 +25,10 @@ class Run:
 
     @property
     def device(self) -> str:
-        """`cuda` where there is one, else `cpu`."""
+        """`cuda` where there is one, else `cpu`. Loads torch, which only networks need."""
         import torch
 
+        torch.set_num_threads(self.threads)
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def progress(self, items: Iterable[Item], total: int | None = None, desc: str = "") -> Iterator[Item]:
@@ -78,7 +79,7 @@ def job(snakemake: Any) -> Iterator[Run]:
 
 def _limit_threads(threads: int) -> None:
     """Sums depend on the number of threads in their last digits, so it comes from the configuration, not from --cores."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)  # for libraries that are loaded from here on; Snakemake set it by --cores
     if "threadpoolctl" in sys.modules:
         sys.modules["threadpoolctl"].threadpool_limits(threads)
