@@ -20,6 +20,9 @@ from subcell.reporting.packing import coded
 NEIGHBORS = 15
 """Units whose weighted mean position is that of a cell."""
 
+SAMPLE = 2000
+"""Cells from which the width of the weights comes."""
+
 BLOCK_BYTES = 2**26
 ATTENTION = "obsm/attention"
 MOST_ATTENTION = 4000
@@ -78,11 +81,12 @@ def place_cells(
     points: NDArray[np.floating],
     scaled: bool,
 ) -> CellsOnMap | None:
-    """Place every cell at the mean position of the units nearest to it, weighted by similarity.
+    """Place every cell at the mean position of the units nearest to it, weighted by how well it fits each.
 
-    This is where umap-learn's `transform` starts from before it optimises. It needs no second UMAP of all cells, and a
-    cell stands on the same plane as the proteins: beside the cells' own protein where they agree with it, elsewhere
-    where they look like another one.
+    A weight is that of a unit in a mixture of Gaussians around the units, exp(-d² / 2s²), with s² the mean squared
+    distance of cells from their own unit over the square root of the number of features: between one Gaussian's true
+    width, at which a cell would jump from unit to unit, and none at all. It needs no second UMAP of all cells, and a cell
+    stands on the same plane as the proteins: beside its own where it agrees with it, elsewhere where it looks like another.
 
     Parameters
     ----------
@@ -111,31 +115,34 @@ def place_cells(
         squares = (reference**2).sum(axis=1)
         places = np.zeros((shape[0], 2), np.float32)
         distance = np.zeros(shape[0], np.float32)
+        chosen = np.flatnonzero(number < len(units))
+        chosen = chosen[:: max(1, len(chosen) // SAMPLE)]
+        own = ((file["X"][chosen] - centre) / spread).astype(np.float32) - reference[number[chosen]]
+        width = float((own**2).sum(axis=1).mean()) / np.sqrt(shape[1]) if len(chosen) else 1.0
         block = max(1, BLOCK_BYTES // (4 * max(shape[1], len(units))))
         for start in range(0, shape[0], block):
             rows = slice(start, min(start + block, shape[0]))
             cells = ((file["X"][rows] - centre) / spread).astype(np.float32)
             apart = np.maximum(squares - 2 * (cells @ reference.T) + (cells**2).sum(axis=1)[:, None], 0)
-            places[rows] = _weighted_places(apart, np.asarray(points, np.float32))
+            places[rows] = _weighted_places(apart, np.asarray(points, np.float32), width=width)
             mine = number[rows]
             known = np.flatnonzero(mine < len(units))
             distance[start + known] = np.sqrt(apart[known, mine[known]])
     return CellsOnMap(path, obs, number, places, distance)
 
 
-def _weighted_places(apart: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of the positions of the nearest units, weighted by a Gaussian of their distance beyond the nearest one.
+def _weighted_places(apart: NDArray[np.float32], points: NDArray[np.float32], *, width: float) -> NDArray[np.float32]:
+    """Mean of the positions of the nearest units.
 
     Parameters
     ----------
     apart : (cells, units) squared distances
+    width : squared distance at which a weight has fallen to exp(-1/2) of that of the nearest unit
     """
     k = min(NEIGHBORS, apart.shape[1])
     nearest = np.argpartition(apart, k - 1, axis=1)[:, :k]
-    distances = np.sqrt(np.take_along_axis(apart, nearest, axis=1))
-    beyond = distances - distances.min(axis=1, keepdims=True)
-    width = np.maximum(beyond.mean(axis=1, keepdims=True) / 2, 1e-12)
-    weights = np.exp(-((beyond / width) ** 2) / 2)
+    squared = np.take_along_axis(apart, nearest, axis=1)
+    weights = np.exp((squared.min(axis=1, keepdims=True) - squared) / (2 * max(width, 1e-12)))
     weights /= weights.sum(axis=1, keepdims=True)
     return np.asarray(np.einsum("ck,ckd->cd", weights, points[nearest]), np.float32)
 

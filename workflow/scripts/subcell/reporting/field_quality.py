@@ -55,11 +55,11 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
 
 
 def _modified_z(values: pd.Series) -> pd.Series:
+    if values.notna().sum() < FEWEST_TO_COMPARE:
+        return pd.Series(0.0, index=values.index)
     median = values.median()
     spread = (values - median).abs().median()
-    if len(values) < FEWEST_TO_COMPARE or not spread > 0:
-        return pd.Series(0.0, index=values.index)
-    return 0.6745 * (values - median) / spread
+    return 0.6745 * (values - median) / spread if spread > 0 else pd.Series(0.0, index=values.index)
 
 
 def downloads_table(ledgers: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -162,13 +162,14 @@ def quality_figure(fields: pd.DataFrame) -> Figure:
         axes = figure.add_subplot(math.ceil(len(measures) / 3), 3, number)
         for place, line in enumerate(lines):
             part = fields[fields["cell_line"].replace("", "not given") == line]
+            part = part[part[name].notna()]
             values = part[name].to_numpy(float)
             # Spread by rank, the same every time.
             beside = place + 0.5 * ((np.arange(len(values)) * 0.618) % 1 - 0.5)
             dots: dict[str, Any] = {"rasterized": len(fields) > MANY_POINTS, "linewidths": 0, "alpha": 0.7}
             axes.scatter(beside, values, s=9, color=ACCENT, **dots)
             axes.hlines(
-                np.nanmedian(values) if len(values) else np.nan, place - 0.35, place + 0.35, color=INK, linewidth=1.6
+                np.median(values) if len(values) else np.nan, place - 0.35, place + 0.35, color=INK, linewidth=1.6
             )
             ringed = part["unusual"].to_numpy() != ""
             axes.scatter(beside[ringed], values[ringed], s=36, facecolors="none", edgecolors="#d55e00", linewidths=1.1)

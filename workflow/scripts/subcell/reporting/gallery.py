@@ -176,7 +176,7 @@ def line_gallery(
     for y, line in enumerate(rows):
         middle = 1 - (head + (y + 0.5) * cell) / height
         figure.text(0, middle, shown_text(line, longest=16), va="center", fontsize=8.5, color=INK, parse_math=False)
-    above = {"ha": "center", "va": "bottom", "fontsize": 8, "color": INK, "parse_math": False}
+    above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8, "color": INK, "parse_math": False}
     for x, location in enumerate(columns):
         text = "\n".join(_wrapped(shown_text(location, longest=36), 14))
         figure.text((name_width + (x + 0.5) * cell) / width, 1 - (head - 0.06) / height, text, **above)

@@ -56,7 +56,7 @@ def render_page(templates: str | Path, page: Mapping[str, Any]) -> str:
         )
     )
     inline = {"style": Markup(style), "script": Markup(script), "policy": policy}
-    return _environment(folder).get_template("report.html.j2").render({**page, **inline})
+    return _environment(folder).get_template("report.html.j2").render({**page, **inline}).lstrip()
 
 
 def _hash(text: str) -> str:
