@@ -104,7 +104,7 @@ def test_the_policy_names_the_only_style_and_the_only_script(simulated):
 
 
 def test_data_of_maps_are_inert_and_complete(simulated):
-    page, text = simulated
+    page, _text = simulated
     (data,) = [entry for kind, entry in page.scripts if kind == "application/json"]
     explorer = json.loads(data)
     assert EVIL in explorer["names"]

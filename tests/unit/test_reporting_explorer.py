@@ -132,7 +132,7 @@ def test_cells_of_other_vectors_have_no_place(atlas):
 
 
 def test_tiles_are_the_cells_they_are_said_to_be(atlas):
-    folder, genes, *_ = atlas
+    folder, _genes, *_ = atlas
     store = CropStore(folder / "crops.h5sc")
     ids = store.obs.index[::-1]
     chosen = [np.array([0, 2]), np.array([], int), np.array([23])]
@@ -176,7 +176,7 @@ def test_explorer_of_a_map_with_everything_beside_it(atlas):
 
 
 def test_neighbours_without_a_table_are_the_most_similar(atlas):
-    folder, genes, means, _, files = atlas
+    folder, _genes, means, _, files = atlas
     common = {"cells_h5ad": folder / "cells.h5ad", "crops": [folder / "crops.h5sc"], "dataset": "d", "model": "m"}
     write_explorer(folder / "explorer.json", **files, **common, simulated=True)
     found = json.loads((folder / "explorer.json").read_text())["neighbors"]

@@ -108,7 +108,7 @@ def test_what_is_cited_was_used():
     ]
     all_of_it = cited({"models": {"a": {"kind": "subcell"}}, "map": {"unit": "gene"}}, from_hpa=True)
     assert [entry["number"] for entry in all_of_it.values()] == [1, 2, 3, 4, 5, 6]
-    assert list(all_of_it)[0] == "subcell"
+    assert next(iter(all_of_it)) == "subcell"
 
 
 def test_source_of_images(tmp_path):

@@ -104,7 +104,7 @@ class PointPlot {
   }
 
   get radius() {
-    const base = this.places.count > 40000 ? 0.9 : Math.min(5.5, Math.max(1.6, 110 / Math.sqrt(this.places.count)));
+    const base = this.places.count > 40000 ? 0.9 : Math.min(6.5, Math.max(1.6, 110 / Math.sqrt(this.places.count)));
     return base * this.ratio * Math.min(2.2, Math.sqrt(this.view.scale));
   }
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
 
 from subcell.atlas.units import COLUMNS
 from subcell.crops.anndata_file import text_of_categories
@@ -112,39 +113,39 @@ def place_cells(
         spread = np.asarray(vectors, np.float64).std(axis=0) if scaled else np.ones(shape[1])
         spread[spread == 0] = 1
         reference = ((vectors - centre) / spread).astype(np.float32)
-        squares = (reference**2).sum(axis=1)
-        places = np.zeros((shape[0], 2), np.float32)
-        distance = np.zeros(shape[0], np.float32)
+        nearest = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(units)), algorithm="brute", metric="sqeuclidean")
+        nearest.fit(reference)
         chosen = np.flatnonzero(number < len(units))
         chosen = chosen[:: max(1, len(chosen) // SAMPLE)]
         own = ((file["X"][chosen] - centre) / spread).astype(np.float32) - reference[number[chosen]]
         width = float((own**2).sum(axis=1).mean()) / np.sqrt(shape[1]) if len(chosen) else 1.0
-        block = max(1, BLOCK_BYTES // (4 * max(shape[1], len(units))))
+        places = np.zeros((shape[0], 2), np.float32)
+        distance = np.zeros(shape[0], np.float32)
+        block = max(1, BLOCK_BYTES // (4 * shape[1]))
         for start in range(0, shape[0], block):
             rows = slice(start, min(start + block, shape[0]))
             cells = ((file["X"][rows] - centre) / spread).astype(np.float32)
-            apart = np.maximum(squares - 2 * (cells @ reference.T) + (cells**2).sum(axis=1)[:, None], 0)
-            places[rows] = _weighted_places(apart, np.asarray(points, np.float32), width=width)
-            mine = number[rows]
-            known = np.flatnonzero(mine < len(units))
-            distance[start + known] = np.sqrt(apart[known, mine[known]])
+            squared, codes = nearest.kneighbors(cells)
+            places[rows] = _weighted_places(squared, np.asarray(points, np.float32)[codes], width=width)
+            known = np.flatnonzero(number[rows] < len(units))
+            distance[start + known] = np.linalg.norm(cells[known] - reference[number[start + known]], axis=1)
     return CellsOnMap(path, obs, number, places, distance)
 
 
-def _weighted_places(apart: NDArray[np.float32], points: NDArray[np.float32], *, width: float) -> NDArray[np.float32]:
-    """Mean of the positions of the nearest units.
+def _weighted_places(
+    squared: NDArray[np.floating], places: NDArray[np.float32], *, width: float
+) -> NDArray[np.float32]:
+    """Weighted mean of the positions of the nearest units.
 
     Parameters
     ----------
-    apart : (cells, units) squared distances
+    squared : (cells, k) squared distances to the nearest units
+    places : (cells, k, 2) their positions
     width : squared distance at which a weight has fallen to exp(-1/2) of that of the nearest unit
     """
-    k = min(NEIGHBORS, apart.shape[1])
-    nearest = np.argpartition(apart, k - 1, axis=1)[:, :k]
-    squared = np.take_along_axis(apart, nearest, axis=1)
     weights = np.exp((squared.min(axis=1, keepdims=True) - squared) / (2 * max(width, 1e-12)))
     weights /= weights.sum(axis=1, keepdims=True)
-    return np.asarray(np.einsum("ck,ckd->cd", weights, points[nearest]), np.float32)
+    return np.asarray(np.einsum("ck,ckd->cd", weights, places), np.float32)
 
 
 def _number_of_unit(obs: pd.DataFrame, units: Sequence[str], unit: str) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from subcell.reporting.pictures import inlined_picture
 ROWS_SHOWN = 200
 REASONS_SHOWN = 4
 LONGEST_FACT = 2000
-ABOUT_SOURCE = ("release", "licence", "attribution", "url")
+ABOUT_SOURCE = ("source", "release", "licence", "licence_url", "attribution", "citations", "url")
 
 
 def describe_dataset(
@@ -107,16 +107,21 @@ def _describe_downloads(path: str | Path | None) -> dict[str, Any] | None:
 
 
 def describe_source(path: str | Path | None, settings: Mapping[str, Any], *, simulated: bool) -> dict[str, str]:
-    """Release, licence, attribution and address of the images, as far as they are known."""
+    """Release, licence, attribution, citations and addresses of the images, as far as they are known."""
     given: dict[str, Any] = {}
     if path:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
-    about = {key: str(given[key])[:LONGEST_FACT] for key in ABOUT_SOURCE if given.get(key)}
+    about = {key: _as_text(given[key]) for key in ABOUT_SOURCE if given.get(key)}
     if simulated:
         seed = settings.get("seed")
         release = "simulated" if seed is None else f"simulated with seed {seed}"
         return {"release": release, "licence": "none: made by this run", **about}
     return {"licence": "not given; ask whoever made the images", **about}
+
+
+def _as_text(value: Any) -> str:
+    """Text, the items of a list one after another."""
+    return ("; ".join(map(str, value)) if isinstance(value, list) else str(value))[:LONGEST_FACT]
 
 
 def readable_bytes(number: float) -> str:

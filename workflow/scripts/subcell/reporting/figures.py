@@ -23,6 +23,8 @@ MANY_POINTS = 1500
 """Above this a figure of points is smaller as pixels than as lines."""
 
 MOST_LINES = 40
+MOST_NUMBERS = 60
+"""Cell lines side by side, and numbers of clusters in one panel, that can still be read."""
 
 
 @matplotlib.rc_context(STYLE)
@@ -218,15 +220,15 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
 
 
 def _draw_level(axes: Axes, points: NDArray[np.floating], clusters: pd.Series, size: float) -> None:
-    """Clusters of one level in changing colours, each with its number beside one of its points."""
-    names = clusters.astype(str).to_numpy()
-    for number, cluster in enumerate(sorted(set(names), key=_by_number)):
-        inside = names == cluster
-        _dots(axes, points[inside], size, PALETTE[number % len(PALETTE)])
-        x, y = _middle_point(points[inside])
+    """Clusters of one level in changing colours, each with its number beside one of its points where there is room."""
+    names = sorted(clusters.astype(str).unique(), key=_by_number)
+    codes = pd.Index(names).get_indexer(pd.Index(clusters.astype(str)))
+    _dots(axes, points, size, [PALETTE[code % len(PALETTE)] for code in codes])
+    for number, name in enumerate(names if len(names) <= MOST_NUMBERS else ()):
+        x, y = _middle_point(points[codes == number])
         # Beside the point, with a white edge: a cluster of one would be hidden below its own number.
         axes.annotate(
-            shown_text(cluster.rsplit(".", 1)[-1], longest=6),
+            shown_text(name.rsplit(".", 1)[-1], longest=6),
             (x, y),
             xytext=(3.5, 3.5),
             textcoords="offset points",
@@ -243,7 +245,7 @@ def _middle_point(points: NDArray[np.floating]) -> NDArray[np.floating]:
     return points[np.abs(points - np.median(points, axis=0)).sum(axis=1).argmin()]
 
 
-def _dots(axes: Axes, points: NDArray[np.floating], size: float, color: str) -> None:
+def _dots(axes: Axes, points: NDArray[np.floating], size: float, color: str | list[str]) -> None:
     axes.scatter(
         points[:, 0], points[:, 1], s=size, c=color, linewidths=0, alpha=0.9, rasterized=len(points) > MANY_POINTS
     )
