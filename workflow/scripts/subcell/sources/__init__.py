@@ -53,7 +53,9 @@ def list_fields(
         fields = design_fields(dataset, **_pick(settings, SIMULATION))
         set_aside = pd.DataFrame(columns=["field_id", "row", "stage", "reason"])
     else:
-        fields, set_aside = read_sheet(settings["sheet"], **_pick(settings, SHEET))
+        # A stain that stands in for a channel is read as that channel; the embeddings say so.
+        columns = {**settings["columns"], **settings["channel_map"]}
+        fields, set_aside = read_sheet(settings["sheet"], **{**_pick(settings, SHEET), "columns": columns})
     if fields.empty:
         reasons = set_aside["reason"].value_counts().head(3)
         raise NothingLeftError(
