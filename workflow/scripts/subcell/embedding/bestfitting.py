@@ -56,7 +56,7 @@ class CBAM(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Weigh (N, C, h, w)."""
         summaries = (x.mean(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True))
-        x = x * sum(self.fc2(self.fc1(summary).relu()) for summary in summaries).sigmoid()  # type: ignore[union-attr]
+        x = x * sum(self.fc2(self.fc1(summary).relu()) for summary in summaries).sigmoid()
         places = torch.cat((x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)), dim=1)
         return x * self.conv_after_concat(places).sigmoid()
 

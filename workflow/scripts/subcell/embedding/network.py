@@ -148,7 +148,8 @@ class NetworkEmbedder:
         """See `subcell.embedding.models.Embedder.embed`; `obs` is not looked at."""
         crops = images if isinstance(images, torch.Tensor) else torch.from_numpy(images)
         crops = crops.to(self._device, non_blocking=True)
-        vectors, more = [], {}
+        vectors: list[torch.Tensor] = []
+        more: dict[str, NDArray[Any]] = {}
         for number, inputs in enumerate(self.inputs):
             batch = inputs(crops)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):

@@ -44,9 +44,9 @@ def read_with_workers(store: CropStore, batches: Sequence[NDArray[np.intp]], *, 
     import torch
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _Crops(store),  # type: ignore[arg-type]
-        sampler=list(batches),  # type: ignore[arg-type]
+        sampler=list(batches),
         batch_size=None,
         num_workers=workers,
         collate_fn=torch.from_numpy,

@@ -79,7 +79,7 @@ def _last_block(model: nn.Module) -> nn.Module | None:
     """The last block of a plain vision transformer with a class token; None for other networks."""
     block = model.blocks[-1] if isinstance(model, VisionTransformer) else None
     known = block is not None and hasattr(block, "norm1") and hasattr(getattr(block, "attn", None), "qkv")
-    return block if known and getattr(model, "num_prefix_tokens", 0) else None
+    return block if known and hasattr(model, "num_prefix_tokens") and model.num_prefix_tokens else None
 
 
 def any_network(
@@ -116,7 +116,7 @@ def any_network(
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
         raise ConfigError(f"timm has no network {name!r}; such as {', '.join(close) or 'timm.list_models() names'}")
-    flexible = {"img_size": image_px} if "vit" in name or "swin" in name or "deit" in name else {}
+    flexible: dict[str, Any] = {"img_size": image_px} if "vit" in name or "swin" in name or "deit" in name else {}
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

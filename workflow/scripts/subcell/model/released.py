@@ -225,7 +225,7 @@ def load_location_heads(paths: Sequence[str | Path]) -> LocationHeads:
     ------
     CheckpointError : a file is missing, damaged, or no such classifier, or they do not fit each other
     """
-    states = []
+    states: list[dict[str, torch.Tensor]] = []
     for path in paths:
         state = read_weights(path)
         expected = {f"{layer}.{part}" for layer in HEAD_LAYERS for part in ("weight", "bias")}
