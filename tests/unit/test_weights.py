@@ -118,7 +118,7 @@ def test_weights_are_fetched_once_and_go_on_where_they_were_cut(server, tmp_path
 
 def test_another_file_than_the_published_one_is_refused(server, tmp_path, weights):
     weights["/published_encoder.pth"] = weights["/published_location_0.pth"]
-    with pytest.raises(SubcellError, match="sha256|bytes instead"):
+    with pytest.raises(SubcellError, match=r"sha256|bytes instead"):
         fetch(server, tmp_path)
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,7 @@ KINDS = {ATTENTION: "pooled", CLASS_ATTENTION: "class"}
 COLUMNS = ("kind", "head", "statistic", "mean", "sd", "uniform", "n_cells")
 STATISTICS = (
     *("fraction_cell", "fraction_nucleus"),
-    *(f"fraction_{channel}" for channel in CHANNELS),
+    *(f"fraction_{channel}_signal" for channel in CHANNELS),
     *(f"correlation_{channel}" for channel in CHANNELS),
 )
 
