@@ -1,13 +1,3 @@
-def released_table(wildcards):
-    """The released table of vectors, whose address is not fixed."""
-    table = config["check_released"]["table"]
-    if not table:
-        raise WorkflowError(
-            "check_released.table: name the released h5ad of vectors (SubCell's model card says where it is)"
-        )
-    return table
-
-
 rule fetch_released_crops:
     """Some published crops, with their vectors from the released table."""
     input:

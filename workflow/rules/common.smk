@@ -114,6 +114,16 @@ def location_pairs():
     return [(dataset, model) for dataset, model in pairs() if model in says]
 
 
+def released_table(wildcards):
+    """The released table of vectors, whose address is not fixed."""
+    table = config["check_released"]["table"]
+    if not table:
+        raise WorkflowError(
+            "check_released.table: name the released h5ad of vectors (SubCell's model card says where it is)"
+        )
+    return table
+
+
 def replaced_stains(dataset):
     """Stains of a dataset that stand in for a channel, as text."""
     replaced = config["datasets"][dataset].get("channel_map", {})
