@@ -13,6 +13,15 @@ from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.errors import ConfigError
 
+COLLECTIONS = ("hpa",)
+"""Sources that are public collections: a release is read first, then fields are selected from it."""
+
+ENTRIES_AT_MOST = 200
+"""With up to as many genes their entries are fetched one by one; with more, the whole release."""
+
+ADDRESSES = ("release", "xml", "location_table", "image_address")
+"""Keys of a dataset that say where a collection lies. What is selected from it does not change what was read."""
+
 try:
     resolved = resolve(config, source=", ".join(map(str, workflow.configfiles)) or "--config")
 except ConfigError as error:
@@ -40,6 +49,27 @@ def shards(dataset):
 def per_shard(pattern):
     """Input function: the path of every shard of a dataset."""
     return lambda wildcards: collect(pattern, shard=shards(wildcards.dataset), **wildcards)
+
+
+def local_files(settings):
+    """Files of a collection that the user has already."""
+    given = [settings.get(key) for key in ("xml", "location_table")]
+    return [path for path in given if path and "://" not in path]
+
+
+def entries_wanted(settings):
+    """Genes and Ensembl ids whose own entries are read instead of the whole release, where they are few."""
+    names = [*settings["genes"], *settings["ensembl_ids"]]
+    whole = settings["xml"] or settings["antibodies"] or settings["antibody_lists"]
+    return [] if whole or len(names) > ENTRIES_AT_MOST else names
+
+
+def image_settings(dataset):
+    """What the images of a shard depend on besides its fields."""
+    settings = config["datasets"][dataset]
+    if settings["source"] != "simulate":
+        return {key: settings[key] for key in ("source", *ADDRESSES) if key in settings}
+    return {key: value for key, value in settings.items() if key not in ("shards", "split")}
 
 
 def pairs():

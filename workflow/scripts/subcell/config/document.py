@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Images, MakeSheet, Simulate, Split
+from subcell.config.datasets import Download, Hpa, Images, MakeSheet, Simulate, Split
 from subcell.config.model import Config
 from subcell.config.sections import (
     Crops,
@@ -30,7 +30,9 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "Top level": Config,
     "datasets.NAME with `source: simulate`": Simulate,
     "datasets.NAME with `source: images`": Images,
+    "datasets.NAME with `source: hpa`": Hpa,
     "datasets.NAME.split": Split,
+    "download": Download,
     "segmentation": Segmentation,
     "crops": Crops,
     "models.NAME with `kind: subcell`": Subcell,
