@@ -21,9 +21,9 @@ for dataset, settings in config["datasets"].items():
                 runtime=600,
                 downloads=1,
             params:
-                settings={key: settings[key] for key in ADDRESSES},
+                settings={key: settings[key] for key in ("source", *ADDRESSES) if key in settings},
                 entries=entries_wanted(settings),
-                code=code_version("sources/hpa"),
+                code=code_version("sources"),
             message:
                 f"Reading the release that {dataset} is taken from"
             script:
@@ -34,7 +34,7 @@ for dataset, settings in config["datasets"].items():
             f"catalog_{dataset}"
         input:
             sheet=settings.get("sheet", []),
-            release=f"<results>/{dataset}/release.parquet" if settings["source"] in COLLECTIONS else [],
+            release=release_of(dataset),
         output:
             fields=collect(f"<results>/{dataset}/fields/{{shard}}.parquet", shard=shards(dataset)),
             set_aside=f"<results>/{dataset}/fields/set_aside.tsv",
@@ -61,6 +61,8 @@ rule download:
     """Bring the images of one shard into the results: simulated, linked or fetched, with a ledger row a file."""
     input:
         fields="<results>/{dataset}/fields/{shard}.parquet",
+        # Published crops are listed cell by cell there.
+        release=lambda wildcards: [] if wildcards.dataset in segmented() else release_of(wildcards.dataset),
     output:
         images=directory("<results>/{dataset}/images/{shard}"),
     log:
@@ -86,11 +88,7 @@ rule download:
 rule plan_download:
     """Say how many files there are to fetch, how large, and how long it takes at the polite rate; fetch no image."""
     input:
-        [
-            f"<results>/{dataset}/fields/{shard}.parquet"
-            for dataset in config["datasets"]
-            for shard in shards(dataset)
-        ],
+        unpack(web_lists),
     output:
         plan="<results>/plan_download.tsv",
     log:

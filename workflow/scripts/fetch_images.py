@@ -9,6 +9,7 @@ with job(snakemake) as run:
         read_fields(snakemake.input.fields),
         snakemake.params.settings,
         snakemake.output.images,
+        release=snakemake.input.get("release"),
         download=snakemake.config["download"],
         progress=run.progress,
         log=run.log.info,

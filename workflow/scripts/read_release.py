@@ -1,19 +1,14 @@
-"""Read a release of a public collection: which images there are, and the terms of their use."""
+"""Read what a public collection has, and the terms of its use."""
 
 from job import job
-from subcell.sources import downloader_of
-from subcell.sources.hpa.catalog import LARGEST_MB, allowed_hosts, read_release
+from subcell.sources import read_release
 
 with job(snakemake) as run:
-    settings = snakemake.params.settings
-    downloader = downloader_of(
-        snakemake.config["download"], hosts=allowed_hosts(settings), max_mb=LARGEST_MB, log=run.log.info
-    )
     read_release(
-        settings,
+        snakemake.params.settings,
         snakemake.output.release,
         snakemake.output.terms,
         entries=snakemake.params.entries,
-        downloader=downloader,
+        download=snakemake.config["download"],
         log=run.log.info,
     )

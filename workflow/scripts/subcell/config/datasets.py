@@ -102,6 +102,18 @@ class Hpa(Selection):
     )
 
 
+class SubcellCrops(Selection):
+    """SubCell's published crops of single cells with their masks: no segmentation, the chain starts at the crops."""
+
+    source: Literal["subcell_crops"]
+    address: str = Field(
+        "https://czi-subcell-public.s3.amazonaws.com/hpa-processed/cell_crops",
+        description="address in front of `<plate>/<plate>_<well>_<sample>_<cell>_cell_image.png`",
+    )
+    metadata: str | None = Field(None, description="file or address of the table of cells; `metadata.csv` at `address`")
+    pixel_size_um: float = Field(0.0800885, gt=0.01, le=2, description="micrometres a pixel")
+
+
 class MakeSheet(Section):
     """What the target `make_sheet` looks for."""
 
@@ -147,4 +159,4 @@ class Download(Section):
     )
 
 
-AnyDataset = Annotated[Simulate | Images | Hpa, Field(discriminator="source")]
+AnyDataset = Annotated[Simulate | Images | Hpa | SubcellCrops, Field(discriminator="source")]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Download, Hpa, Images, MakeSheet, Simulate, Split
+from subcell.config.datasets import Download, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
 from subcell.config.model import Config
 from subcell.config.sections import (
     Crops,
@@ -31,6 +31,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "datasets.NAME with `source: simulate`": Simulate,
     "datasets.NAME with `source: images`": Images,
     "datasets.NAME with `source: hpa`": Hpa,
+    "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
     "download": Download,
     "segmentation": Segmentation,

@@ -1,6 +1,6 @@
 """Where fields come from: each source lists its fields, then brings the images of one shard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from subcell.catalog.set_aside import write_set_aside
 from subcell.catalog.sheet import read_sheet
 from subcell.catalog.splits import read_antibody_lists, split_fields
 from subcell.errors import NothingLeftError, SheetError
+from subcell.sources import subcell_crops
 from subcell.sources.download import Cache, Downloader, Failed, Limits
-from subcell.sources.images import link_images
+from subcell.sources.hpa import catalog as hpa
+from subcell.sources.images import addresses, link_images
 from subcell.sources.selection import LISTS_ADDRESS, PUBLISHED_LISTS, Selection, read_antibody_ids
 from subcell.sources.simulate import design_fields, simulate_fields
 
@@ -27,6 +29,12 @@ SIMULATION = (
     "microscope",
     "missing_channels",
 )
+COLLECTIONS: dict[str, Any] = {"hpa": hpa, "subcell_crops": subcell_crops}
+"""Public collections: what there is is read first, then fields are selected from it."""
+
+LARGEST_TABLE_MB = 20_000
+"""Largest table of a collection; the XML of all genes is one of a few gigabytes."""
+
 SHEET = ("columns", "file_pattern", "defaults", "allow_outside")
 
 
@@ -59,13 +67,14 @@ def list_fields(
     if settings["source"] == "simulate":
         fields = design_fields(dataset, **_pick(settings, SIMULATION))
         set_aside = pd.DataFrame(columns=["field_id", "row", "stage", "reason"])
-    elif settings["source"] == "hpa":
-        from subcell.sources.hpa.catalog import allowed_hosts, list_hpa_fields
-
-        hosts = allowed_hosts(settings)
-        selection = selection_of(settings, downloader_of(download or {}, hosts=hosts, log=log))
-        hosts += tuple((download or {}).get("hosts", ()))
-        fields, set_aside = list_hpa_fields(str(release), settings, selection, hosts=hosts, log=log)
+    elif settings["source"] in COLLECTIONS:
+        hosts = COLLECTIONS[settings["source"]].allowed_hosts(settings)
+        downloader = downloader_of(download or {}, hosts=hosts, log=log)
+        selection = selection_of(settings, downloader)
+        if settings["source"] == "hpa":
+            fields, set_aside = hpa.list_hpa_fields(str(release), settings, selection, hosts=downloader.hosts, log=log)
+        else:
+            fields, set_aside = subcell_crops.list_crop_fields(str(release), settings, selection, log=log)
     else:
         fields, set_aside = read_sheet(settings["sheet"], **_pick(settings, SHEET))
     if fields.empty and set_aside.empty:
@@ -93,6 +102,7 @@ def fetch_images(
     settings: dict[str, Any],
     out_dir: str,
     *,
+    release: str | None = None,
     download: dict[str, Any] | None = None,
     progress: Any = None,
     log: Callable[[str], None] = print,
@@ -104,18 +114,54 @@ def fetch_images(
     fields : rows of one shard
     settings : the dataset's block of the configuration
     out_dir : folder to write; it appears only when it is complete
+    release : what was read of SubCell's crops, for that source
     download : the configuration's block of that name
     """
     if settings["source"] == "simulate":
         simulate_fields(fields, out_dir, progress=progress, **_pick(settings, SIMULATION))
         return
-    hosts: tuple[str, ...] = ()
-    if settings["source"] == "hpa":
-        from subcell.sources.hpa.catalog import allowed_hosts
-
-        hosts = allowed_hosts(settings)
+    collection = COLLECTIONS.get(settings["source"])
+    hosts = collection.allowed_hosts(settings) if collection else ()
     downloader = downloader_of(download or {}, hosts=hosts, log=log)
-    link_images(fields, out_dir, downloader=downloader, progress=progress)
+    if settings["source"] == "subcell_crops":
+        subcell_crops.bring_crops(fields, str(release), settings, out_dir, downloader=downloader)
+    else:
+        link_images(fields, out_dir, downloader=downloader, progress=progress)
+
+
+def read_release(
+    settings: dict[str, Any],
+    out_release: str,
+    out_terms: str,
+    *,
+    entries: Sequence[str] = (),
+    download: dict[str, Any],
+    log: Callable[[str], None] = print,
+) -> None:
+    """Write the table of everything that a public collection has, and the terms of its use.
+
+    Parameters
+    ----------
+    settings : source and addresses of the dataset's block of the configuration
+    out_release, out_terms : parquet and json to write
+    entries : genes of HPA whose own entries suffice
+    download : the configuration's block of that name
+    """
+    hosts = COLLECTIONS[settings["source"]].allowed_hosts(settings)
+    downloader = downloader_of(download, hosts=hosts, max_mb=LARGEST_TABLE_MB, log=log)
+    if settings["source"] == "hpa":
+        hpa.read_release(settings, out_release, out_terms, entries=entries, downloader=downloader, log=log)
+    else:
+        subcell_crops.read_crops_table(settings, out_release, out_terms, downloader=downloader, log=log)
+
+
+def files_on_the_web(
+    fields: pd.DataFrame, settings: dict[str, Any], *, release: str | None = None
+) -> Iterable[tuple[str, str]]:
+    """(field_id, address) of every file that a dataset has on the web."""
+    if settings["source"] == "subcell_crops":
+        return subcell_crops.addresses(fields, str(release), settings)
+    return addresses(fields)
 
 
 def downloader_of(

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,16 @@ def link_images(
         shutil.rmtree(out_dir)
     temporary.rename(out_dir)
     return ledger, set_aside_table(set_aside)
+
+
+def addresses(fields: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """(field_id, address) of every file of a table of fields that lies on the web; a file of several planes comes once
+    a plane."""
+    for channel in PATH_COLUMNS:
+        for field_id, text in fields[["field_id", channel]].dropna().itertuples(index=False):
+            source = split_plane(text)[0]
+            if is_url(source):
+                yield field_id, source
 
 
 def _fetch(fields: pd.DataFrame, downloader: Downloader | None) -> dict[str, Record | Failed]:

@@ -1,18 +1,17 @@
 """What a download will cost, before anything is fetched."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from subcell.catalog.fields import PATH_COLUMNS
-from subcell.catalog.paths import is_url
-from subcell.catalog.planes import split_plane
 from subcell.sources.download import Cache, Record, host_of
 
-ASSUMED_BYTES = 520_000
-"""A file of 2048 x 2048 px as JPEG: the mean over four channels of five real HPA fields, compressed at quality 90."""
+ASSUMED_BYTES = {"subcell_crops": 2_100_000}
+"""A file of a source until files have been fetched: half of what a published crop and its mask take on average."""
+
+ASSUMED_IMAGE_BYTES = 520_000
+"""The same of other sources: the four channels of five real HPA fields of about 2048 px, as JPEG of quality 90."""
 
 ASSUMED_SECONDS = 1.0
 """A request over one connection, from asking to the last byte: an assumption until files have been fetched."""
@@ -43,35 +42,43 @@ class Plan:
     measured: bool
 
 
-def plan_download(dataset: str, fields: pd.DataFrame, cache: Cache, *, connections: int) -> list[Plan]:
-    """Expected size and time of the files of a table of fields, host by host.
+def plan_download(
+    dataset: str, source: str, files: Iterable[tuple[str, str]], cache: Cache, *, connections: int
+) -> list[Plan]:
+    """Expected size and time of a dataset's files, host by host.
 
     Parameters
     ----------
-    dataset : its name
-    fields : all shards
+    dataset, source : its name and where it comes from
+    files : (field_id, address) of every file on the web
     cache : what was fetched before
     connections : to one host
     """
     urls: dict[str, set[str]] = {}
     owners: dict[str, set[str]] = {}
-    for channel in PATH_COLUMNS:
-        for field_id, text in fields[["field_id", channel]].dropna().itertuples(index=False):
-            url = split_plane(text)[0]
-            if is_url(url):
-                host = host_of(url)
-                urls.setdefault(host, set()).add(url)
-                owners.setdefault(host, set()).add(field_id)
+    for field_id, url in files:
+        host = host_of(url)
+        urls.setdefault(host, set()).add(url)
+        owners.setdefault(host, set()).add(field_id)
     # One pass over the records: asking for each file by itself takes long with a million of them.
     records = list(cache.records()) if urls else []
-    return [_plan(dataset, host, len(owners[host]), urls[host], records, connections) for host in sorted(urls)]
+    assumed = ASSUMED_BYTES.get(source, ASSUMED_IMAGE_BYTES)
+    return [_plan(dataset, host, len(owners[host]), urls[host], records, connections, assumed) for host in sorted(urls)]
 
 
-def _plan(dataset: str, host: str, fields: int, urls: set[str], records: Sequence[Record], connections: int) -> Plan:
+def _plan(
+    dataset: str,
+    host: str,
+    fields: int,
+    urls: set[str],
+    records: Sequence[Record],
+    connections: int,
+    assumed_bytes: int,
+) -> Plan:
     there = [record for record in records if record.url in urls]
     images = [record for record in records if host_of(record.url) == host and record.url.endswith(_SUFFIXES)]
     measured = len(images) >= ENOUGH
-    a_file = sum(record.bytes for record in images) / len(images) if measured else ASSUMED_BYTES
+    a_file = sum(record.bytes for record in images) / len(images) if measured else assumed_bytes
     a_request = sum(record.seconds for record in images) / len(images) if measured else ASSUMED_SECONDS
     missing = len(urls) - len(there)
     return Plan(
@@ -102,7 +109,8 @@ def describe_plans(plans: Iterable[Plan], *, connections: int) -> str:
         note.add(
             "measured on files fetched from this host before"
             if plan.measured
-            else f"assumed: {ASSUMED_BYTES / 1e6:.1f} MB a file and {ASSUMED_SECONDS:g} s a request"
+            else f"assumed: {plan.missing_bytes / max(1, plan.files - plan.cached) / 1e6:.1f} MB a file and "
+            f"{ASSUMED_SECONDS:g} s a request"
         )
     if len(lines) == 1:
         return "Nothing lies on the web: no dataset has files to fetch."
@@ -113,8 +121,7 @@ def describe_plans(plans: Iterable[Plan], *, connections: int) -> str:
 
 def plans_table(plans: Iterable[Plan]) -> pd.DataFrame:
     """The plan as a table, one row a dataset and host."""
-    rows: list[Mapping[str, Any]] = [dict(vars(plan)) for plan in plans]
-    return pd.DataFrame(rows, columns=list(Plan.__dataclass_fields__))
+    return pd.DataFrame([vars(plan) for plan in plans], columns=list(Plan.__dataclass_fields__))
 
 
 def _size(size: float) -> str:

@@ -19,9 +19,6 @@ from subcell.sources.hpa.entries import read_entries
 from subcell.sources.hpa.releases import Release, read_location_table
 from subcell.sources.selection import Selection, select_fields
 
-LARGEST_MB = 20_000
-"""Largest file of a release; the XML of all genes is one of a few gigabytes."""
-
 CHANNEL_COLORS = {channel: color for color, channel in COLORS.items()}
 
 
@@ -113,7 +110,7 @@ def list_hpa_fields(
         for field_id, reason in zip(fields["field_id"], foreign, strict=True)
         if reason
     )
-    fields = fields[[not reason for reason in foreign]].reset_index(drop=True)
+    fields = fields[pd.Series([not reason for reason in foreign], fields.index, dtype=bool)].reset_index(drop=True)
     for channel in settings["channels"]:
         fields[channel] = fields["image"] + f"_{CHANNEL_COLORS[channel]}." + fields["extension"]
     fields["pixel_size_um"] = settings["pixel_size_um"]
