@@ -112,9 +112,10 @@ class _Fetcher:
                     log(self._progress(time.monotonic() - start))
             finally:
                 self.stop.set()
-        failures = [outcome for outcome in self.outcomes.values() if isinstance(outcome, Failed)]
-        if failures and not self.came and self.settings.stop_on_outage and all(f.may_pass for f in failures):
-            raise _outage(len(failures), failures[-1])
+        failures = {url: outcome for url, outcome in self.outcomes.items() if isinstance(outcome, Failed)}
+        if failures and not self.came and self.settings.stop_on_outage and all(f.may_pass for f in failures.values()):
+            url, last = list(failures.items())[-1]
+            raise _outage(url, len(failures), last)
         return self.outcomes
 
     def _progress(self, seconds: float) -> str:
@@ -154,7 +155,7 @@ class _Fetcher:
             self.in_a_row = self.in_a_row + 1 if unreachable else 0
             self.came += isinstance(outcome, Record)
             if self.in_a_row >= OUTAGE_FILES and self.settings.stop_on_outage and isinstance(outcome, Failed):
-                raise _outage(self.in_a_row, outcome)
+                raise _outage(url, self.in_a_row, outcome)
 
     def _bring(self, client: httpx2.Client, host: str, url: str) -> Record | Failed:
         """Bring one file, with as many tries as it takes or the limits allow."""
@@ -237,8 +238,9 @@ def _one_connection() -> httpx2.Client:
     return httpx2.Client(limits=httpx2.Limits(max_connections=1), follow_redirects=False)
 
 
-def _outage(files: int, failure: Failed) -> Unreachable:
+def _outage(url: str, files: int, failure: Failed) -> Unreachable:
+    failed = "the only file" if files == 1 else f"{files} files in a row"
     return Unreachable(
-        f"the server brings nothing: {files} files in a row failed, the last with: {failure}. "
+        f"{host_of(url)} brings nothing: {failed} failed, the last with: {failure}. "
         "All that has arrived is kept; run again later, or set download.unreachable to set_aside to go on without them"
     )
