@@ -9,12 +9,13 @@ import torch
 from released_example import WIDTH, checkpoint, saved
 
 from subcell.channels import CHANNELS
+from subcell.crops.released import crop_name, fetch_released_crops
 from subcell.embedding import check_released as module
 from subcell.embedding.check_released import Preset, apply_preset, check_released
-from subcell.errors import ImageError, SubcellError
+from subcell.errors import SubcellError
 from subcell.model.inputs import mask_and_scale
 from subcell.model.released import load_released
-from subcell.sources.released_crops import box, crop_name, fetch_released_crops, read_crop
+from subcell.sources.download import Cache, Downloader
 
 SIDE = 96
 
@@ -33,25 +34,9 @@ def publish(folder, name, seed, *, dtype=np.uint16):
     return planes, mask
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_red_of_a_published_png_is_the_nucleus_and_no_bit_is_lost(tmp_path, dtype):
-    planes, mask = publish(tmp_path, "1/1_A1_1_1", 0, dtype=dtype)
-    crop = read_crop(tmp_path / "1/1_A1_1_1")
-    assert crop.dtype == dtype
-    np.testing.assert_array_equal(crop[1] > 0, mask > 0)
-    for number, channel in enumerate(CHANNELS, start=2):
-        np.testing.assert_array_equal(crop[number], planes[channel])
-    (tmp_path / "1/1_A1_1_1_cell_mask.png").unlink()
-    with pytest.raises(ImageError, match=r"1_A1_1_1_cell_mask\.png: no mask"):
-        read_crop(tmp_path / "1/1_A1_1_1")
-
-
-def test_numbers_kept_as_fractions_and_rows_called_x():
+def test_numbers_kept_as_fractions_lose_them():
     row = {"if_plate_id": 1107, "position": "B4", "sample": 2.0, "cell_id": "13.0"}
     assert crop_name(row) == "1107/1107_B4_2_13"
-    # A cell that is 10 rows high and 40 columns wide.
-    rows, columns = box({"x1": "100.0", "x2": 110, "y1": 300, "y2": 340})
-    assert (rows.stop - rows.start, columns.stop - columns.start) == (10, 40)
 
 
 def test_the_middle_is_cut_and_small_crops_are_framed():
@@ -91,10 +76,18 @@ def published(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_preset_of_the_released_vectors_is_found(published):
+def fetch(published, **more):
+    options = {"crops": str(published / "crops"), "cells": 5} | more
+    downloader = Downloader(Cache(published / "cache"), log=lambda line: None)
     fetch_released_crops(
-        published / "table.h5ad", published / "some", crops=str(published / "crops"), cells=3, cache=published / "cache"
+        published / "table.h5ad", published / "some", downloader=downloader, log=lambda line: None, **options
     )
+
+
+def test_the_preset_of_the_released_vectors_is_found(published):
+    fetch(published, cells=3)
+    first = np.load(published / "some" / "0.npy")
+    assert first.dtype == np.uint16, "no bit is lost"
     assert len(pd.read_csv(published / "some" / "cells.tsv", sep="\t")) == 3
     weights = published / "all_channels_MAE-CellS-ProtS-Pool"
     check_released(published / "some", weights, published / "presets.tsv", log=lambda line: None)
@@ -110,12 +103,8 @@ def test_the_preset_of_the_released_vectors_is_found(published):
 
 
 def test_another_table_and_missing_crops_are_named(published):
-    def fetch(**more):
-        options = {"crops": str(published / "crops"), "cells": 5, "cache": published / "cache"} | more
-        fetch_released_crops(published / "table.h5ad", published / "some", **options)
-
     with pytest.raises(SubcellError, match=r"10 of 10 files .* such as .*nowhere/7/7_A1_1_"):
-        fetch(crops=str(published / "nowhere"))
+        fetch(published, crops=str(published / "nowhere"))
     anndata.AnnData(np.zeros((2, 3)), obs=pd.DataFrame({"a": [1, 2]})).write_h5ad(published / "table.h5ad")
     with pytest.raises(SubcellError, match="obs lacks if_plate_id, position, sample, cell_id"):
-        fetch()
+        fetch(published)

@@ -11,6 +11,7 @@ import torch
 from subcell.catalog import released
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, location_names, released_name, weight_files
 from subcell.errors import ConfigError, SubcellError
+from subcell.sources.download import Cache, Downloader
 from subcell.sources.weights import PUBLISHED_AT, fetch_weights
 
 
@@ -96,10 +97,8 @@ def server(weights):
 
 
 def fetch(server, tmp_path, **more):
-    pytest.importorskip("subcell.sources.download")
-    fetch_weights(
-        "net", tmp_path / "out", cache=tmp_path / "cache", mirror=server.address, log=lambda line: None, **more
-    )
+    downloader = Downloader(Cache(tmp_path / "cache"), log=lambda line: None)
+    fetch_weights("net", tmp_path / "out", downloader=downloader, mirror=server.address, **more)
 
 
 def test_weights_are_fetched_once_and_go_on_where_they_were_cut(server, tmp_path, weights):
@@ -130,9 +129,9 @@ def test_a_missing_file_is_named(server, tmp_path, weights):
 
 
 def test_files_of_a_folder_serve_without_network(weights, tmp_path):
-    fetch_weights("net", tmp_path / "out", cache=tmp_path / "cache", folder=tmp_path)
+    fetch_weights("net", tmp_path / "out", folder=tmp_path)
     assert (tmp_path / "out" / "location_0.pth").read_bytes() == weights["/published_location_0.pth"]
     (tmp_path / "published_encoder.pth").write_bytes(b"<html>not found</html>")
     with pytest.raises(SubcellError, match="not a PyTorch file, it begins with b'<htm'"):
-        fetch_weights("net", tmp_path / "out", cache=tmp_path / "cache", folder=tmp_path)
+        fetch_weights("net", tmp_path / "out", folder=tmp_path)
     assert (tmp_path / "out" / "encoder.pth").exists(), "what was there before stays"

@@ -1,29 +1,10 @@
 """The workflow as a user meets it: dry run, lint, wrong input, and one real run of everything at its smallest."""
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake")]
-
-
-def run(*arguments, cwd=ROOT):
-    done = subprocess.run([*SNAKEMAKE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A copy of the project without its results, so that tests never touch a user's run."""
-    copy = tmp_path_factory.mktemp("project") / "subcell"
-    ignored = shutil.ignore_patterns(".venv", ".git", "results", "logs", ".snakemake", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
-    return copy
+from conftest import run
 
 
 def test_dry_run_of_the_demo_shows_every_job(project):

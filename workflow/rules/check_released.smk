@@ -14,10 +14,7 @@ rule fetch_released_crops:
         mem_mb=4000,
         runtime=60,
     params:
-        settings={
-            **{key: config["check_released"][key] for key in ("crops", "cells")},
-            "cache": config["weights"]["cache"],
-        },
+        settings={key: config["check_released"][key] for key in ("crops", "cells")},
     message:
         "Fetching published crops"
     script:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Embeddings, Images, MakeSheet, Simulate, Split
+from subcell.config.datasets import Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
 from subcell.config.model import Config
 from subcell.config.sections import (
     Attention,
@@ -39,7 +39,10 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "datasets.NAME with `source: simulate`": Simulate,
     "datasets.NAME with `source: images`": Images,
     "datasets.NAME with `source: embeddings`": Embeddings,
+    "datasets.NAME with `source: hpa`": Hpa,
+    "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
+    "download": Download,
     "segmentation": Segmentation,
     "crops": Crops,
     "models.NAME with `kind: subcell`": Subcell,

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from subcell.config.datasets import AnyDataset, MakeSheet
+from subcell.config.datasets import AnyDataset, Download, MakeSheet
 from subcell.config.sections import (
     Attention,
     CheckReleased,
@@ -33,6 +33,7 @@ class Config(Section):
     """Everything that can be set."""
 
     datasets: dict[Name, AnyDataset] = Field(min_length=1, description="name: where its fields come from")
+    download: Download = Field(Download(), description="how files are fetched from the web")
     segmentation: Segmentation = Field(Segmentation(), description="nuclei and cells")
     crops: Crops = Field(Crops(), description="one square a cell")
     models: dict[Name, Model] = Field(default={}, description="name: what turns a cell into a vector")

@@ -229,9 +229,6 @@ class Attention(Section):
 class Weights(Section):
     """Released weights, fetched once."""
 
-    cache: str = Field(
-        "results/.state/weights", description="folder of verified files; one that several runs share saves fetching"
-    )
     folder: str | None = Field(
         None,
         description="folder with the files of resources/weights.tsv under their published names, instead of fetching",

@@ -19,7 +19,6 @@ from subcell.crops.store import MASKS
 from subcell.embedding.network import passes
 from subcell.errors import SubcellError
 from subcell.model.released import load_released
-from subcell.sources.released_crops import read_crop
 
 ENOUGH = 0.999
 """Median cosine from which a preset counts as the one that the table was made with."""
@@ -88,7 +87,7 @@ def check_released(
 
     Parameters
     ----------
-    crops : folder of `subcell.sources.released_crops.fetch_released_crops`
+    crops : folder of `subcell.crops.released.fetch_released_crops`
     weights : folder of `subcell.sources.weights.fetch_weights`
     out_tsv : table to write, the best first: preset, centre_px, pixels, masked, per_channel, cosine (median), cosine_low
         (smallest), agrees, n
@@ -100,7 +99,6 @@ def check_released(
     SubcellError : no preset gives the released vectors; the message has all numbers
     """
     crops, weights = Path(crops), Path(weights)
-    cells = pd.read_csv(crops / "cells.tsv", sep="\t", dtype=str)
     released = np.load(crops / "vectors.npy", allow_pickle=False)
     encoder, _ = load_released(weights / "encoder.pth")
     encoder = encoder.to(device)
@@ -111,8 +109,8 @@ def check_released(
     for name, preset in PRESETS.items():
         inputs = passes(channels, masked=preset.masked, per_channel=preset.per_channel)[0]
         cosines = []
-        for stem, vector in zip(cells["name"], released, strict=True):
-            crop = torch.from_numpy(apply_preset(read_crop(crops / stem), preset)[None]).to(device)
+        for number, vector in enumerate(released):
+            crop = torch.from_numpy(apply_preset(np.load(crops / f"{number}.npy"), preset)[None]).to(device)
             with torch.inference_mode():
                 ours = encoder(inputs(crop)).vector[0].float().cpu().numpy()
             cosines.append(float(ours @ vector / max(np.linalg.norm(ours) * np.linalg.norm(vector), 1e-12)))

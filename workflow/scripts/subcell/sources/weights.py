@@ -6,28 +6,28 @@ import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from subcell.catalog.released import WeightFile, weight_files
 from subcell.errors import ImageError, SubcellError
+from subcell.sources.download import Downloader, Failed
 
 PUBLISHED_AT = "https://czi-subcell-public.s3.amazonaws.com/models"
 
 PYTORCH = (b"PK\x03\x04", b"\x80")
 """First bytes of a PyTorch file: a zip archive, or a bare pickle of old versions."""
 
-LARGEST_BYTES = 2 * 1024**3
+LARGEST_MB = 2048
 
 
 def fetch_weights(
     name: str,
     out_folder: str | Path,
     *,
-    cache: str | Path,
+    downloader: Downloader | None = None,
     folder: str | Path | None = None,
     mirror: str | None = None,
-    log: Callable[[str], None] = print,
 ) -> None:
     """Bring all files of one released network into a folder.
 
@@ -35,10 +35,9 @@ def fetch_weights(
     ----------
     name : of the network in resources/weights.tsv
     out_folder : folder to write, with the files under our names and `weights.tsv`: file, url, bytes, sha256, licence, source
-    cache : folder of verified files that outlives all outputs
+    downloader : brings files from their addresses; not needed with `folder`
     folder : take the files from here, under their published names, instead of fetching
     mirror : address that stands in for the published one
-    log : is told how far it is
 
     Raises
     ------
@@ -55,7 +54,7 @@ def fetch_weights(
         if folder:
             sources = [_from_folder(row, Path(folder)) for row in rows]
         else:
-            sources = _fetched(dict(zip(urls, rows, strict=True)), Path(cache), log)
+            sources = _fetched(dict(zip(urls, rows, strict=True)), downloader)
         ledger = []
         for row, url, source in zip(rows, urls, sources, strict=True):
             _link(source, temporary / row.file)
@@ -88,10 +87,10 @@ def check_weights(path: Path, row: WeightFile) -> None:
         raise ImageError(f"{path}: its sha256 is {found}, the published file's is {row.sha256}")
 
 
-def _fetched(rows: Mapping[str, WeightFile], cache_folder: Path, log: Callable[[str], None]) -> list[Path]:
+def _fetched(rows: Mapping[str, WeightFile], downloader: Downloader | None) -> list[Path]:
     """Where the files of these addresses lie in the cache, fetched if they were not there."""
-    from subcell.sources.download import Cache, Downloader, Failed, Limits, host_of
-
+    if downloader is None:
+        raise SubcellError("weights: neither a folder nor a way to fetch them was given")
     for url, row in rows.items():
         if not url:
             raise SubcellError(
@@ -101,16 +100,14 @@ def _fetched(rows: Mapping[str, WeightFile], cache_folder: Path, log: Callable[[
     def check(url: str, path: Path) -> None:
         check_weights(path, rows[url])
 
-    cache = Cache(cache_folder)
-    hosts = tuple({host_of(url) for url in rows})
-    found = Downloader(cache, Limits(max_bytes=LARGEST_BYTES), hosts, log=log).fetch(rows, check)
+    found = downloader.fetch(rows, check)
     failed = [f"{url}: {outcome}" for url, outcome in found.items() if isinstance(outcome, Failed)]
     if failed:
         raise SubcellError(
             f"{len(failed)} of {len(rows)} files of weights could not be fetched, such as {failed[0]}. What has arrived is "
             "kept; run again, or put the files into a folder and name it in `weights.folder`"
         )
-    return [cache.path(url) for url in rows]
+    return [downloader.cache.path(url) for url in rows]
 
 
 def _from_folder(row: WeightFile, folder: Path) -> Path:
