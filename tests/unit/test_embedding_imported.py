@@ -107,6 +107,25 @@ def test_files_written_by_bare_h5py_are_read(tmp_path, vectors):
     assert list(found.uns["location_classes"])[:2] == ["class 0", "class 1"]
 
 
+def test_vectors_of_several_files_stand_side_by_side(tmp_path, vectors, monkeypatch):
+    monkeypatch.setattr(imported, "BLOCK_BYTES", 2000)
+    table = released_table()
+    table.index = [f"c{i}" for i in range(CELLS)]
+    table = table.drop(columns="cell_id")
+    order = np.random.default_rng(0).permutation(CELLS)[:50]
+    anndata.AnnData(vectors, obs=table).write_h5ad(tmp_path / "mito.h5ad")
+    anndata.AnnData(-vectors[order], obs=table.iloc[order]).write_h5ad(tmp_path / "rna.h5ad")
+    found = run([tmp_path / "mito.h5ad", tmp_path / "rna.h5ad"], tmp_path / "both.h5ad")
+    assert found.shape == (50, 32)
+    assert found.obs_names.tolist() == [f"c{i}" for i in sorted(order)]
+    np.testing.assert_allclose(found.X[:, :16], vectors[sorted(order)], rtol=1e-6)
+    np.testing.assert_array_equal(found.X[:, 16:], -found.X[:, :16])
+    assert found.uns["file"] == "mito.h5ad, rna.h5ad, X"
+    anndata.AnnData(vectors[:2], obs=pd.DataFrame(index=["x", "y"])).write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(SubcellError, match="no cell is in all of"):
+        run([tmp_path / "mito.h5ad", tmp_path / "other.h5ad"], tmp_path / "none.h5ad")
+
+
 def test_what_cannot_be_used_is_named(tmp_path, vectors):
     broken = vectors.copy()
     broken[7, 3] = np.nan

@@ -76,6 +76,12 @@ rule merge_embeddings:
         "../scripts/merge_embeddings.py"
 
 
+rule embeddings:
+    """All vectors and nothing else: a million cells, shard by shard, on all GPUs (not part of `all`)."""
+    input:
+        per_pair("<results>/{dataset}/{model}/cells.h5ad", pairs()),
+
+
 rule import_embeddings:
     """Take vectors that came from elsewhere into the form of our own."""
     input:

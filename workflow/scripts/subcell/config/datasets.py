@@ -68,7 +68,10 @@ class Embeddings(Dataset):
     """Vectors of cells from elsewhere: they enter at the map, the benchmarks and the report, without images or training."""
 
     source: Literal["embeddings"]
-    file: str = Field(description="an h5ad file, a row a cell")
+    file: str | list[str] = Field(
+        description="an h5ad file, a row a cell; of several, the vectors of a cell stand side by side, e.g. of the passes of "
+        "datasets that differ in their protein"
+    )
     model: Name = Field("imported", description="name of the model that made the vectors")
     columns: dict[str, str] = Field(
         {},

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from subcell import __version__
-from subcell.catalog.released import CHANNEL_SETS, RELEASED_UM_PER_PX, location_names
+from subcell.catalog.released import CHANNEL_SETS, RELEASED_UM_PER_PX, location_names, weight_files
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
 from subcell.embedding.models import require_checkpoint
@@ -154,6 +154,7 @@ def _released(name: str, folder: Path, settings: Any, store: CropStore) -> dict[
             "recipe": settings.get("recipe", ""),
             "size": "base",
             "released": folder.name,
+            "licence": weight_files(folder.name)[0].licence,
         },
     }
 
@@ -206,7 +207,10 @@ def _dino4cells(name: str, settings: Any, store: CropStore, checkpoint: Any, log
         "channels": timm_network.DINO4CELLS_CHANNELS,
         "strict": True,
         "inputs": more,
-        "description": {"checkpoint_sha256": sha256_of(path)},
+        "description": {
+            "checkpoint_sha256": sha256_of(path),
+            "licence": weight_files("dino4cells_single_cell")[0].licence,
+        },
     }
 
 
@@ -224,7 +228,7 @@ def _bestfitting(name: str, settings: Any, store: CropStore, checkpoint: Any, lo
             "pixels": bestfitting.IMAGE_PX,
             "box_margin_px": bestfitting.MARGIN_UM / store.um_per_px,
         },
-        "description": {"checkpoint_sha256": sha256_of(path)},
+        "description": {"checkpoint_sha256": sha256_of(path), "licence": weight_files("bestfitting")[0].licence},
     }
 
 

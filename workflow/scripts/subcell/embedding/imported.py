@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ LISTS = ("gene", "ensembl_id", "locations")
 
 
 def import_cells(
-    path: str | Path,
+    paths: str | Path | Sequence[str | Path],
     out_path: str | Path,
     *,
     model: str,
@@ -51,7 +52,9 @@ def import_cells(
 
     Parameters
     ----------
-    path : h5ad with a row a cell; dense or sparse. Files of SubCellPortable, which are not quite AnnData, are read too.
+    paths : h5ad with a row a cell; dense or sparse. Files of SubCellPortable, which are not quite AnnData, are read too. Of
+        several, the vectors of a cell stand side by side (several proteins stained in the same fields, say); the first tells
+        what is known of cells, and cells that another lacks are left out.
     out_path : AnnData file to write: X float32, obs with our column names (others stay), obsm["probabilities"] where the
         file has them
     model : name of the model that made the vectors
@@ -65,38 +68,49 @@ def import_cells(
     ------
     SubcellError : the file cannot be read, a column is not there, ids occur twice, or a vector is not finite
     """
-    path = Path(path)
+    all_paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    path = all_paths[0]
     try:
-        with h5py.File(path, "r") as file:
+        with ExitStack() as stack:
+            file, *others = (stack.enter_context(h5py.File(one, "r")) for one in all_paths)
             obs = describe_cells(_read_obs(file), path, columns or {}, defaults or {})
-            obs = _with_split(obs, split or {"by": "none"}, log)
-            source, vectors = _array(file, path, layer)
-            if vectors.shape[0] != len(obs):
+            source, first = _array(file, path, layer)
+            if first.shape[0] != len(obs):
                 raise SubcellError(
-                    f"{path}: {source} has {vectors.shape[0]} rows and obs {len(obs)}; the file is damaged"
+                    f"{path}: {source} has {first.shape[0]} rows and obs {len(obs)}; the file is damaged"
                 )
-            names = _feature_names(file, source, vectors.shape[1])
+            arrays, rows = [first], [np.arange(len(obs))]
+            for other, at in zip(others, all_paths[1:], strict=True):
+                arrays.append(_array(other, at, layer)[1])
+                ids = describe_cells(_read_obs(other), at, columns or {}, {}).index
+                rows.append(ids.get_indexer(obs.index))
+            common = np.all([found >= 0 for found in rows], axis=0)
+            if not common.any():
+                raise SubcellError(f"{path}: no cell is in all of {', '.join(map(str, all_paths))}")
+            obs = _with_split(obs[common], split or {"by": "none"}, log)
+            rows = [found[common] for found in rows]
+            names = _feature_names(file, source, first.shape[1]) if not others else []
+            names = names or [f"vector_{i}" for i in range(sum(array.shape[1] for array in arrays))]
             uns: dict[str, Any] = {
                 "model": model,
                 "kind": "imported",
                 "checkpoint_sha256": "",
                 "normalisation": "as imported",
-                "file": f"{path.name}, {source}",
+                "file": f"{', '.join(one.name for one in all_paths)}, {source}",
                 "l2_normalised": False,
             }
             extra = file.get(f"obsm/{PROBABILITIES}")
             if isinstance(extra, h5py.Dataset) and extra.ndim == 2:
-                classes = location_names()
-                known = extra.shape[1] == len(classes)
-                uns["location_classes"] = classes if known else [f"class {i}" for i in range(extra.shape[1])]
+                uns["location_classes"] = _class_names(file, extra.shape[1])
             with create_vectors(out_path, obs, features=names, uns=uns) as out:
-                _copy(vectors, out, "X", obs, path)
+                _copy(arrays, rows, out, "X", obs, path)
                 if "location_classes" in uns:
                     out.create(f"obsm/{PROBABILITIES}", extra.shape[1:], np.float32)
-                    _copy(extra, out, f"obsm/{PROBABILITIES}", obs, path)
+                    _copy([extra], rows[:1], out, f"obsm/{PROBABILITIES}", obs, path)
     except (OSError, KeyError) as problem:
         raise SubcellError(f"{path}: cannot be read as h5ad ({problem})") from None
-    log(f"{path.name}: {len(obs):,} cells, {len(names)} numbers each, from {source}")
+    dropped = f"; {int((~common).sum()):,} cells are not in all files" if not common.all() else ""
+    log(f"{uns['file']}: {len(obs):,} cells, {len(names)} numbers each{dropped}")
 
 
 def describe_cells(
@@ -236,14 +250,36 @@ def _feature_names(file: h5py.File, source: str, number: int) -> list[str]:
     return [f"vector_{i}" for i in range(number)]
 
 
-def _copy(source: Any, out: VectorFile, name: str, obs: pd.DataFrame, path: Path) -> None:
-    rows = max(1, BLOCK_BYTES // max(1, 8 * source.shape[1]))
-    for start in range(0, len(obs), rows):
-        block = source[start : start + rows]
-        block = np.asarray(block.toarray() if hasattr(block, "toarray") else block, np.float32)
+def _class_names(file: h5py.File, number: int) -> list[str]:
+    """Names of the classes of probabilities: the file's own, or the released ones where there are as many."""
+    known = file.get("uns/location_classes")
+    if known is not None and known.shape == (number,):
+        return [str(name) for name in read_elem(known)]
+    return location_names() if number == len(location_names()) else [f"class {i}" for i in range(number)]
+
+
+def _copy(
+    arrays: Sequence[Any], rows: Sequence[NDArray[np.int64]], out: VectorFile, name: str, obs: pd.DataFrame, path: Path
+) -> None:
+    """Write some rows of arrays side by side."""
+    block_rows = max(1, BLOCK_BYTES // max(1, 8 * sum(array.shape[1] for array in arrays)))
+    for start in range(0, len(obs), block_rows):
+        parts = [_rows(array, chosen[start : start + block_rows]) for array, chosen in zip(arrays, rows, strict=True)]
+        block = np.concatenate(parts, axis=1)
         broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
         if len(broken):
-            raise SubcellError(
-                f"{path}: {name} of cell {obs.index[start + broken[0]]!r} is not finite; leave such cells out"
-            )
+            cell = obs.index[start + broken[0]]
+            raise SubcellError(f"{path}: {name} of cell {cell!r} is not finite; leave such cells out")
         out.write(name, start, block)
+
+
+def _rows(array: Any, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of an array on disk, in any order; those that lie together are read as one piece."""
+    first, last = int(chosen.min()), int(chosen.max()) + 1
+    if last - first <= 2 * len(chosen):
+        block, places = array[first:last], chosen - first
+    else:
+        wanted, places = np.unique(chosen, return_inverse=True)
+        block = array[wanted]
+    block = np.asarray(block.toarray() if hasattr(block, "toarray") else block, np.float32)
+    return block[places]
