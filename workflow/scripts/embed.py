@@ -21,8 +21,9 @@ with job(snakemake) as run:
         snakemake.output.cells,
         keep_attention=settings.get("attention", False),
         allow_upsampling=settings.get("allow_upsampling", True),
-        # A processor is busy with the network; a GPU needs several processes to feed it.
-        workers=0 if device == "cpu" else snakemake.threads,
+        # A processor is busy with the network; a GPU takes large batches, and several processes to feed it.
+        batch_size=None if device == "cpu" else 128,
+        workers=0 if device == "cpu" else max(2, snakemake.threads),
         about=snakemake.params.about,
         progress=run.progress,
         log=run.log.info,
