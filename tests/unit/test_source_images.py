@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from subcell.catalog.fields import as_fields
+from subcell.catalog.fields import as_fields, read_fields
 from subcell.catalog.sheet import read_sheet
+from subcell.config import resolve
 from subcell.errors import ImageError
 from subcell.imaging.read import read_field, read_labels, read_ledger
-from subcell.sources import downloader_of
+from subcell.sources import downloader_of, list_fields
 from subcell.sources.images import link_images, safe_name
 
 REAL_FIELDS = Path(os.environ.get("SUBCELL_REAL_FIELDS", "nowhere"))
@@ -149,3 +150,26 @@ def test_real_hpa_fields_from_sheet_to_pixels(tmp_path):
         labels = read_labels(tmp_path / "images", ledger, field_id, "reference_cells")
         assert (labels is None) == (mask is None)
         assert labels is None or labels.max() >= 10
+
+
+def test_a_stain_stands_in_for_a_channel(tmp_path):
+    for name in ("dna", "actin", "protein"):
+        Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / f"{name}.png")
+    (tmp_path / "fields.csv").write_text(
+        "field_id,pixel_size_um,blue,actin,green\nf,0.1,dna.png,actin.png,protein.png\n"
+    )
+    settings = resolve(
+        {
+            "datasets": {
+                "own": {
+                    "source": "images",
+                    "sheet": str(tmp_path / "fields.csv"),
+                    "channel_map": {"microtubules": "actin"},
+                }
+            }
+        }
+    )["datasets"]["own"]
+    list_fields("own", settings, [tmp_path / "0.parquet"], tmp_path / "aside.tsv", log=lambda line: None)
+    fields = read_fields(tmp_path / "0.parquet")
+    assert fields["microtubules"].tolist() == [str(tmp_path / "actin.png")]
+    assert fields["er"].isna().all()

@@ -15,6 +15,33 @@ def test_dry_run_of_the_demo_shows_every_job(project):
     assert "Writing the report" in text
 
 
+def test_released_weights_and_vectors_from_elsewhere_have_their_own_ways(project, tmp_path):
+    vectors = tmp_path / "vectors.h5ad"
+    vectors.touch()
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"""
+datasets:
+  demo: {{source: simulate, shards: 2}}
+  paper: {{source: embeddings, file: {vectors}, model: released}}
+crops: {{field_um: 51.25664, pixels: 640}}
+models:
+  subcell: {{kind: subcell, released: auto, recipe: vit-prots-pool}}
+"""
+    )
+    code, text = run("-n", "--configfile", config, cwd=project)
+    assert code == 0, text
+    assert "Importing the vectors of paper" in text
+    assert "Mapping paper as released sees it" in text
+    assert "Fetching the weights of ER-DNA-Protein_ViT-ProtS-Pool" in text
+    assert "Looking where subcell looks in demo" in text
+    assert "Locations in demo as subcell says them" in text
+    assert "Listing the fields of paper" not in text
+    assert "with released" not in text
+    code, text = run("-n", "check_released", "--configfile", config, cwd=project)
+    assert "check_released.table: name the released h5ad of vectors" in text
+
+
 def test_lint_is_clean(project):
     code, text = run("--lint", cwd=project)
     assert code == 0, text

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
+from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.errors import ConfigError
@@ -75,7 +76,11 @@ def release_of(dataset):
 
 def segmented():
     """Datasets whose cells we find ourselves; others bring crops of single cells."""
-    return [name for name, settings in config["datasets"].items() if settings["source"] != "subcell_crops"]
+    return [
+        name
+        for name, settings in config["datasets"].items()
+        if settings["source"] not in ("subcell_crops", "embeddings")
+    ]
 
 
 def image_settings(dataset):
@@ -89,7 +94,7 @@ def image_settings(dataset):
 def web_lists(wildcards):
     """Input function: what says which files each dataset has on the web."""
     lists = {}
-    for dataset in config["datasets"]:
+    for dataset in image_datasets():
         lists[f"fields_{dataset}"] = collect(
             "<results>/{dataset}/fields/{shard}.parquet", dataset=dataset, shard=shards(dataset)
         )
@@ -102,7 +107,7 @@ def pairs():
     return [
         (dataset, model)
         for model, settings in config["models"].items()
-        for dataset in settings["evaluate_on"] or config["datasets"]
+        for dataset in settings["evaluate_on"] or image_datasets()
     ]
 
 
@@ -119,12 +124,79 @@ def per_pair(pattern, chosen, **more):
     ]
 
 
+def released_of(settings):
+    """Names of the released networks that a model may be: one, or all to choose from by a dataset's channels."""
+    channels = list(CHANNEL_SETS) if settings["released"] == "auto" else [settings["released"]]
+    return [released_name(name, settings["recipe"]) for name in channels]
+
+
+def released_networks():
+    """Names of all released networks of SubCell that can be fetched."""
+    return [released_name(channels, recipe) for channels in CHANNEL_SETS for recipe in VARIANTS]
+
+
+def image_datasets():
+    """Datasets that begin with images."""
+    return [name for name, settings in config["datasets"].items() if settings["source"] != "embeddings"]
+
+
+def vector_datasets():
+    """Datasets that begin with vectors."""
+    return [name for name in config["datasets"] if name not in image_datasets()]
+
+
+def embedding_models():
+    """Models that turn images into vectors."""
+    return [name for name, settings in config["models"].items() if settings["kind"] != "imported"]
+
+
+def network_pairs():
+    """(dataset, model) of every network whose attention is looked at."""
+    asked = config["attention"]["models"]
+    chosen = [
+        name
+        for name, settings in config["models"].items()
+        if (settings["kind"] in ("subcell", "dino4cells") if asked is None else name in asked)
+    ]
+    return [(dataset, model) for dataset, model in pairs() if model in chosen]
+
+
+def location_pairs():
+    """(dataset, model) of every model that says locations."""
+    says = [
+        name
+        for name, settings in config["models"].items()
+        if settings["kind"] in ("bestfitting", "imported")
+        or settings.get("released")
+        or settings.get("classifiers")
+    ]
+    return [(dataset, model) for dataset, model in pairs() if model in says]
+
+
+def released_table(wildcards):
+    """The released table of vectors, whose address is not fixed."""
+    table = config["check_released"]["table"]
+    if not table:
+        raise WorkflowError(
+            "check_released.table: name the released h5ad of vectors (SubCell's model card says where it is)"
+        )
+    return table
+
+
+def replaced_stains(dataset):
+    """Stains of a dataset that stand in for a channel, as text."""
+    replaced = config["datasets"][dataset].get("channel_map", {})
+    return ";".join(f"{channel}={stain}" for channel, stain in replaced.items())
+
+
 def checkpoint_of(wildcards):
-    """Weights of a model: trained here, given as a file, or none."""
+    """Weights of a model: trained here, released, given as a file, or none."""
     settings = config["models"][wildcards.model]
-    if settings["kind"] != "subcell":
-        return []
-    return settings["checkpoint"] or f"<results>/models/{wildcards.model}/checkpoint.safetensors"
+    if settings.get("released"):
+        return [f"<results>/weights/{name}" for name in released_of(settings)]
+    if settings["kind"] == "subcell" and not settings["checkpoint"]:
+        return f"<results>/models/{wildcards.model}/checkpoint.safetensors"
+    return settings.get("checkpoint") or []
 
 
 def training_crops(wildcards):

@@ -43,7 +43,7 @@ rule import_crops:
     benchmark:
         "<logs>/{dataset}/import_crops/{shard}.benchmark.jsonl"
     wildcard_constraints:
-        dataset=alternatives(name for name in config["datasets"] if name not in segmented()),
+        dataset=alternatives(name for name in image_datasets() if name not in segmented()),
     conda:
         "../../envs/images.yaml"
     resources:

@@ -1,4 +1,6 @@
-for dataset, settings in config["datasets"].items():
+for dataset in image_datasets():
+
+    settings = config["datasets"][dataset]
 
     if settings["source"] in COLLECTIONS:
 

@@ -6,7 +6,7 @@ from job import job
 from subcell.reporting.report import write_report
 
 with job(snakemake):
-    names = list(snakemake.config["datasets"])
+    names = [name for name, one in snakemake.config["datasets"].items() if one["source"] != "embeddings"]
     pairs = snakemake.params.pairs
     files = snakemake.input
     write_report(

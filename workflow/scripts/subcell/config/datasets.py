@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from subcell.config.sections import Section
+from subcell.config.sections import Channel, Name, Section
 
 
 class Split(Section):
@@ -52,11 +52,34 @@ class Images(Dataset):
     source: Literal["images"]
     sheet: str = Field(description="csv or tsv; `snakemake --cores 1 make_sheet` builds one from a folder")
     columns: dict[str, str] = Field({}, description="our column name: the sheet's column name")
+    channel_map: dict[Channel, str] = Field(
+        default={},
+        description="channel: the sheet's column of another stain that stands in for it, e.g. `microtubules: actin`; every "
+        "output says so",
+    )
     file_pattern: str | None = Field(
         None, description="where the sheet has no paths: e.g. `{field_id}_{color}.png`, relative to the sheet"
     )
     defaults: dict[str, str | float | int] = Field({}, description="column: value for every row that has none")
     allow_outside: bool = Field(False, description="allow paths that leave the sheet's folder")
+
+
+class Embeddings(Dataset):
+    """Vectors of cells from elsewhere: they enter at the map, the benchmarks and the report, without images or training."""
+
+    source: Literal["embeddings"]
+    file: str | list[str] = Field(
+        description="an h5ad file, a row a cell; of several, the vectors of a cell stand side by side, e.g. of the passes of "
+        "datasets that differ in their protein"
+    )
+    model: Name = Field("imported", description="name of the model that made the vectors")
+    columns: dict[str, str] = Field(
+        {},
+        description="our column name: the file's; the names of SubCell's released table (if_plate_id, atlas_name, gene_names, "
+        "...) are known",
+    )
+    layer: str | None = Field(None, description="take this layer, or `obsm/NAME`, instead of X")
+    defaults: dict[str, str] = Field({}, description="column: value for every row that has none")
 
 
 class Selection(Dataset):
@@ -159,4 +182,4 @@ class Download(Section):
     )
 
 
-AnyDataset = Annotated[Simulate | Images | Hpa | SubcellCrops, Field(discriminator="source")]
+AnyDataset = Annotated[Simulate | Images | Hpa | SubcellCrops | Embeddings, Field(discriminator="source")]

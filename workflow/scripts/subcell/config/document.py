@@ -10,19 +10,27 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Download, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.datasets import Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
 from subcell.config.model import Config
 from subcell.config.sections import (
+    Attention,
+    Bestfitting,
+    CheckReleased,
     Crops,
+    Dino4Cells,
     Handcrafted,
+    Imported,
     Map,
+    Neighbors,
     RandomVit,
     Scoring,
     Segmentation,
     Shortcuts,
     Subcell,
+    Timm,
     TrainCompact,
     Training,
+    Weights,
 )
 
 ROOT = Path(__file__).parents[4]
@@ -30,6 +38,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "Top level": Config,
     "datasets.NAME with `source: simulate`": Simulate,
     "datasets.NAME with `source: images`": Images,
+    "datasets.NAME with `source: embeddings`": Embeddings,
     "datasets.NAME with `source: hpa`": Hpa,
     "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
@@ -39,12 +48,20 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "models.NAME with `kind: subcell`": Subcell,
     "models.NAME.training": Training,
     "models.NAME with `kind: random_vit`": RandomVit,
+    "models.NAME with `kind: dino4cells`": Dino4Cells,
+    "models.NAME with `kind: bestfitting`": Bestfitting,
+    "models.NAME with `kind: timm`": Timm,
     "models.NAME with `kind: handcrafted`": Handcrafted,
     "models.NAME with `kind: shortcuts`": Shortcuts,
+    "models.NAME with `kind: imported`": Imported,
+    "weights": Weights,
+    "attention": Attention,
     "map": Map,
+    "neighbors": Neighbors,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
     "train_compact": TrainCompact,
+    "check_released": CheckReleased,
 }
 HEAD = """# Configuration
 

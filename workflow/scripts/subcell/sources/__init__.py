@@ -76,7 +76,9 @@ def list_fields(
         else:
             fields, set_aside = subcell_crops.list_crop_fields(str(release), settings, selection, log=log)
     else:
-        fields, set_aside = read_sheet(settings["sheet"], **_pick(settings, SHEET))
+        # A stain that stands in for a channel is read as that channel; the embeddings say so.
+        columns = {**settings["columns"], **settings["channel_map"]}
+        fields, set_aside = read_sheet(settings["sheet"], **{**_pick(settings, SHEET), "columns": columns})
     if fields.empty and set_aside.empty:
         raise NothingLeftError(f"dataset {dataset}: the selection takes no field; ask for less at once")
     if fields.empty:
