@@ -11,11 +11,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from subcell.config.datasets import Images, MakeSheet, Simulate, Split
+from subcell.config.map import Download, Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map
 from subcell.config.model import Config
 from subcell.config.sections import (
     Crops,
     Handcrafted,
-    Map,
     RandomVit,
     Scoring,
     Segmentation,
@@ -39,6 +39,12 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "models.NAME with `kind: handcrafted`": Handcrafted,
     "models.NAME with `kind: shortcuts`": Shortcuts,
     "map": Map,
+    "map.filters": Filters,
+    "map.ladder": Ladder,
+    "map.enrichment": Enrichment,
+    "map.gene_sets[]": GeneSetFile,
+    "map.interactions[]": InteractionFile,
+    "map.downloads.FILE": Download,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
     "train_compact": TrainCompact,
@@ -98,7 +104,7 @@ def _kind(annotation: Any) -> str:
     if origin is list:
         return f"list of {_kind(arguments[0])}"
     if origin is tuple:
-        return "pair of integers"
+        return "pair of integers" if set(arguments) == {int} else "pair of numbers"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

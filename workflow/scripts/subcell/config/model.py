@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from subcell.config.datasets import AnyDataset, MakeSheet
-from subcell.config.sections import Crops, Map, Model, Name, Scoring, Section, Segmentation, Subcell, TrainCompact
+from subcell.config.map import Map
+from subcell.config.sections import Crops, Model, Name, Scoring, Section, Segmentation, Subcell, TrainCompact
 
 Benchmark = Literal["localization", "cell_line", "segmentation"]
 
@@ -67,6 +68,10 @@ class Config(Section):
         ]
         if list(self.map.levels) != sorted(set(self.map.levels)):
             problems.append("map.levels: resolutions must rise")
+        if self.map.ladder.highest <= self.map.ladder.lowest:
+            problems.append("map.ladder: `highest` must be above `lowest`")
+        sources = [entry.name for entry in self.map.gene_sets] + [entry.name for entry in self.map.interactions]
+        problems += [f"map: two references are called {name!r}" for name in sources if sources.count(name) > 1][:1]
         if problems:
             raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
         return self

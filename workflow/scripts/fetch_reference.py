@@ -1,0 +1,11 @@
+"""Fetch one reference file and hold it to its checksum."""
+
+from job import job
+from subcell.sources.reference import fetch_reference
+
+with job(snakemake) as run:
+    params = snakemake.params
+    found = fetch_reference(
+        params.download["url"], snakemake.output[0], sha256=params.download["sha256"], ledger=params.ledger
+    )
+    run.log.info("sha256 %s", found)
