@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -21,10 +23,14 @@ def load_umap() -> ModuleType:
 
     numba.njit = compile_and_keep
     try:
-        import umap
+        return import_module("umap")
+    except RuntimeError:  # numba finds no folder that it may write to
+        numba.njit = compile_function
+        for name in [name for name in sys.modules if name.split(".")[0] in ("umap", "pynndescent")]:
+            del sys.modules[name]
+        return import_module("umap")
     finally:
         numba.njit = compile_function
-    return umap
 
 
 if __name__ == "__main__":  # at set-up, so that no map has to wait for it

@@ -68,7 +68,7 @@ def _draw_level(axes: Axes, points: np.ndarray, labels: pd.Series, level: int) -
         if len(inside) and len(labels.cat.categories) <= MOST_CLUSTERS:
             x, y = np.median(inside, axis=0)
             axes.text(x, y, str(name), fontsize=7, ha="center", va="center")
-    axes.set_title(f"level {level}: {len(labels.cat.categories)} clusters", fontsize=9)
+    axes.set_title(f"level {level}, clusters: {len(labels.cat.categories)}", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
 
