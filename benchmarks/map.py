@@ -142,7 +142,7 @@ def truth() -> None:
     print("# SIMULATED cells with a planted hierarchy")
     print("method", "levels (clusters)", "ARI compartment", "ARI sub-structure", "complexes found", "sets found",
           "null sets found", sep="\t")  # fmt: skip
-    planted = plant(genes=720, seed=1)
+    planted = plant(genes=720, distances=(2.2, 1.6, 1.2, 1.2), field_effect=1.0, cell_noise=3.0, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         cells = Path(folder) / "cells.h5ad"
         planted.cells.write_h5ad(cells)
@@ -154,7 +154,7 @@ def truth() -> None:
                   for gene in rng.choice(planted.genes.index, 12, replace=False)]  # fmt: skip
         sets.write_text("\n".join(lines) + "\n")
         for method, more in {
-            "resolutions": {"levels": (0.2, 1.0, 2.5, 6.0)},
+            "resolutions": {"levels": (0.05, 0.5, 2.0, 6.0)},
             "paper": {"paper_levels": [(0.0, 125), (0.15, 60), (0.3, 30), (0.8, 10)]},
             "ladder": {"ladder": {"lowest": 0.05, "highest": 12.0, "rungs": 40, "most_levels": 8}},
         }.items():
