@@ -50,7 +50,7 @@ def test_all_problems_are_reported_together():
         "crops.field_um: input should be greater than 1 (found 0)",
         "datasets.demo.cell_line: unknown key; did you mean `cell_lines`?",
         "datasets.demo.genes: input should be a valid integer, unable to parse string as an integer (found 'x')",
-        "datasets.own.source: `image` is not one of 'simulate', 'images'; did you mean `images`?",
+        "datasets.own.source: `image` is not one of 'simulate', 'images', 'hpa', 'subcell_crops'; did you mean `images`?",
         "mapp: unknown key; did you mean `map`?",
         "segmentation.min_cell_um2: input should be greater than or equal to 0 (found -2)",
         "segmentation.modle: unknown key; did you mean `model`?",

@@ -13,6 +13,7 @@ rule download_reference:
         runtime=120,
     params:
         download=lambda wildcards: config["map"]["downloads"][wildcards.file],
+        cache=config["download"]["cache"],
         ledger="<results>/.state/references/{file}.sha256",
         code=code_version("sources"),
     message:

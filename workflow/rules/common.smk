@@ -13,6 +13,15 @@ from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.errors import ConfigError
 
+COLLECTIONS = ("hpa", "subcell_crops")
+"""Sources that are public collections: a release is read first, then fields are selected from it."""
+
+ENTRIES_AT_MOST = 200
+"""With up to as many genes their entries are fetched one by one; with more, the whole release."""
+
+ADDRESSES = ("release", "xml", "location_table", "image_address", "address", "metadata")
+"""Keys of a dataset that say where a collection lies. What is selected from it does not change what was read."""
+
 try:
     resolved = resolve(config, source=", ".join(map(str, workflow.configfiles)) or "--config")
 except ConfigError as error:
@@ -40,6 +49,52 @@ def shards(dataset):
 def per_shard(pattern):
     """Input function: the path of every shard of a dataset."""
     return lambda wildcards: collect(pattern, shard=shards(wildcards.dataset), **wildcards)
+
+
+def local_files(settings):
+    """Files of a collection that the user has already."""
+    given = [settings.get(key) for key in ("xml", "location_table", "metadata")]
+    return [path for path in given if path and "://" not in path]
+
+
+def entries_wanted(settings):
+    """Genes and Ensembl ids whose own entries are read instead of the whole release, where they are few."""
+    names = [*settings["genes"], *settings["ensembl_ids"]]
+    whole = (
+        settings["source"] != "hpa" or settings["xml"] or settings["antibodies"] or settings["antibody_lists"]
+    )
+    return [] if whole or len(names) > ENTRIES_AT_MOST else names
+
+
+def release_of(dataset):
+    """The table of what a public collection has, where a dataset is one."""
+    return (
+        f"<results>/{dataset}/release.parquet" if config["datasets"][dataset]["source"] in COLLECTIONS else []
+    )
+
+
+def segmented():
+    """Datasets whose cells we find ourselves; others bring crops of single cells."""
+    return [name for name, settings in config["datasets"].items() if settings["source"] != "subcell_crops"]
+
+
+def image_settings(dataset):
+    """What the images of a shard depend on besides its fields."""
+    settings = config["datasets"][dataset]
+    if settings["source"] != "simulate":
+        return {key: settings[key] for key in ("source", *ADDRESSES) if key in settings}
+    return {key: value for key, value in settings.items() if key not in ("shards", "split")}
+
+
+def web_lists(wildcards):
+    """Input function: what says which files each dataset has on the web."""
+    lists = {}
+    for dataset in config["datasets"]:
+        lists[f"fields_{dataset}"] = collect(
+            "<results>/{dataset}/fields/{shard}.parquet", dataset=dataset, shard=shards(dataset)
+        )
+        lists[f"release_{dataset}"] = release_of(dataset)
+    return lists
 
 
 def pairs():
@@ -112,7 +167,7 @@ def score_files(suffix):
     )
     datasets = collect(
         "<results>/{dataset}/benchmarks/segmentation.{suffix}",
-        dataset=config["datasets"] if scored("segmentation") else [],
+        dataset=segmented() if scored("segmentation") else [],
         suffix=suffix,
     )
     return [*models, *datasets]

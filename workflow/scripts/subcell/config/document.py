@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Images, MakeSheet, Simulate, Split
-from subcell.config.map import Download, Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map
+from subcell.config.datasets import Download, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.map import Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map, ReferenceFile
 from subcell.config.model import Config
 from subcell.config.sections import (
     Crops,
@@ -30,7 +30,10 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "Top level": Config,
     "datasets.NAME with `source: simulate`": Simulate,
     "datasets.NAME with `source: images`": Images,
+    "datasets.NAME with `source: hpa`": Hpa,
+    "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
+    "download": Download,
     "segmentation": Segmentation,
     "crops": Crops,
     "models.NAME with `kind: subcell`": Subcell,
@@ -44,7 +47,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "map.enrichment": Enrichment,
     "map.gene_sets[]": GeneSetFile,
     "map.interactions[]": InteractionFile,
-    "map.downloads.FILE": Download,
+    "map.downloads.FILE": ReferenceFile,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
     "train_compact": TrainCompact,

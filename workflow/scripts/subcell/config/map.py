@@ -31,7 +31,7 @@ class Ladder(Section):
     most_levels: int = Field(8, ge=1, le=50, description="plateaus that become levels, at most")
 
 
-class Download(Section):
+class ReferenceFile(Section):
     """A reference file that is fetched once into `<results>/references`."""
 
     url: str = Field(pattern=r"^https?://", description="where it lies")
@@ -124,7 +124,7 @@ class Map(Section):
     stable_at: float = Field(
         0.75, ge=0, le=1, description="Jaccard overlap from which a cluster counts as found again, in every kind of run"
     )
-    downloads: dict[FileName, Download] = Field({}, description="reference files to fetch: file name: where from")
+    downloads: dict[FileName, ReferenceFile] = Field({}, description="reference files to fetch: file name: where from")
     gene_sets: list[GeneSetFile] = Field(
         [], description="sets of genes; locations of the cells' own table always count"
     )

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from subcell.config.datasets import AnyDataset, MakeSheet
+from subcell.config.datasets import AnyDataset, Download, MakeSheet
 from subcell.config.map import Map
 from subcell.config.sections import Crops, Model, Name, Scoring, Section, Segmentation, Subcell, TrainCompact
 
@@ -19,6 +19,7 @@ class Config(Section):
     """Everything that can be set."""
 
     datasets: dict[Name, AnyDataset] = Field(min_length=1, description="name: where its fields come from")
+    download: Download = Field(Download(), description="how files are fetched from the web")
     segmentation: Segmentation = Field(Segmentation(), description="nuclei and cells")
     crops: Crops = Field(Crops(), description="one square a cell")
     models: dict[Name, Model] = Field(default={}, description="name: what turns a cell into a vector")
