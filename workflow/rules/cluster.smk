@@ -14,7 +14,9 @@ rule download_reference:
     params:
         download=lambda wildcards: config["map"]["downloads"][wildcards.file],
         cache=config["download"]["cache"],
-        ledger="<results>/.state/references/{file}.sha256",
+        ledger=lambda wildcards: (
+            f"{config['pathvars'].get('results', 'results')}/.state/references/{wildcards.file}.sha256"
+        ),
         code=code_version("sources"),
     message:
         "Fetching {wildcards.file}"
