@@ -29,13 +29,14 @@ NEIGHBORS = 124
 
 
 def vectors(rows: int, features: int):
-    """SIMULATED: points in groups in groups, so that all levels have something to find."""
+    """SIMULATED: points in groups that overlap, in a plane of 20 dimensions with little noise around it."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    outer, inner = rng.normal(size=(8, features)), rng.normal(size=(40, features))
+    outer, inner = rng.normal(size=(8, 20)), rng.normal(size=(40, 20))
     group = rng.integers(40, size=rows)
-    return (0.3 * outer[group % 8] + 0.2 * inner[group] + 0.5 * rng.normal(size=(rows, features))).astype("float32")
+    latent = outer[group % 8] + 0.6 * inner[group] + rng.normal(size=(rows, 20))
+    return (latent @ rng.normal(size=(20, features)) + rng.normal(size=(rows, features))).astype("float32")
 
 
 def ours(rows: int, features: int, neighbors: int, seeds: int, workers: int) -> dict:
@@ -95,6 +96,9 @@ def apart(side: str, **settings: int) -> dict:
 
 def one(side: str, settings: str) -> None:
     found = {"ours": ours, "peer": scanpy_loop}[side](**json.loads(settings))
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)  # only then are its processes counted
     times = os.times()
     spent = times.user + times.system + times.children_user + times.children_system
     kilobytes = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
