@@ -182,7 +182,7 @@ def truth() -> None:
             codes = obs.loc[inside, "complex"].astype("category").cat.codes.to_numpy()
             overlap = np.max([best_overlaps(codes.astype(int), level[inside].astype(int)) for level in labels], axis=0)
             listed = found.tables["enrichment"]
-            hits = listed[(listed["control"] == "") & (listed["source"] == "planted") & (listed["q_value"] <= 0.05)]
+            hits = listed[(listed["source"] == "planted") & (listed["q_value"] <= 0.05)]
             terms = set(hits["term"])
             real = {term for term in terms if not term.startswith("null")}
             print(method, " ".join(map(str, found.tables["levels"]["clusters"])), f"{ari['compartment']:.2f}",

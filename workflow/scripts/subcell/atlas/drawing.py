@@ -110,7 +110,7 @@ def _draw_tree(axes: Axes, clusters: pd.DataFrame) -> None:
 def _draw_enrichment(axes: Axes, clusters: pd.DataFrame, enrichment: pd.DataFrame) -> None:
     """log2 odds of the best terms in the clusters of the last level; a dot where it is significant."""
     last = clusters["level"].max()
-    table = enrichment[(enrichment["control"] == "") & (enrichment["level"] == last)]
+    table = enrichment[enrichment["level"] == last]
     table = table[~table["negative_control"].astype(bool)]
     if not len(table):
         axes.text(0.5, 0.5, "no terms to test", ha="center", transform=axes.transAxes)

@@ -15,7 +15,7 @@ from subcell.atlas.gene_sets import Membership
 from subcell.atlas.hierarchy import Partitions
 
 COLUMNS = (
-    *("level", "cluster", "source", "term", "control", "hits", "size", "term_size", "tested"),
+    *("level", "cluster", "source", "term", "hits", "size", "term_size", "tested"),
     *("fold", "log2_odds", "p_value", "q_value", "shuffled_p", "independent", "negative_control"),
 )
 """Columns of enrichment.tsv."""
@@ -124,8 +124,7 @@ def enrich_levels(
     Returns
     -------
     enrichment : `COLUMNS`, level and cluster from 1; of each cluster and source the significant terms and the `BEST`;
-        `control` is "" for the map itself, "shuffled labels" (of the first shuffle) or "random embedding" (significant
-        ones only); shuffled_p is the share of shuffles whose best p-value of the level and source is at least as small
+        shuffled_p is the share of shuffles whose best p-value of the level and source is at least as small
     controls : `CONTROL_COLUMNS`, a row a level and source: pairs of cluster and term at the false discovery rate, in
         the map, on average over shuffles, share of shuffles with any, and in random vectors
     """
@@ -147,11 +146,7 @@ def enrich_levels(
                 "independent": member.independent,
                 "negative_control": member.control,
             }
-            tables.append(_listed(real, limits).assign(control="", **about))
-            if null:
-                tables.append(_significant(null[0], limits).assign(control="shuffled labels", **about))
-            if chance is not None:
-                tables.append(_significant(chance, limits).assign(control="random embedding", **about))
+            tables.append(_listed(real, limits).assign(**about))
             counts = [len(_significant(table, limits)) for table in null]
             hit = _significant(real, limits)
             totals = np.asarray(member.has[member.tested].sum(axis=0)).ravel()
@@ -194,7 +189,7 @@ def best_terms(enrichment: pd.DataFrame, alpha: float) -> pd.DataFrame:
     indexed by level and cluster: term, source, hits, size, q_value; clusters without a significant term are missing
     """
     columns = ["level", "cluster", "term", "source", "hits", "size", "fold", "p_value", "q_value"]
-    usable = enrichment[(enrichment["control"] == "") & ~enrichment["negative_control"].astype(bool)]
+    usable = enrichment[~enrichment["negative_control"].astype(bool)]
     usable = usable[usable["q_value"].astype(float) <= alpha].sort_values(
         ["level", "cluster", "p_value", "log2_odds", "term"], ascending=[True, True, True, False, True]
     )
