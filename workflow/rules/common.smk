@@ -245,6 +245,33 @@ def score_files(suffix):
     return [*models, *datasets]
 
 
+MAP_TABLES = [
+    *("clusters", "levels", "enrichment", "enrichment_controls", "annotation"),
+    *("annotation_test", "agreement", "findings", "filters"),
+]
+
+
+def map_settings(more=None):
+    """The library's part of the section `map`; the rest says which maps are made, and with what."""
+    left_out = ("models", "lines", "workers", "downloads")
+    return {key: value for key, value in config["map"].items() if key not in left_out} | (more or {})
+
+
+def map_files():
+    """Local files that a map reads besides the cells."""
+    section = config["map"]
+    named = [entry["file"] for entry in (*section["gene_sets"], *section["interactions"])]
+    named += [entry["ontology"] for entry in section["gene_sets"] if entry["ontology"]]
+    named += [section[key] for key in ("published", "findings") if section[key]]
+    return [name for name in dict.fromkeys(named) if name not in section["downloads"]]
+
+
+def map_title(dataset, model, line=None):
+    """What stands above a map; simulated data is called so."""
+    simulated = ", SIMULATED images" if config["datasets"][dataset]["source"] == "simulate" else ""
+    return f"{dataset} as {model} sees it{f', {line}' if line else ''}{simulated}"
+
+
 report_templates = [
     str(Path(workflow.current_basedir).parent / "report" / name)
     for name in ("report.html.j2", "parts.html.j2", "methods.html.j2", "report.css")

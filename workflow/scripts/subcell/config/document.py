@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from subcell.config.datasets import Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.map import Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map, ReferenceFile
 from subcell.config.model import Config
 from subcell.config.sections import (
     Attention,
@@ -20,7 +21,6 @@ from subcell.config.sections import (
     Dino4Cells,
     Handcrafted,
     Imported,
-    Map,
     Neighbors,
     RandomVit,
     Scoring,
@@ -57,6 +57,12 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "weights": Weights,
     "attention": Attention,
     "map": Map,
+    "map.filters": Filters,
+    "map.ladder": Ladder,
+    "map.enrichment": Enrichment,
+    "map.gene_sets[]": GeneSetFile,
+    "map.interactions[]": InteractionFile,
+    "map.downloads.FILE": ReferenceFile,
     "neighbors": Neighbors,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
@@ -118,7 +124,7 @@ def _kind(annotation: Any) -> str:
     if origin is list:
         return f"list of {_kind(arguments[0])}"
     if origin is tuple:
-        return "pair of integers"
+        return "pair of integers" if set(arguments) == {int} else "pair of numbers"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -6,11 +6,11 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from subcell.config.datasets import AnyDataset, Download, MakeSheet
+from subcell.config.map import Map
 from subcell.config.sections import (
     Attention,
     CheckReleased,
     Crops,
-    Map,
     Model,
     Name,
     Neighbors,
@@ -127,6 +127,10 @@ class Config(Section):
         ]
         if list(self.map.levels) != sorted(set(self.map.levels)):
             problems.append("map.levels: resolutions must rise")
+        if self.map.ladder.highest <= self.map.ladder.lowest:
+            problems.append("map.ladder: `highest` must be above `lowest`")
+        sources = [entry.name for entry in self.map.gene_sets] + [entry.name for entry in self.map.interactions]
+        problems += [f"map: two references are called {name!r}" for name in sources if sources.count(name) > 1][:1]
         if problems:
             raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
         return self

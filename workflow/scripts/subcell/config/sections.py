@@ -254,23 +254,6 @@ class CheckReleased(Section):
     cells: int = Field(16, ge=1, le=10_000, description="cells compared, chosen by a hash of their id")
 
 
-class Map(Section):
-    """The multiscale map of proteins."""
-
-    models: list[Name] | None = Field(None, description="models whose vectors are mapped; all when absent")
-    unit: Literal["gene", "antibody", "well", "compound", "field"] = Field(
-        "gene", description="what a point of the map is"
-    )
-    average: Literal["mean", "median"] = Field("mean", description="how the cells of a unit are summarised")
-    levels: list[Annotated[float, Field(ge=0, le=100)]] = Field(
-        [0.1, 0.5, 1.0, 2.0], min_length=1, max_length=50, description="Leiden resolutions, rising"
-    )
-    neighbors: int = Field(15, ge=2, le=1000, description="neighbours in the graph")
-    seeds: int = Field(20, ge=1, le=1000, description="Leiden runs a level, from which the stability of clusters comes")
-    min_cells: int = Field(1, ge=1, description="units with fewer cells are left out")
-    seed: int = Field(42, ge=0, description="seed of Leiden and UMAP")
-
-
 class Scoring(Section):
     """Settings shared by the benchmarks."""
 
