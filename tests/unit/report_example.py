@@ -313,7 +313,11 @@ def write_tables_of_map(folder: Path, genes: list[str], *, evil: str = "") -> di
             {"level": 1, "cluster": "0", "source": "CORUM", "term": evil or "Ribosome", "hits": 3, "size": 9, "fold": 4.5,
              "p_value": 0.001, "q_value": 0.01},
         ],
-        "annotation": [{"level": 1, "cluster": "0", "label": evil or "translation"}],
+        "annotation": [
+            {"unit": gene, "gene": gene, "locations": "", "predicted_locations": evil or "Cytosol;Nucleoli",
+             "predicted_q_values": "0.01", "disagrees": "False", "transferred_terms": evil or "translation"}
+            for gene in genes[:-1]
+        ],
         "locations": [
             {"unit": gene, "location": location, "probability": probability, "sd": 0.1, "n_cells": 9}
             for gene in genes

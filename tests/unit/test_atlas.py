@@ -7,9 +7,11 @@ import pytest
 from scipy.stats import hypergeom
 
 from subcell.atlas.graph import FEWEST, connect_and_lay_out
-from subcell.atlas.leiden import best_overlaps, cluster_levels, largest_parents
-from subcell.atlas.map import CLUSTER_COLUMNS, build_map
+from subcell.atlas.leiden import best_overlaps, largest_parents
+from subcell.atlas.map import TABLES, Settings, build_map, write_map
 from subcell.atlas.naming import enrich, nearest_to_centre
+from subcell.atlas.plan import find_levels, steps_of
+from subcell.atlas.tables import CLUSTER_COLUMNS
 from subcell.atlas.units import aggregate, common_locations
 from subcell.errors import ConfigError, SubcellError
 
@@ -32,8 +34,7 @@ def same_partition(one, other):
 
 
 def cells_of(obs, vectors, **uns):
-    obs = obs.copy()
-    obs.index = [f"cell{i}" for i in range(len(obs))]
+    obs = obs.set_axis(obs.index.map(lambda name: name if isinstance(name, str) else f"cell{name}"))
     return anndata.AnnData(X=np.asarray(vectors, np.float32), obs=obs, uns=uns)
 
 
@@ -77,7 +78,7 @@ def test_blocks_do_not_change_means(monkeypatch):
     obs = pd.DataFrame({"gene": rng.choice(list("ABCDE"), 200), "field_id": "f"})
     cells = cells_of(obs, rng.normal(size=(200, 7)))
     whole = aggregate(cells, "gene").X
-    monkeypatch.setattr("subcell.atlas.units.BLOCK_BYTES", 8 * 7 * 13)
+    monkeypatch.setattr("subcell.atlas.summaries.BLOCK_BYTES", 8 * 7 * 13)
     np.testing.assert_allclose(aggregate(cells, "gene").X, whole, rtol=1e-6)
     expected = pd.DataFrame(cells.X).groupby(obs["gene"].to_numpy()).mean()
     np.testing.assert_allclose(whole, expected, rtol=1e-5)
@@ -135,13 +136,30 @@ def test_graph_is_symmetric_and_survives_duplicates_and_few_points():
         assert np.isfinite(units.obsm["X_umap"]).all()
 
 
+def levels_of(graph, points, resolutions, **options):
+    steps = steps_of("resolutions", levels=resolutions, neighbors=15, paper_levels=[], ladder={})
+    return find_levels(graph, points, None, steps, **options)
+
+
+def make_map(cells, folder, **settings):
+    """Build and write a map; its table of units, and the folder of its tables."""
+    found = build_map(cells, Settings(**({"bootstraps": 2, "curve": 0} | settings)))
+    folder.mkdir(exist_ok=True)
+    write_map(found, folder / "map.h5ad", {name: folder / f"{name}.tsv" for name in TABLES})
+    return anndata.read_h5ad(folder / "map.h5ad")
+
+
 def test_planted_levels_come_back_and_are_stable():
     points, outer, inner = nested_blobs()
-    coarse, fine = cluster_levels(connected(points, 47).obsp["connectivities"], [0.3, 2.0], seeds=5, seed=0)
+    graph = connected(points, 47).obsp["connectivities"]
+    found = levels_of(graph, points, [0.3, 2.0], seeds=5, seed=0)
+    coarse, fine = found.levels
     assert same_partition(coarse.labels, outer)
     assert same_partition(fine.labels, inner)
-    np.testing.assert_allclose(coarse.stability, 1)
-    np.testing.assert_allclose(fine.stability, 1)
+    np.testing.assert_allclose([*found.seeds[0].clusters, *found.seeds[1].clusters], 1)
+    np.testing.assert_allclose(found.unit_stability, 1)
+    np.testing.assert_array_equal(found.consensus, [coarse.labels, fine.labels])
+    np.testing.assert_allclose(fine.containment, 1)
     assert (coarse.parents == -1).all()
     for cluster, parent in enumerate(fine.parents):
         assert set(coarse.labels[fine.labels == cluster]) == {parent}
@@ -149,22 +167,23 @@ def test_planted_levels_come_back_and_are_stable():
 
 def test_noise_is_less_stable_than_structure():
     noise = np.random.default_rng(0).normal(size=(150, 20))
-    (level,) = cluster_levels(connected(noise, 15).obsp["connectivities"], [1.0], seeds=10, seed=0)
-    assert len(level.stability) > 1
-    assert level.stability.mean() < 0.9
+    found = levels_of(connected(noise, 15).obsp["connectivities"], noise, [1.0], seeds=10, seed=0)
+    assert found.levels[0].clusters > 1
+    assert found.seeds[0].clusters.mean() < 0.9
+    assert found.unit_stability.mean() < 0.95
 
 
 def test_clusters_are_the_same_again_whatever_the_state_of_the_global_generator():
     import random
 
-    graph = connected(np.random.default_rng(0).normal(size=(100, 10)), 10).obsp["connectivities"]
+    points = np.random.default_rng(0).normal(size=(100, 10))
+    graph = connected(points, 10).obsp["connectivities"]
     random.seed(1)
-    once = cluster_levels(graph, [0.5, 1.5], seeds=3, seed=7)
+    once = levels_of(graph, points, [0.5, 1.5], seeds=3, seed=7)
     random.seed(2)
-    again = cluster_levels(graph, [0.5, 1.5], seeds=3, seed=7)
-    for one, other in zip(once, again, strict=True):
-        np.testing.assert_array_equal(one.labels, other.labels)
-        np.testing.assert_array_equal(one.stability, other.stability)
+    again = levels_of(graph, points, [0.5, 1.5], seeds=3, seed=7)
+    np.testing.assert_array_equal(once.labels, again.labels)
+    np.testing.assert_array_equal(once.unit_stability, again.unit_stability)
 
 
 def test_overlaps_and_parents_by_hand():
@@ -205,15 +224,12 @@ def test_top_units_are_the_nearest_to_the_centre():
 def test_map_of_planted_genes(planted, tmp_path):
     obs, vectors, outer, inner = planted
     cells = write_cells(tmp_path / "cells.h5ad", obs, vectors, model="m", kind="subcell")
-    build_map(
-        cells, out_h5ad=tmp_path / "map.h5ad", out_tsv=tmp_path / "c.tsv", levels=[2.0, 0.3], neighbors=47, seeds=3
-    )
-    units = anndata.read_h5ad(tmp_path / "map.h5ad")
+    units = make_map(cells, tmp_path, levels=[2.0, 0.3], neighbors=47, seeds=3)
     assert same_partition(units.obs["level_1"], outer)
     assert same_partition(units.obs["level_2"], inner)
     assert units.obsm["X_umap"].shape == (len(outer), 2)
     assert (units.obs["n_cells"] == 3).all()
-    clusters = pd.read_csv(tmp_path / "c.tsv", sep="\t", dtype=str, keep_default_na=False)
+    clusters = pd.read_csv(tmp_path / "clusters.tsv", sep="\t", dtype=str, keep_default_na=False)
     assert clusters.columns.tolist() == list(CLUSTER_COLUMNS)
     assert (clusters["level"] == "1").sum() == 3
     assert clusters.loc[clusters["level"] == "1", "top_location"].str.startswith("region").all()
@@ -226,14 +242,15 @@ def test_map_of_planted_genes(planted, tmp_path):
 
 def test_order_of_the_cells_does_not_matter(planted, tmp_path):
     obs, vectors, _, _ = planted
+    obs = obs.set_axis([f"c{i:04d}" for i in range(len(obs))])
     shuffled = np.random.default_rng(5).permutation(len(obs))
     tables, maps = [], []
     for name, order in (("a", np.arange(len(obs))), ("b", shuffled)):
         cells = write_cells(tmp_path / f"{name}.h5ad", obs.iloc[order], vectors[order])
-        build_map(cells, out_h5ad=tmp_path / f"{name}_map.h5ad", out_tsv=tmp_path / f"{name}.tsv", seeds=3)
-        tables.append((tmp_path / f"{name}.tsv").read_text())
-        maps.append(anndata.read_h5ad(tmp_path / f"{name}_map.h5ad"))
-    assert tables[0] == tables[1]
+        maps.append(make_map(cells, tmp_path / name, seeds=3))
+        tables.append({table: (tmp_path / name / f"{table}.tsv").read_text() for table in TABLES})
+    for table in TABLES:
+        assert tables[0][table] == tables[1][table], table
     np.testing.assert_allclose(maps[0].X, maps[1].X, rtol=1e-5, atol=1e-6)
 
 
@@ -241,8 +258,8 @@ def test_features_in_units_of_their_own_are_scaled(planted, tmp_path):
     obs, vectors, outer, _ = planted
     huge = 1e5 * np.random.default_rng(0).normal(size=(len(obs), 1))
     cells = write_cells(tmp_path / "cells.h5ad", obs, np.hstack([vectors, huge]), kind="handcrafted")
-    build_map(cells, out_h5ad=tmp_path / "map.h5ad", out_tsv=tmp_path / "c.tsv", levels=[0.3], neighbors=47, seeds=1)
-    assert same_partition(anndata.read_h5ad(tmp_path / "map.h5ad").obs["level_1"], outer)
+    units = make_map(cells, tmp_path, levels=[0.3], neighbors=47, seeds=1)
+    assert same_partition(units.obs["level_1"], outer)
 
 
 @pytest.mark.parametrize(
@@ -252,19 +269,17 @@ def test_features_in_units_of_their_own_are_scaled(planted, tmp_path):
 def test_a_map_that_cannot_be_made_says_why(planted, tmp_path, unit, min_cells, reason):
     obs, vectors, _, _ = planted
     cells = write_cells(tmp_path / "cells.h5ad", obs, vectors)
-    build_map(cells, out_h5ad=tmp_path / "m.h5ad", out_tsv=tmp_path / "c.tsv", unit=unit, min_cells=min_cells)
-    units = anndata.read_h5ad(tmp_path / "m.h5ad")
+    units = make_map(cells, tmp_path, unit=unit, min_cells=min_cells)
     assert units.n_obs == 0
     assert units.uns["not_run"] == reason
-    assert (tmp_path / "c.tsv").read_text().splitlines() == ["\t".join(CLUSTER_COLUMNS)]
+    assert (tmp_path / "clusters.tsv").read_text().splitlines() == ["\t".join(CLUSTER_COLUMNS)]
 
 
 @pytest.mark.parametrize("genes", [1, 4, 5, 21])
 def test_a_map_of_few_genes(tmp_path, genes):
     obs = pd.DataFrame({"gene": [f"G{i:02d}" for i in range(genes)], "field_id": "f"})
     cells = write_cells(tmp_path / "cells.h5ad", obs, np.random.default_rng(0).normal(size=(genes, 4)))
-    build_map(cells, out_h5ad=tmp_path / "map.h5ad", out_tsv=tmp_path / "c.tsv", levels=[0.5, 1.0], seeds=2)
-    units = anndata.read_h5ad(tmp_path / "map.h5ad")
+    units = make_map(cells, tmp_path, levels=[0.5, 1.0], seeds=2)
     if genes < FEWEST:
         assert units.n_obs == 0
         assert "needs 5 genes" in units.uns["not_run"]
@@ -276,4 +291,4 @@ def test_a_map_of_few_genes(tmp_path, genes):
 def test_a_damaged_file_of_cells_is_named(tmp_path):
     (tmp_path / "cells.h5ad").write_bytes(b"nothing")
     with pytest.raises(SubcellError, match=r"cells\.h5ad"):
-        build_map(tmp_path / "cells.h5ad", out_h5ad=tmp_path / "m.h5ad", out_tsv=tmp_path / "c.tsv")
+        build_map(tmp_path / "cells.h5ad")

@@ -50,7 +50,8 @@ def test_all_problems_are_reported_together():
         "crops.field_um: input should be greater than 1 (found 0)",
         "datasets.demo.cell_line: unknown key; did you mean `cell_lines`?",
         "datasets.demo.genes: input should be a valid integer, unable to parse string as an integer (found 'x')",
-        "datasets.own.source: `image` is not one of 'simulate', 'images'; did you mean `images`?",
+        "datasets.own.source: `image` is not one of 'simulate', 'images', 'hpa', 'subcell_crops', 'embeddings'; "
+        "did you mean `images`?",
         "mapp: unknown key; did you mean `map`?",
         "segmentation.min_cell_um2: input should be greater than or equal to 0 (found -2)",
         "segmentation.modle: unknown key; did you mean `model`?",
@@ -63,7 +64,7 @@ def test_all_problems_are_reported_together():
         ({"a": {"kind": "subcell", "train_on": ["dmeo"]}}, "models.a.train_on: no dataset `dmeo`; there are: demo"),
         (
             {"a": {"kind": "subcell"}},
-            "models.a: give either `train_on` (datasets to learn from) or `checkpoint` (a file)",
+            "models.a: give either `train_on` (datasets to learn from), `checkpoint` (a file) or `released`",
         ),
         ({"crops": {"kind": "handcrafted"}}, "models.crops: `crops` is a folder of the results; choose another name"),
         ({"a b": {"kind": "handcrafted"}}, "models.a b: string should match pattern"),

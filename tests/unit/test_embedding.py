@@ -12,7 +12,7 @@ from subcell.crops.store import PLANES, write_h5sc
 from subcell.embedding import run as run_module
 from subcell.embedding.handcrafted import GRAIN_RADII_PX, Handcrafted, granularity, ring_means
 from subcell.embedding.mask_shape import MASK_SHAPES, mask_shape
-from subcell.embedding.models import build_embedder
+from subcell.embedding.models import Embedded, build_embedder
 from subcell.embedding.run import embed_shard, merge_shards
 from subcell.embedding.shortcuts import Shortcuts, depth_of
 from subcell.errors import CheckpointError, ConfigError, NothingLeftError, SubcellError
@@ -68,13 +68,14 @@ class MeanOfChannels:
         assert len(images) == len(obs)
         vectors = images.mean(axis=(2, 3)).astype(np.float32)
         maps = np.repeat(vectors[:, :2, None, None], 4, axis=3).astype(np.float16)
-        return vectors, maps if self.attention else None
+        return Embedded(vectors, {"attention": maps} if self.attention else {})
 
 
 def features_of(image, embedder=None):
     embedder = embedder or Handcrafted("handcrafted")
-    vectors, attention = embedder.embed(image[None], table(["f:1"]))
-    assert attention is None
+    found = embedder.embed(image[None], table(["f:1"]))
+    assert not found.more
+    vectors = found.vectors
     assert vectors.dtype == np.float32
     return dict(zip(embedder.features, vectors[0].tolist(), strict=True))
 
@@ -171,7 +172,7 @@ def test_features_are_always_numbers(kind, cell, nucleus, depth, seed):
     image[1] = masks[cell]
     image[0] = masks[nucleus] & masks[cell]
     for embedder in (Handcrafted("h"), Shortcuts("s")):
-        vectors, _ = embedder.embed(image[None], table(["f:1"]))
+        vectors = embedder.embed(image[None], table(["f:1"])).vectors
         assert vectors.shape == (1, len(embedder.features))
         assert np.isfinite(vectors).all()
 
@@ -322,9 +323,9 @@ def test_missing_channel_is_refused_unless_the_model_was_trained_without(crops, 
 def test_vectors_that_are_not_finite_are_refused(crops, tmp_path):
     class Broken(MeanOfChannels):
         def embed(self, images, obs):
-            vectors, attention = super().embed(images, obs)
-            vectors[-1, 0] = np.inf
-            return vectors, attention
+            found = super().embed(images, obs)
+            found.vectors[-1, 0] = np.inf
+            return found
 
     with pytest.raises(SubcellError, match="not finite for cell 'f:2'"):
         embed_shard(crops("a.h5sc", ["f:1", "f:2"]), Broken(), tmp_path / "a.h5ad")
@@ -335,5 +336,5 @@ def test_embedders_from_settings(crops):
     path = crops("a.h5sc", ["f:1"])
     assert build_embedder("h", {"kind": "handcrafted"}, crops=path).description["kind"] == "handcrafted"
     assert build_embedder("s", {"kind": "shortcuts"}, crops=path).name == "s"
-    with pytest.raises(ConfigError, match="kind 'dino'; expected one of subcell, random_vit, handcrafted, shortcuts"):
+    with pytest.raises(ConfigError, match="kind 'dino'; expected one of subcell, random_vit, dino4cells"):
         build_embedder("x", {"kind": "dino"}, crops=path)

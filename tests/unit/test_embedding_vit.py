@@ -39,12 +39,13 @@ def crops(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(crops):
-    return build_embedder("random", {"kind": "random_vit", "size": "tiny", "seed": 1}, crops=crops)
+    return build_embedder("random", {"kind": "random_vit", "size": "tiny", "seed": 1}, crops=crops, attention=True)
 
 
 def test_vectors_and_attention(crops, network):
     store = CropStore(crops)
-    vectors, attention = network.embed(store.read(range(5)), store.obs)
+    found = network.embed(store.read(range(5)), store.obs)
+    vectors, attention = found.vectors, found.more["attention"]
     assert vectors.dtype == np.float32
     assert vectors.shape == (5, len(network.features))
     assert np.isfinite(vectors).all()
@@ -58,9 +59,9 @@ def test_same_seed_same_network(crops, network):
     store = CropStore(crops)
     images = store.read([0])
     settings = {"kind": "random_vit", "size": "tiny"}
-    again = build_embedder("random", settings | {"seed": 1}, crops=crops).embed(images, store.obs)[0]
-    other = build_embedder("random", settings | {"seed": 2}, crops=crops).embed(images, store.obs)[0]
-    expected = network.embed(images, store.obs)[0]
+    again = build_embedder("random", settings | {"seed": 1}, crops=crops).embed(images, store.obs).vectors
+    other = build_embedder("random", settings | {"seed": 2}, crops=crops).embed(images, store.obs).vectors
+    expected = network.embed(images, store.obs).vectors
     np.testing.assert_array_equal(again, expected)
     assert np.abs(other - expected).max() > 1e-3
 
@@ -68,22 +69,22 @@ def test_same_seed_same_network(crops, network):
 def test_only_the_cell_is_seen_and_its_scale_is_not(crops, network):
     store = CropStore(crops)
     images = store.read([0])
-    expected = network.embed(images, store.obs)[0]
+    expected = network.embed(images, store.obs).vectors
     outside = images.copy()
     outside[:, 2:] = np.where(images[:, 1:2] != 0, outside[:, 2:], 255)
-    np.testing.assert_array_equal(network.embed(outside, store.obs)[0], expected)
+    np.testing.assert_array_equal(network.embed(outside, store.obs).vectors, expected)
     deep = images.astype(np.uint16)
     deep[:, 2:] *= 257
-    np.testing.assert_allclose(network.embed(deep, store.obs)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(network.embed(deep, store.obs).vectors, expected, atol=1e-5)
     inside = images.copy()
     inside[:, 2:, 40:60, 40:60] = 0
-    assert np.abs(network.embed(inside, store.obs)[0] - expected).max() > 1e-4
+    assert np.abs(network.embed(inside, store.obs).vectors - expected).max() > 1e-4
 
 
 def test_a_cell_has_the_same_vector_in_any_batch(crops, network):
     store = CropStore(crops)
-    together = network.embed(store.read(range(5)), store.obs)[0]
-    alone = np.concatenate([network.embed(store.read([i]), store.obs)[0] for i in range(5)])
+    together = network.embed(store.read(range(5)), store.obs).vectors
+    alone = np.concatenate([network.embed(store.read([i]), store.obs).vectors for i in range(5)])
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
@@ -151,7 +152,8 @@ def test_another_scale_is_refused_another_side_is_not(crops, checkpoint, tmp_pat
     write_h5sc(coarse, obs, np.ones((1, 6, SIDE, SIDE), np.uint8), field_um=102.4)
     build = partial(build_embedder, "mae", {"kind": "subcell"}, checkpoint=checkpoint())
     store = CropStore(large)
-    assert build(crops=large).embed(store.read([0]), store.obs)[1].shape == (1, 2, 7, 7)
+    found = build(crops=large, attention=True).embed(store.read([0]), store.obs)
+    assert found.more["attention"].shape == (1, 2, 7, 7)
     with pytest.raises(
         CheckpointError, match=r"trained on crops of 96 px at 0\.533 um .* these have 96 px at 1\.067 um"
     ):

@@ -55,3 +55,12 @@ def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path: Path) -> None
     with pytest.raises(ZeroDivisionError), job(a_job(log)):
         1 / 0  # noqa: B018
     assert "Traceback" in log.read_text()
+
+
+def test_jobs_take_turns_on_several_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    with job(a_job(tmp_path / "job.log")) as run:
+        assert torch.cuda.is_available() or run.device_of(3) == "cpu"
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        assert [run.device_of(shard) for shard in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]

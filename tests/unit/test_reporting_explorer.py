@@ -159,7 +159,9 @@ def test_explorer_of_a_map_with_everything_beside_it(atlas):
         expected = anndata.read_h5ad(files["map_h5ad"]).obs[column].astype(str).tolist()
         assert [names[code] for code in unpack(level["codes"])] == expected
     assert found["levels"][0]["clusters"][0]["terms"][0]["term"] == "Ribosome"
-    assert found["levels"][0]["clusters"][0]["annotation"] == {"label": "translation"}
+    columns = {column["name"]: column for column in found["columns"]}
+    assert columns["locations_by_neighbours"]["categories"] == ["Cytosol", "Nucleoli"]
+    assert columns["transferred_terms"]["values"] == ["translation"] * 7 + [None]
     assert found["predicted"][0] == [["Cytosol", 0.9, 0.1], ["Nucleoli", 0.25, 0.1]]
     assert {column["name"] for column in found["columns"]} >= {"locations", "predicted_locations", "n_cells"}
     k = found["neighbors"]["k"]

@@ -15,9 +15,10 @@ from subcell.segmentation.flows import drop_inconsistent, masks_from_flows, pred
 from subcell.segmentation.masks import open_masks
 from subcell.segmentation.measure import field_quality, measure_cells
 from subcell.segmentation.network import CompactNet, load_networks, save_networks
-from subcell.segmentation.run import CELLS_SCHEMA, QC_SCHEMA, segment_fields
+from subcell.segmentation.run import segment_fields
 from subcell.segmentation.scoring import pooled, score_masks
 from subcell.segmentation.segmenter import COMPACT_WEIGHTS, Segmenter
+from subcell.segmentation.tables import CELLS_SCHEMA, QC_SCHEMA
 
 PIXEL_UM = 0.32
 

@@ -1,24 +1,25 @@
 """Linking and fetching the images of a sheet."""
 
 import hashlib
+import io
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from faulty_server import Site, serve
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from subcell.catalog.fields import as_fields
+from subcell.catalog.fields import as_fields, read_fields
 from subcell.catalog.sheet import read_sheet
+from subcell.config import resolve
 from subcell.errors import ImageError
 from subcell.imaging.read import read_field, read_labels, read_ledger
-from subcell.sources.fetch import fetch
+from subcell.sources import downloader_of, list_fields
 from subcell.sources.images import link_images, safe_name
 
 REAL_FIELDS = Path(os.environ.get("SUBCELL_REAL_FIELDS", "nowhere"))
@@ -99,84 +100,38 @@ def test_a_folder_of_an_earlier_run_is_replaced_and_a_foreign_one_kept(tmp_path)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A server on this machine: /ok.png, /once.png (fails once), /broken.png, /short.png, ...."""
-    Image.fromarray(picture(7)).save(tmp_path / "served.png")
-    body = (tmp_path / "served.png").read_bytes()
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append(self.path)
-            status = {"/gone.png": 404, "/busy.png": 503, "/elsewhere": 302}.get(self.path, 200)
-            if self.path == "/once.png" and seen.count(self.path) == 1:
-                status = 503
-            self.send_response(status)
-            self.send_header("Location", "file:///etc/passwd")
-            length = {"/short.png": len(body) + 100, "/endless.png": 10**9}.get(self.path, len(body))
-            if self.path != "/unannounced.png":
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body[:60] + bytes(len(body) - 60) if self.path == "/broken.png" else body)
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", seen
-        http.shutdown()
-        thread.join()
-
-
-def test_files_on_the_web_are_fetched_once_and_checked(tmp_path, server):
-    url, seen = server
-    rows = [
-        {"field_id": "ok", "nucleus": f"{url}/ok.png", "protein": f"{url}/ok.png"},
-        {"field_id": "broken", "nucleus": f"{url}/broken.png#z=0"},
-        {"field_id": "gone", "nucleus": f"{url}/ok.png", "er": f"{url}/gone.png"},
-    ]
-    ledger, set_aside = link_images(as_fields(pd.DataFrame(rows)), tmp_path / "out")
-    assert set_aside["field_id"].tolist() == ["broken", "gone"]
+def test_files_on_the_web_are_fetched_once_and_linked(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(picture(7)).save(buffer, "PNG")
+    body = buffer.getvalue()
+    broken = body[:60] + bytes(len(body) - 60)
+    site = Site({"/ok.png": body, "/broken.png": broken, "/text.png": b"not an image, for sure"})
+    with serve(site):
+        url = site.address
+        rows = [
+            {"field_id": "ok", "nucleus": f"{url}/ok.png", "protein": f"{url}/ok.png"},
+            {"field_id": "broken", "nucleus": f"{url}/broken.png"},
+            {"field_id": "gone", "nucleus": f"{url}/ok.png", "er": f"{url}/gone.png"},
+            {"field_id": "text", "nucleus": f"{url}/text.png"},
+        ]
+        fields = as_fields(pd.DataFrame(rows))
+        settings = {"cache": str(tmp_path / "cache"), "pause_s": 0.01, "connections": 1}
+        downloader = downloader_of(settings, log=lambda text: None)
+        ledger, set_aside = link_images(fields, tmp_path / "out", downloader=downloader)
+        link_images(fields.iloc[:1], tmp_path / "other", downloader=downloader)
+    assert set_aside["field_id"].tolist() == ["broken", "gone", "text"]
     assert "what the server sent cannot be used" in set_aside["reason"][0]
     assert "the server answers 404" in set_aside["reason"][1]
-    assert seen == ["/ok.png", "/broken.png", "/gone.png", "/ok.png"]
+    assert "neither PNG, JPEG nor TIFF" in set_aside["reason"][2]
+    # A damaged file is tried three times, one that is there never again.
+    assert site.paths().count("/ok.png") == 1
+    assert site.paths().count("/broken.png") == 3
     image, present = read_field(tmp_path / "out", ledger, "ok")
     assert present == ("nucleus", "protein")
     np.testing.assert_array_equal(image[2], picture(7))
     assert ledger["url"].iloc[0] == f"{url}/ok.png"
-
-
-def test_failures_that_may_pass_are_tried_again(tmp_path, server):
-    url, seen = server
-    assert fetch(f"{url}/once.png", tmp_path / "a", pause_s=0.01) == 2
-    with pytest.raises(ImageError, match=r"503.*tried 3 times"):
-        fetch(f"{url}/busy.png", tmp_path / "b", pause_s=0.01)
-    with pytest.raises(ImageError, match=r"404.*tried 1 times"):
-        fetch(f"{url}/gone.png", tmp_path / "b", pause_s=0.01)
-    with pytest.raises(ImageError, match="tried 3 times"):
-        fetch(f"{url}/short.png", tmp_path / "b", pause_s=0.01, timeout_s=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "served.png"]
-    assert seen.count("/gone.png") == 1
-
-
-def test_what_may_not_be_fetched(tmp_path, server):
-    url, _ = server
-    for address, message in (
-        ("ftp://127.0.0.1/a.png", "only http and https"),
-        ("file:///etc/passwd", "only http and https"),
-        (f"{url}/elsewhere", "InvalidSchema"),
-        ("http://127.0.0.1:1/a.png", "tried 3 times"),
-        ("http://", "InvalidURL"),
-    ):
-        with pytest.raises(ImageError, match=message):
-            fetch(address, tmp_path / "b", pause_s=0.01)
-    for name in ("ok.png", "endless.png", "unannounced.png"):
-        with pytest.raises(ImageError, match="more than the 100 bytes allowed"):
-            fetch(f"{url}/{name}", tmp_path / "b", max_bytes=100)
-    assert [path.name for path in tmp_path.iterdir()] == ["served.png"]
+    linked = tmp_path / "out" / ledger["file"].iloc[0]
+    assert linked.stat().st_ino == downloader.cache.path(f"{url}/ok.png").stat().st_ino
 
 
 @pytest.mark.skipif(not REAL_FIELDS.is_dir(), reason="set SUBCELL_REAL_FIELDS to a folder of HPA fields")
@@ -195,3 +150,26 @@ def test_real_hpa_fields_from_sheet_to_pixels(tmp_path):
         labels = read_labels(tmp_path / "images", ledger, field_id, "reference_cells")
         assert (labels is None) == (mask is None)
         assert labels is None or labels.max() >= 10
+
+
+def test_a_stain_stands_in_for_a_channel(tmp_path):
+    for name in ("dna", "actin", "protein"):
+        Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / f"{name}.png")
+    (tmp_path / "fields.csv").write_text(
+        "field_id,pixel_size_um,blue,actin,green\nf,0.1,dna.png,actin.png,protein.png\n"
+    )
+    settings = resolve(
+        {
+            "datasets": {
+                "own": {
+                    "source": "images",
+                    "sheet": str(tmp_path / "fields.csv"),
+                    "channel_map": {"microtubules": "actin"},
+                }
+            }
+        }
+    )["datasets"]["own"]
+    list_fields("own", settings, [tmp_path / "0.parquet"], tmp_path / "aside.tsv", log=lambda line: None)
+    fields = read_fields(tmp_path / "0.parquet")
+    assert fields["microtubules"].tolist() == [str(tmp_path / "actin.png")]
+    assert fields["er"].isna().all()

@@ -1,29 +1,10 @@
 """The workflow as a user meets it: dry run, lint, wrong input, and one real run of everything at its smallest."""
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake")]
-
-
-def run(*arguments, cwd=ROOT):
-    done = subprocess.run([*SNAKEMAKE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A copy of the project without its results, so that tests never touch a user's run."""
-    copy = tmp_path_factory.mktemp("project") / "subcell"
-    ignored = shutil.ignore_patterns(".venv", ".git", "results", "logs", ".snakemake", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
-    return copy
+from conftest import run
 
 
 def test_dry_run_of_the_demo_shows_every_job(project):
@@ -32,6 +13,33 @@ def test_dry_run_of_the_demo_shows_every_job(project):
     code, text = run("-n", cwd=project)
     assert "Training mae_cells_prots_pool" in text
     assert "Writing the report" in text
+
+
+def test_released_weights_and_vectors_from_elsewhere_have_their_own_ways(project, tmp_path):
+    vectors = tmp_path / "vectors.h5ad"
+    vectors.touch()
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"""
+datasets:
+  demo: {{source: simulate, shards: 2}}
+  paper: {{source: embeddings, file: {vectors}, model: released}}
+crops: {{field_um: 51.25664, pixels: 640}}
+models:
+  subcell: {{kind: subcell, released: auto, recipe: vit-prots-pool}}
+"""
+    )
+    code, text = run("-n", "--configfile", config, cwd=project)
+    assert code == 0, text
+    assert "Importing the vectors of paper" in text
+    assert "Mapping paper as released sees it" in text
+    assert "Fetching the weights of ER-DNA-Protein_ViT-ProtS-Pool" in text
+    assert "Looking where subcell looks in demo" in text
+    assert "Locations in demo as subcell says them" in text
+    assert "Listing the fields of paper" not in text
+    assert "with released" not in text
+    code, text = run("-n", "check_released", "--configfile", config, cwd=project)
+    assert "check_released.table: name the released h5ad of vectors" in text
 
 
 def test_lint_is_clean(project):

@@ -10,9 +10,19 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
+from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.errors import ConfigError
+
+COLLECTIONS = ("hpa", "subcell_crops")
+"""Sources that are public collections: a release is read first, then fields are selected from it."""
+
+ENTRIES_AT_MOST = 200
+"""With up to as many genes their entries are fetched one by one; with more, the whole release."""
+
+ADDRESSES = ("release", "xml", "location_table", "image_address", "address", "metadata")
+"""Keys of a dataset that say where a collection lies. What is selected from it does not change what was read."""
 
 try:
     resolved = resolve(config, source=", ".join(map(str, workflow.configfiles)) or "--config")
@@ -43,12 +53,62 @@ def per_shard(pattern):
     return lambda wildcards: collect(pattern, shard=shards(wildcards.dataset), **wildcards)
 
 
+def local_files(settings):
+    """Files of a collection that the user has already."""
+    given = [settings.get(key) for key in ("xml", "location_table", "metadata")]
+    return [path for path in given if path and "://" not in path]
+
+
+def entries_wanted(settings):
+    """Genes and Ensembl ids whose own entries are read instead of the whole release, where they are few."""
+    names = [*settings["genes"], *settings["ensembl_ids"]]
+    whole = (
+        settings["source"] != "hpa" or settings["xml"] or settings["antibodies"] or settings["antibody_lists"]
+    )
+    return [] if whole or len(names) > ENTRIES_AT_MOST else names
+
+
+def release_of(dataset):
+    """The table of what a public collection has, where a dataset is one."""
+    return (
+        f"<results>/{dataset}/release.parquet" if config["datasets"][dataset]["source"] in COLLECTIONS else []
+    )
+
+
+def segmented():
+    """Datasets whose cells we find ourselves; others bring crops of single cells."""
+    return [
+        name
+        for name, settings in config["datasets"].items()
+        if settings["source"] not in ("subcell_crops", "embeddings")
+    ]
+
+
+def image_settings(dataset):
+    """What the images of a shard depend on besides its fields."""
+    settings = config["datasets"][dataset]
+    if settings["source"] != "simulate":
+        return {key: settings[key] for key in ("source", *ADDRESSES) if key in settings}
+    return {key: value for key, value in settings.items() if key not in ("shards", "split")}
+
+
+def web_lists(wildcards):
+    """Input function: what says which files each dataset has on the web."""
+    lists = {}
+    for dataset in image_datasets():
+        lists[f"fields_{dataset}"] = collect(
+            "<results>/{dataset}/fields/{shard}.parquet", dataset=dataset, shard=shards(dataset)
+        )
+        lists[f"release_{dataset}"] = release_of(dataset)
+    return lists
+
+
 def pairs():
     """(dataset, model) for every model and the datasets that it embeds."""
     return [
         (dataset, model)
         for model, settings in config["models"].items()
-        for dataset in settings["evaluate_on"] or config["datasets"]
+        for dataset in settings["evaluate_on"] or image_datasets()
     ]
 
 
@@ -65,12 +125,79 @@ def per_pair(pattern, chosen, **more):
     ]
 
 
+def released_of(settings):
+    """Names of the released networks that a model may be: one, or all to choose from by a dataset's channels."""
+    channels = list(CHANNEL_SETS) if settings["released"] == "auto" else [settings["released"]]
+    return [released_name(name, settings["recipe"]) for name in channels]
+
+
+def released_networks():
+    """Names of all released networks of SubCell that can be fetched."""
+    return [released_name(channels, recipe) for channels in CHANNEL_SETS for recipe in VARIANTS]
+
+
+def image_datasets():
+    """Datasets that begin with images."""
+    return [name for name, settings in config["datasets"].items() if settings["source"] != "embeddings"]
+
+
+def vector_datasets():
+    """Datasets that begin with vectors."""
+    return [name for name in config["datasets"] if name not in image_datasets()]
+
+
+def embedding_models():
+    """Models that turn images into vectors."""
+    return [name for name, settings in config["models"].items() if settings["kind"] != "imported"]
+
+
+def network_pairs():
+    """(dataset, model) of every network whose attention is looked at."""
+    asked = config["attention"]["models"]
+    chosen = [
+        name
+        for name, settings in config["models"].items()
+        if (settings["kind"] in ("subcell", "dino4cells") if asked is None else name in asked)
+    ]
+    return [(dataset, model) for dataset, model in pairs() if model in chosen]
+
+
+def location_pairs():
+    """(dataset, model) of every model that says locations."""
+    says = [
+        name
+        for name, settings in config["models"].items()
+        if settings["kind"] in ("bestfitting", "imported")
+        or settings.get("released")
+        or settings.get("classifiers")
+    ]
+    return [(dataset, model) for dataset, model in pairs() if model in says]
+
+
+def released_table(wildcards):
+    """The released table of vectors, whose address is not fixed."""
+    table = config["check_released"]["table"]
+    if not table:
+        raise WorkflowError(
+            "check_released.table: name the released h5ad of vectors (SubCell's model card says where it is)"
+        )
+    return table
+
+
+def replaced_stains(dataset):
+    """Stains of a dataset that stand in for a channel, as text."""
+    replaced = config["datasets"][dataset].get("channel_map", {})
+    return ";".join(f"{channel}={stain}" for channel, stain in replaced.items())
+
+
 def checkpoint_of(wildcards):
-    """Weights of a model: trained here, given as a file, or none."""
+    """Weights of a model: trained here, released, given as a file, or none."""
     settings = config["models"][wildcards.model]
-    if settings["kind"] != "subcell":
-        return []
-    return settings["checkpoint"] or f"<results>/models/{wildcards.model}/checkpoint.safetensors"
+    if settings.get("released"):
+        return [f"<results>/weights/{name}" for name in released_of(settings)]
+    if settings["kind"] == "subcell" and not settings["checkpoint"]:
+        return f"<results>/models/{wildcards.model}/checkpoint.safetensors"
+    return settings.get("checkpoint") or []
 
 
 def training_crops(wildcards):
@@ -113,10 +240,37 @@ def score_files(suffix):
     )
     datasets = collect(
         "<results>/{dataset}/benchmarks/segmentation.{suffix}",
-        dataset=config["datasets"] if scored("segmentation") else [],
+        dataset=segmented() if scored("segmentation") else [],
         suffix=suffix,
     )
     return [*models, *datasets]
+
+
+MAP_TABLES = [
+    *("clusters", "levels", "enrichment", "enrichment_controls", "annotation"),
+    *("annotation_test", "agreement", "findings", "filters"),
+]
+
+
+def map_settings(more=None):
+    """The library's part of the section `map`; the rest says which maps are made, and with what."""
+    left_out = ("models", "lines", "workers", "downloads")
+    return {key: value for key, value in config["map"].items() if key not in left_out} | (more or {})
+
+
+def map_files():
+    """Local files that a map reads besides the cells."""
+    section = config["map"]
+    named = [entry["file"] for entry in (*section["gene_sets"], *section["interactions"])]
+    named += [entry["ontology"] for entry in section["gene_sets"] if entry["ontology"]]
+    named += [section[key] for key in ("published", "findings") if section[key]]
+    return [name for name in dict.fromkeys(named) if name not in section["downloads"]]
+
+
+def map_title(dataset, model, line=None):
+    """What stands above a map; simulated data is called so."""
+    simulated = ", SIMULATED images" if config["datasets"][dataset]["source"] == "simulate" else ""
+    return f"{dataset} as {model} sees it{f', {line}' if line else ''}{simulated}"
 
 
 def pathvar(name):
@@ -131,10 +285,19 @@ def made(pattern, names):
 
 
 def map_tables(wildcards):
-    """Tables beside a map that some rule makes, by name."""
+    """Tables beside a map that its explorer shows, by name."""
     folder = f"<results>/{wildcards.dataset}/{wildcards.model}"
-    names = ("enrichment", "annotation", "locations", "neighbors")
-    return {name: path for name in names for path in made(f"{folder}/{{name}}.tsv", [name])}
+    names = ["enrichment", "annotation", "neighbors"]
+    if (wildcards.dataset, wildcards.model) in location_pairs():
+        names.append("locations")
+    return {name: f"{folder}/{name}.tsv" for name in names}
+
+
+def crops_shown(wildcards):
+    """Crops of a dataset, where it has images."""
+    if wildcards.dataset not in image_datasets():
+        return []
+    return collect("<results>/{dataset}/crops/{shard}.h5sc", shard=shards(wildcards.dataset), **wildcards)
 
 
 def files_of_workflow(pattern):

@@ -12,6 +12,8 @@ rule crop:
         "<logs>/{dataset}/crop/{shard}.log",
     benchmark:
         "<logs>/{dataset}/crop/{shard}.benchmark.jsonl"
+    wildcard_constraints:
+        dataset=alternatives(segmented()),
     conda:
         "../../envs/images.yaml"
     resources:
@@ -24,3 +26,33 @@ rule crop:
         "Cropping the cells of {wildcards.dataset}, shard {wildcards.shard}"
     script:
         "../scripts/crop.py"
+
+
+rule import_crops:
+    """Bring published crops of single cells to our order of channels and scale."""
+    input:
+        fields="<results>/{dataset}/fields/{shard}.parquet",
+        images="<results>/{dataset}/images/{shard}",
+    output:
+        crops="<results>/{dataset}/crops/{shard}.h5sc",
+        set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
+        cells="<results>/{dataset}/cells/{shard}.parquet",
+        qc="<results>/{dataset}/qc/{shard}.parquet",
+    log:
+        "<logs>/{dataset}/import_crops/{shard}.log",
+    benchmark:
+        "<logs>/{dataset}/import_crops/{shard}.benchmark.jsonl"
+    wildcard_constraints:
+        dataset=alternatives(name for name in image_datasets() if name not in segmented()),
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=120,
+    params:
+        settings=lookup("crops", within=config),
+        code=code_version("imaging", "crops"),
+    message:
+        "Importing the crops of {wildcards.dataset}, shard {wildcards.shard}"
+    script:
+        "../scripts/import_crops.py"

@@ -1,3 +1,26 @@
+rule fetch_weights:
+    """Bring the released weights of one network and its location classifiers: fetched once, verified."""
+    output:
+        folder=directory("<results>/weights/{released}"),
+    log:
+        "<logs>/weights/{released}.log",
+    benchmark:
+        "<logs>/weights/{released}.benchmark.jsonl"
+    wildcard_constraints:
+        released=alternatives(released_networks()),
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        settings=lookup("weights", within=config),
+    message:
+        "Fetching the weights of {wildcards.released}"
+    script:
+        "../scripts/fetch_weights.py"
+
+
 rule embed:
     """Turn every cell of one shard into a vector."""
     input:
@@ -9,6 +32,8 @@ rule embed:
         "<logs>/{dataset}/{model}/embed/{shard}.log",
     benchmark:
         "<logs>/{dataset}/{model}/embed/{shard}.benchmark.jsonl"
+    wildcard_constraints:
+        model=alternatives(embedding_models()),
     conda:
         "../../envs/subcell.yaml"
     threads: config["threads"]
@@ -17,7 +42,8 @@ rule embed:
         runtime=240,
     params:
         settings=lookup("models/{model}", within=config),
-        code=code_version("embedding", "model"),
+        about=lambda wildcards: {"stains_replaced": replaced_stains(wildcards.dataset)},
+        code=code_version("embedding", "model", "catalog/released.py"),
     message:
         "Embedding {wildcards.dataset}, shard {wildcards.shard}, with {wildcards.model}"
     script:
@@ -35,6 +61,8 @@ rule merge_embeddings:
         "<logs>/{dataset}/{model}/merge.log",
     benchmark:
         "<logs>/{dataset}/{model}/merge.benchmark.jsonl"
+    wildcard_constraints:
+        dataset=alternatives(image_datasets()),
     conda:
         "../../envs/subcell.yaml"
     resources:
@@ -46,3 +74,213 @@ rule merge_embeddings:
         "Joining the embeddings of {wildcards.dataset} by {wildcards.model}"
     script:
         "../scripts/merge_embeddings.py"
+
+
+rule embeddings:
+    """All vectors and nothing else: a million cells, shard by shard, on all GPUs (not part of `all`)."""
+    input:
+        per_pair("<results>/{dataset}/{model}/cells.h5ad", pairs()),
+
+
+rule import_embeddings:
+    """Take vectors that came from elsewhere into the form of our own."""
+    input:
+        file=lambda wildcards: config["datasets"][wildcards.dataset]["file"],
+    output:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    log:
+        "<logs>/{dataset}/{model}/import.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/import.benchmark.jsonl"
+    wildcard_constraints:
+        dataset=alternatives(vector_datasets()),
+    conda:
+        "../../envs/subcell.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=60,
+    params:
+        settings=lambda wildcards: {
+            key: config["datasets"][wildcards.dataset][key]
+            for key in ("columns", "defaults", "layer", "split")
+        },
+        code=code_version("embedding/imported.py", "catalog/splits.py"),
+    message:
+        "Importing the vectors of {wildcards.dataset}"
+    script:
+        "../scripts/import_embeddings.py"
+
+
+rule locations:
+    """Locations of each protein, where a model says them of cells."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        locations="<results>/{dataset}/{model}/locations.tsv",
+    log:
+        "<logs>/{dataset}/{model}/locations.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/locations.benchmark.jsonl"
+    conda:
+        "../../envs/map.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        unit=lookup("map/unit", within=config),
+        code=code_version("atlas/locations.py", "atlas/units.py"),
+    message:
+        "Locations in {wildcards.dataset} as {wildcards.model} says them"
+    script:
+        "../scripts/predict_locations.py"
+
+
+rule neighbors:
+    """The most similar proteins of every protein."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        neighbors="<results>/{dataset}/{model}/neighbors.tsv",
+    log:
+        "<logs>/{dataset}/{model}/neighbors.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/neighbors.benchmark.jsonl"
+    conda:
+        "../../envs/map.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=120,
+    params:
+        settings={
+            "unit": config["neighbors"]["unit"] or config["map"]["unit"],
+            "most": config["neighbors"]["most"],
+            "average": config["map"]["average"],
+            "seed": config["map"]["seed"],
+        },
+        code=code_version("atlas/neighbors.py", "atlas/units.py"),
+    message:
+        "Neighbours in {wildcards.dataset} as {wildcards.model} sees them"
+    script:
+        "../scripts/find_neighbors.py"
+
+
+rule attention:
+    """Where a network looks, on some cells of a dataset."""
+    input:
+        crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
+        checkpoint=checkpoint_of,
+    output:
+        table="<results>/{dataset}/{model}/attention/attention.tsv",
+        examples="<results>/{dataset}/{model}/attention/examples.npz",
+    log:
+        "<logs>/{dataset}/{model}/attention.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/attention.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        settings=lookup("models/{model}", within=config),
+        cells={key: config["attention"][key] for key in ("cells", "shown")},
+        code=code_version("embedding", "model", "catalog/released.py"),
+    message:
+        "Looking where {wildcards.model} looks in {wildcards.dataset}"
+    script:
+        "../scripts/measure_attention.py"
+
+
+rule draw_attention:
+    """Cells with the attention of each head over them."""
+    input:
+        examples="<results>/{dataset}/{model}/attention/examples.npz",
+    output:
+        overlays=report(
+            "<results>/{dataset}/{model}/attention/overlays.png",
+            caption="../report/attention.rst",
+            category="Models",
+            labels={"dataset": "{dataset}", "model": "{model}", "figure": "attention"},
+        ),
+    log:
+        "<logs>/{dataset}/{model}/draw_attention.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/draw_attention.benchmark.jsonl"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_version("reporting/attention.py"),
+    message:
+        "Drawing where {wildcards.model} looks in {wildcards.dataset}"
+    script:
+        "../scripts/draw_attention.py"
+
+
+rule measure_scale_cost:
+    """What pixels that are too coarse cost a network, measured on cells degraded to them."""
+    input:
+        crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
+        checkpoint=checkpoint_of,
+    output:
+        table="<results>/{dataset}/{model}/scale.tsv",
+    log:
+        "<logs>/{dataset}/{model}/scale.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/scale.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        settings=lookup("models/{model}", within=config),
+        cells={
+            "cells": config["attention"]["cells"],
+            "factors": config["attention"]["scale_factors"] or [1, 2, 4, 7.5],
+        },
+        code=code_version("embedding", "model", "catalog/released.py"),
+    message:
+        "Measuring what coarse pixels cost {wildcards.model} on {wildcards.dataset}"
+    script:
+        "../scripts/measure_scale_cost.py"
+
+
+rule scale_cost:
+    """What coarse pixels cost every network (not part of `all`)."""
+    input:
+        per_pair("<results>/{dataset}/{model}/scale.tsv", network_pairs()),
+
+
+rule export_parquet:
+    """The vectors of one model as a parquet table, a row a cell."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        table="<results>/{dataset}/{model}/cells.parquet",
+    log:
+        "<logs>/{dataset}/{model}/export.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/export.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_version("embedding/store.py"),
+    message:
+        "Writing the vectors of {wildcards.dataset} by {wildcards.model} as parquet"
+    script:
+        "../scripts/export_parquet.py"
+
+
+rule parquet:
+    """All vectors as parquet tables (not part of `all`)."""
+    input:
+        per_pair("<results>/{dataset}/{model}/cells.parquet", pairs()),

@@ -12,6 +12,8 @@ rule segment:
         "<logs>/{dataset}/segment/{shard}.log",
     benchmark:
         "<logs>/{dataset}/segment/{shard}.benchmark.jsonl"
+    wildcard_constraints:
+        dataset=alternatives(segmented()),
     conda:
         "../../envs/segment.yaml"
     threads: config["threads"]

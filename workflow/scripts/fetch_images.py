@@ -5,5 +5,12 @@ from subcell.catalog.fields import read_fields
 from subcell.sources import fetch_images
 
 with job(snakemake) as run:
-    fields = read_fields(snakemake.input.fields)
-    fetch_images(fields, snakemake.params.settings, snakemake.output.images, progress=run.progress)
+    fetch_images(
+        read_fields(snakemake.input.fields),
+        snakemake.params.settings,
+        snakemake.output.images,
+        release=snakemake.input.get("release"),
+        download=snakemake.config["download"],
+        progress=run.progress,
+        log=run.log.info,
+    )

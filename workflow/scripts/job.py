@@ -31,6 +31,15 @@ class Run:
         torch.set_num_threads(self.threads)
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    def device_of(self, number: int) -> str:
+        """The device of one of many jobs: of several GPUs they take turns by their number."""
+        device = self.device
+        if device == "cpu":
+            return device
+        import torch
+
+        return f"cuda:{number % torch.cuda.device_count()}"
+
     def progress(self, items: Iterable[Item], total: int | None = None, desc: str = "") -> Iterator[Item]:
         """Pass items through, and say how far it is about every ten seconds."""
         total = len(items) if total is None and hasattr(items, "__len__") else total

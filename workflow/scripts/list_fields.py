@@ -9,5 +9,7 @@ with job(snakemake) as run:
         snakemake.params.settings,
         snakemake.output.fields,
         snakemake.output.set_aside,
+        release=snakemake.input.get("release"),
+        download=snakemake.config["download"],
         log=run.log.info,
     )

@@ -28,9 +28,9 @@ def beside(paths):
 
 with job(snakemake):
     files, out, params = snakemake.input, snakemake.output, snakemake.params
-    sources, agreements, attention = beside(files.sources), beside(files.agreements), beside(files.attention)
+    sources, agreements = beside(files.sources), beside(files.agreements)
     datasets = [
-        {"name": name, "simulated": of["source"] == "simulate"} for name, of in params.config["datasets"].items()
+        {"name": name, "simulated": params.config["datasets"][name]["source"] == "simulate"} for name in params.datasets
     ]
     for number, dataset in enumerate(datasets):
         dataset |= {key: files[name][number] for key, name in DATASET_FILES.items()}
@@ -38,8 +38,8 @@ with job(snakemake):
     maps = [{"dataset": dataset, "model": model} for dataset, model in params.pairs]
     for number, entry in enumerate(maps):
         entry |= {key: files[name][number] for key, name in MAP_FILES.items()}
-        folder = Path(entry["map_h5ad"]).parent
-        entry |= {"agreement_tsv": agreements.get(folder), "attention": attention.get(folder)}
+        entry["agreement_tsv"] = agreements.get(Path(entry["map_h5ad"]).parent)
+    looks = zip(params.networks, files.attention, files.overlays, strict=True)
     write_report(
         out.html,
         config=params.config,
@@ -47,6 +47,10 @@ with job(snakemake):
         maps=maps,
         curves=dict(zip(params.trained, files.curves, strict=True)),
         reconstructions={folder.name: path for folder, path in beside(files.reconstructions).items()},
+        attention=[
+            {"dataset": dataset, "model": model, "attention_tsv": table, "overlays_png": overlays}
+            for (dataset, model), table, overlays in looks
+        ],
         benchmarks=list(files.scores),
         summary_tsv=files.summary,
         not_run_tsv=files.not_run,

@@ -317,7 +317,6 @@ function termsOf(cluster) {
   if (cluster.bootstrap !== undefined) {
     parts.push(element("p", {}, `Stability over resamples ${cluster.bootstrap.toFixed(2)}${cluster.stable === undefined ? "" : cluster.stable ? ", counted as stable" : ", not counted as stable"}.`));
   }
-  for (const [name, value] of Object.entries(cluster.annotation || {})) parts.push(element("p", {}, element("small", {}, `${name.replaceAll("_", " ")}: `), value));
   if (cluster.terms?.length) {
     parts.push(element("table", { class: "terms" },
       element("thead", {}, element("tr", {}, ...["Source", "Term", "Members", "Fold", "q"].map((text) => element("th", { scope: "col" }, text)))),

@@ -1,10 +1,8 @@
-"""Leiden clusters of one graph at rising resolutions, how stable they are, and how the levels hang together."""
+"""Leiden clusters of one graph, and how two partitions of the same points overlap."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import igraph
 import numpy as np
@@ -13,50 +11,6 @@ from scipy import sparse
 
 ITERATIONS = 2
 """Passes of the algorithm in one run; the paper's number."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """Clusters at one resolution.
-
-    Attributes
-    ----------
-    resolution : Leiden's resolution
-    labels : (N,) cluster of each point, from 0, the largest cluster first
-    stability : (clusters,) mean over runs with other seeds of the largest Jaccard overlap that a cluster has there
-    parents : (clusters,) the cluster of the level before that holds most of a cluster's points; -1 at the first level
-    """
-
-    resolution: float
-    labels: NDArray[np.int_]
-    stability: NDArray[np.floating]
-    parents: NDArray[np.int_]
-
-
-def cluster_levels(graph: sparse.csr_array, resolutions: Sequence[float], *, seeds: int, seed: int) -> list[Level]:
-    """Cluster a graph at every resolution.
-
-    Parameters
-    ----------
-    graph : (N, N) symmetric weights
-    resolutions : rising, one a level
-    seeds : runs with other seeds per level, from which the stability of clusters comes
-    seed : of the run that is reported
-
-    Returns
-    -------
-    a `Level` a resolution
-    """
-    network = as_network(graph)
-    levels: list[Level] = []
-    for resolution in resolutions:
-        labels = run_leiden(network, resolution, seed)
-        others = [run_leiden(network, resolution, seed + 1 + other) for other in range(seeds)]
-        overlaps = [best_overlaps(labels, other) for other in others]
-        parents = largest_parents(labels, levels[-1].labels) if levels else np.full(labels.max(initial=-1) + 1, -1)
-        stability = np.mean(overlaps, axis=0) if overlaps else np.full(len(parents), np.nan)
-        levels.append(Level(float(resolution), labels, stability, parents))
-    return levels
 
 
 def as_network(graph: sparse.csr_array) -> igraph.Graph:
@@ -83,10 +37,11 @@ def run_leiden(network: igraph.Graph, resolution: float, seed: int) -> NDArray[n
         )
     finally:
         igraph.set_random_number_generator(random)
-    return _by_size(np.asarray(found.membership))
+    return by_size(np.asarray(found.membership))
 
 
-def _by_size(labels: NDArray[np.int_]) -> NDArray[np.int_]:
+def by_size(labels: NDArray[np.int_]) -> NDArray[np.int_]:
+    """The same clusters numbered from the largest, ties by their first point."""
     _, first, codes, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(sizes), int)
     rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))
@@ -113,3 +68,10 @@ def best_overlaps(labels: NDArray[np.int_], others: NDArray[np.int_]) -> NDArray
 def largest_parents(labels: NDArray[np.int_], before: NDArray[np.int_]) -> NDArray[np.int_]:
     """The cluster of `before` that holds most points of each cluster of `labels`; the larger one where two tie."""
     return np.asarray(overlap_table(labels, before).toarray().argmax(axis=1), int)
+
+
+def adjusted_rand(labels: NDArray[np.int_], others: NDArray[np.int_]) -> float:
+    """Adjusted Rand index of two partitions; 1 where they are the same, also where both are one cluster."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(labels, others))

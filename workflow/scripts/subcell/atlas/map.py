@@ -1,153 +1,408 @@
-"""The map of one dataset as one model sees it: units, their clusters at rising resolutions, and where to draw them."""
+"""The map of one dataset as one model sees it: from cells to units to a tree of compartments, and what it is worth."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
-from subcell.atlas.graph import FEWEST, connect_and_lay_out
-from subcell.atlas.leiden import Level, cluster_levels
-from subcell.atlas.naming import enrich, nearest_to_centre
-from subcell.atlas.units import Unit, aggregate
+from subcell.atlas.agreement import COLUMNS as AGREEMENT_COLUMNS
+from subcell.atlas.agreement import agreement_rows, read_interactions, read_published, sharing
+from subcell.atlas.annotation import COLUMNS as ANNOTATION_COLUMNS
+from subcell.atlas.annotation import TEST_COLUMNS, annotate, nearest, score_by_hiding
+from subcell.atlas.batches import correct_batches
+from subcell.atlas.enrichment import COLUMNS as ENRICHMENT_COLUMNS
+from subcell.atlas.enrichment import CONTROL_COLUMNS, Limits, best_terms, enrich_levels
+from subcell.atlas.filters import choose_cells, name_columns
+from subcell.atlas.findings import COLUMNS as FINDINGS_COLUMNS
+from subcell.atlas.findings import check_findings, read_findings
+from subcell.atlas.gene_sets import Membership, of_columns, of_units, read_gene_sets
+from subcell.atlas.graph import FEWEST, connect_and_lay_out, neighbour_distances
+from subcell.atlas.hierarchy import PAPER_STEPS, Method
+from subcell.atlas.plan import Found, find_levels, random_vectors, steps_of
+from subcell.atlas.single_cells import lay_out_cells, nearest_cells
+from subcell.atlas.stability import Progress, plainly
+from subcell.atlas.summaries import Average, Summaries
+from subcell.atlas.tables import CLUSTER_COLUMNS, LEVEL_COLUMNS, describe_clusters, describe_levels
+from subcell.atlas.units import COLUMNS, Blocks, Unit, summarise
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
-
-CLUSTER_COLUMNS = (
-    *("level", "cluster", "parent", "size", "stability", "members", "top_location"),
-    *("resolution", "name", "fraction", "background", "p_value", "q_value", "top_units"),
-)
-"""Columns of clusters.tsv; `name` is the most enriched location with the share of members that have it."""
 
 MIXED_UNITS = {"handcrafted", "shortcuts"}
 """Kinds of models whose features have units of their own; without scaling, areas would drown the rest."""
 
+TABLES = {
+    "clusters": CLUSTER_COLUMNS,
+    "levels": LEVEL_COLUMNS,
+    "enrichment": ENRICHMENT_COLUMNS,
+    "enrichment_controls": CONTROL_COLUMNS,
+    "annotation": ANNOTATION_COLUMNS,
+    "annotation_test": TEST_COLUMNS,
+    "agreement": AGREEMENT_COLUMNS,
+    "findings": FINDINGS_COLUMNS,
+    "filters": ("step", "cells", "genes"),
+}
+"""Tables that come with a map, `<name>.tsv`, and their columns."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a map is made; the keys of the configuration's section `map`, which describes them.
+
+    Attributes
+    ----------
+    downloads : name of a file -> where it lies; names in `gene_sets`, `interactions` and `published` are looked up here
+    """
+
+    unit: Unit = "gene"
+    average: Average = "mean"
+    split_lines: bool = False
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    batches: Sequence[str] = ()
+    batches_within_line: bool = False
+    min_cells: int = 1
+    method: Method = "resolutions"
+    levels: Sequence[float] = (0.1, 0.5, 1.0, 2.0)
+    neighbors: int = 15
+    paper_levels: Sequence[tuple[float, int]] = PAPER_STEPS
+    ladder: Mapping[str, Any] = field(
+        default_factory=lambda: {"lowest": 0.05, "highest": 5.0, "rungs": 40, "most_levels": 8}
+    )
+    seeds: int = 20
+    bootstraps: int = 10
+    resample: Blocks = "field"
+    stable_at: float = 0.75
+    gene_sets: Sequence[Mapping[str, Any]] = ()
+    interactions: Sequence[Mapping[str, Any]] = ()
+    published: str | None = None
+    findings: str | None = None
+    enrichment: Mapping[str, Any] = field(default_factory=dict)
+    curve: int = 12
+    single_cells: int = 0
+    seed: int = 42
+    downloads: Mapping[str, str] = field(default_factory=dict)
+
+    def file(self, name: str) -> str:
+        return self.downloads.get(name, name)
+
+
+@dataclass
+class Map:
+    """A map and its tables, before they are written."""
+
+    units: anndata.AnnData
+    tables: dict[str, pd.DataFrame]
+    single_cells: pd.DataFrame | None = None
+
 
 def build_map(
     cells: str | Path,
+    settings: Settings = Settings(),
     *,
-    out_h5ad: str | Path,
-    out_tsv: str | Path,
-    unit: Unit = "gene",
-    average: Literal["mean", "median"] = "mean",
-    levels: Sequence[float] = (0.1, 0.5, 1.0, 2.0),
-    neighbors: int = 15,
-    seeds: int = 20,
-    min_cells: int = 1,
-    seed: int = 42,
-) -> None:
-    """Average cells to units, cluster them at every resolution, lay them out, and write the map.
+    workers: int = 1,
+    threads: int = 1,
+    progress: Progress = plainly,
+) -> Map:
+    """Summarise cells to units, cluster them at every level, and say what the clusters are and whether they hold.
 
     Parameters
     ----------
-    cells : AnnData file of vectors, a row a cell
-    out_h5ad : map to write: X the vectors of the units, obs level_1 to level_L and what is known of a unit,
-        obsm["X_umap"], obsp["connectivities"], uns what was done; without rows, and with uns["not_run"], where the cells
-        do not say which unit they belong to
-    out_tsv : table of clusters to write, `CLUSTER_COLUMNS`
-    unit, average : see `subcell.atlas.units.aggregate`
-    levels : Leiden resolutions; taken in rising order
-    neighbors : neighbours of a unit in the graph; fewer where there are fewer units
-    seeds : Leiden runs with other seeds per level, for the stability of clusters
-    min_cells : units with fewer cells are left out
-    seed : of Leiden and UMAP
+    cells : AnnData file of vectors, a row a cell, in our columns or in those of SubCell's released table
+    settings : how
+    workers : processes among which runs are shared; the result does not depend on it
+    threads : of Harmony
+    progress : passes finished runs through and may say how far it is
+
+    Returns
+    -------
+    the map. units: X the vectors, obs level_1 to level_L, stability_1 to stability_L (share of runs in which the unit is
+    where the map has it), consensus_1 to consensus_L and what is known of a unit, obsm["X_umap"], obsp
+    ["connectivities"], uns what was done; without rows, and with uns["not_run"], where the cells do not say which unit
+    they belong to. tables: `TABLES`.
 
     Raises
     ------
-    SubcellError : the file of cells is missing or damaged
+    SubcellError : the file of cells or another file is missing or damaged, or what is asked cannot be done with it
     """
     try:
         table = anndata.read_h5ad(cells, backed="r")
     except (OSError, KeyError) as problem:
         raise SubcellError(f"{cells}: not a file of vectors ({problem}); delete it and embed again") from None
-    kind = str(table.uns.get("kind", ""))
-    model = str(table.uns.get("model", ""))
-    units = aggregate(table, unit, average)
-    table.file.close()
-    enough = units.obs["n_cells"].to_numpy() >= min_cells
-    if not enough.all():
-        units = units[enough].copy()
-    resolutions = sorted(levels)
-    units.uns.update(
-        model=model,
-        kind=kind,
-        units_left_out=int((~enough).sum()),
-        resolutions=np.array(resolutions, float),
-        seeds=seeds,
-        seed=seed,
-        min_cells=min_cells,
-        scaled=kind in MIXED_UNITS,
-    )
-    if units.n_obs < FEWEST and "not_run" not in units.uns:
-        units.uns["not_run"] = f"needs {FEWEST} {unit}s with at least {min_cells} cells, {units.n_obs} are there"
-        units = units[:0].copy()
-    clusters = pd.DataFrame(columns=list(CLUSTER_COLUMNS))
-    units.obsm["X_umap"] = np.zeros((units.n_obs, 2), np.float32)
-    if units.n_obs:
-        points, use_rep = units.X, "X"
-        if kind in MIXED_UNITS:
-            points, use_rep = StandardScaler().fit_transform(units.X), "X_scaled"
-            units.obsm[use_rep] = points
-        connect_and_lay_out(units, use_rep=use_rep, neighbors=neighbors, seed=seed)
-        found = cluster_levels(units.obsp["connectivities"], resolutions, seeds=seeds, seed=seed)
-        clusters = describe_clusters(found, units.obs, points)
-        for number, level in enumerate(found, start=1):
-            names = [str(cluster + 1) for cluster in range(len(level.parents))]
-            units.obs[f"level_{number}"] = pd.Categorical.from_codes(level.labels, categories=names)
-    _write(units, Path(out_h5ad), clusters, Path(out_tsv))
-
-
-def describe_clusters(levels: Sequence[Level], obs: pd.DataFrame, points: NDArray[np.floating]) -> pd.DataFrame:
-    """Table of all clusters of all levels, one row a cluster, columns `CLUSTER_COLUMNS`.
-
-    `top_units` are the members nearest to the centre of the cluster; within a unit's name ";" becomes ",".
-    """
-    names = [str(name).replace(";", ",") for name in obs.index]
-    locations = list(obs["locations"].astype(object)) if "locations" in obs else [None] * len(obs)
-    rows = []
-    for number, level in enumerate(levels, start=1):
-        central = nearest_to_centre(points, level.labels)
-        for cluster, enriched in enumerate(enrich(level.labels, locations)):
-            members = np.flatnonzero(level.labels == cluster)
-            rows.append(
-                {
-                    "level": number,
-                    "cluster": str(cluster + 1),
-                    "parent": str(level.parents[cluster] + 1) if level.parents[cluster] >= 0 else "",
-                    "size": len(members),
-                    "stability": round(float(level.stability[cluster]), 4),
-                    "members": ";".join(names[row] for row in members),
-                    "top_location": enriched.location,
-                    "resolution": level.resolution,
-                    "name": enriched.name,
-                    "fraction": enriched.fraction,
-                    "background": enriched.background,
-                    "p_value": enriched.p_value,
-                    "q_value": enriched.q_value,
-                    "top_units": ";".join(names[row] for row in central[cluster]),
-                }
-            )
-    return pd.DataFrame(rows, columns=list(CLUSTER_COLUMNS))
-
-
-def _write(units: anndata.AnnData, out_h5ad: Path, clusters: pd.DataFrame, out_tsv: Path) -> None:
-    units.obs = categories_of_text(units.obs)
-    for path in (out_h5ad, out_tsv):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    temporary_tsv = out_tsv.with_name(f".{out_tsv.name}.{os.getpid()}.tmp")
-    temporary_h5ad = out_h5ad.with_name(f".{out_h5ad.name}.{os.getpid()}.tmp")
     try:
-        clusters.to_csv(temporary_tsv, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
-        units.write_h5ad(temporary_h5ad)
-        temporary_tsv.replace(out_tsv)
-        temporary_h5ad.replace(out_h5ad)
+        units, summaries, steps, look_up = _summarise(table, settings, threads)
+        kind = str(table.uns.get("kind", ""))
+        units.uns |= {"model": str(table.uns.get("model", "")), "kind": kind, "scaled": kind in MIXED_UNITS}
+        return _cluster_and_explain(units, summaries, steps, look_up, settings, workers, progress)
     finally:
-        temporary_tsv.unlink(missing_ok=True)
-        temporary_h5ad.unlink(missing_ok=True)
+        table.file.close()
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Vectors and table of the cells that a map takes."""
+
+    vectors: Any
+    obs: pd.DataFrame
+    keep: NDArray[np.bool_] | None
+
+
+def _summarise(
+    table: anndata.AnnData, settings: Settings, threads: int
+) -> tuple[anndata.AnnData, Summaries, pd.DataFrame, _Cells]:
+    obs = name_columns(table.obs)
+    keep, steps = choose_cells(obs, **settings.filters)
+    vectors: Any = table.X
+    chosen: NDArray[np.bool_] | None = keep
+    if settings.batches and keep.any():
+        # Harmony needs all vectors at once; only now are they read, and only those that are kept.
+        rows = np.flatnonzero(keep)
+        obs = obs.iloc[rows]
+        vectors = correct_batches(
+            np.asarray(table.X[rows], np.float32),
+            obs,
+            settings.batches,
+            label=COLUMNS[settings.unit],
+            within_line=settings.batches_within_line,
+            seed=settings.seed,
+            threads=threads,
+        )
+        chosen = None
+    units, summaries = summarise(
+        vectors,
+        obs,
+        settings.unit,
+        settings.average,
+        keep=chosen,
+        split_lines=settings.split_lines,
+        blocks=settings.resample,
+        min_cells=settings.min_cells,
+        features=table.var_names,
+    )
+    if not keep.any() and len(obs):
+        there = ", ".join(sorted(obs["cell_line"].dropna().unique()))
+        units.uns["not_run"] = f"no cells of {', '.join(settings.filters['cell_lines'])}; there are {there}"
+    return units, summaries, steps, _Cells(vectors, obs, chosen)
+
+
+def _cluster_and_explain(
+    units: anndata.AnnData,
+    summaries: Summaries,
+    steps: pd.DataFrame,
+    cells: _Cells,
+    settings: Settings,
+    workers: int,
+    progress: Progress,
+) -> Map:
+    tables = {name: pd.DataFrame(columns=list(columns)) for name, columns in TABLES.items()}
+    tables["filters"] = steps
+    plan = steps_of(
+        settings.method,
+        levels=settings.levels,
+        neighbors=settings.neighbors,
+        paper_levels=settings.paper_levels,
+        ladder=settings.ladder,
+    )
+    units.uns |= {
+        "method": settings.method,
+        "seeds": settings.seeds,
+        "bootstraps": settings.bootstraps,
+        "seed": settings.seed,
+        "min_cells": settings.min_cells,
+        "batches": list(settings.batches),
+    }
+    if units.n_obs < FEWEST and "not_run" not in units.uns:
+        units.uns["not_run"] = (
+            f"needs {FEWEST} {settings.unit}s with at least {settings.min_cells} cells, {units.n_obs} are there"
+        )
+    if "not_run" in units.uns:
+        units = units[:0].copy()
+        units.obsm["X_umap"] = np.zeros((0, 2), np.float32)
+        return Map(units, tables)
+    points, use_rep = np.asarray(units.X), "X"
+    if units.uns["scaled"]:
+        points, use_rep = StandardScaler().fit_transform(units.X), "X_scaled"
+        units.obsm[use_rep] = points
+    log.info("%d units, %d features: neighbours and UMAP", *points.shape)
+    connect_and_lay_out(units, use_rep=use_rep, neighbors=plan[0].neighbors, seed=settings.seed)
+    found = find_levels(
+        sparse.csr_array(units.obsp["connectivities"]),
+        points,
+        summaries,
+        plan,
+        method=settings.method,
+        most_levels=settings.ladder["most_levels"],
+        seeds=settings.seeds,
+        bootstraps=settings.bootstraps,
+        held_out=(units.obs["split"] == "test").to_numpy() if "split" in units.obs else None,
+        scaled=bool(units.uns["scaled"]),
+        curve=settings.curve,
+        seed=settings.seed,
+        workers=workers,
+        progress=progress,
+    )
+    units.uns["resolutions"] = np.array([level.step.resolution for level in found.levels], float)
+    for number, level in enumerate(found.levels, start=1):
+        names = [str(cluster + 1) for cluster in range(level.clusters)]
+        units.obs[f"level_{number}"] = pd.Categorical.from_codes(level.labels, categories=names)
+        units.obs[f"stability_{number}"] = found.unit_stability[number - 1]
+        units.obs[f"consensus_{number}"] = pd.Categorical.from_codes(found.consensus[number - 1], categories=names)
+    _explain(units, points, found, cells, settings, tables)
+    single = lay_out_cells(
+        cells.vectors, cells.obs, cells.keep, settings.single_cells, units, settings.unit, settings.seed
+    )
+    return Map(units, tables, single)
+
+
+def _explain(
+    units: anndata.AnnData,
+    points: NDArray[np.floating],
+    found: Found,
+    cells: _Cells,
+    settings: Settings,
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    """Fill the tables that compare the clusters with what is known of the units."""
+    log.info("enrichment, annotation, agreement")
+    obs, limits, seed = units.obs, Limits(**settings.enrichment), settings.seed
+    locations, sources, controls = read_knowledge(obs, settings)
+    members = [*([locations] if locations is not None else []), *sources, *controls]
+    tables["enrichment"], tables["enrichment_controls"] = enrich_levels(
+        found.labels, members, limits, random=found.random_labels, seed=seed
+    )
+    terms = best_terms(tables["enrichment"], limits.alpha)
+    central = nearest_cells(cells.vectors, cells.obs, cells.keep, units, points, found.labels, settings.unit)
+    tables["clusters"] = describe_clusters(found, obs, points, terms, central, stable_at=settings.stable_at)
+    tables["levels"] = describe_levels(found, tables["clusters"])
+
+    near = nearest(units.obsp["distances"], obs)
+    tables["annotation"] = annotate(obs, near, locations, sources, limits)
+    chance = random_vectors(len(obs), seed)
+    by_chance = nearest(neighbour_distances(chance, settings.neighbors, seed), obs)
+    tables["annotation_test"] = score_by_hiding(
+        obs, near, by_chance, members[: len(members) - len(controls)], limits, seed=seed
+    )
+
+    related = [sharing(locations, obs, seed=seed)] if locations is not None else []
+    by_name = {member.name: member for member in sources}
+    related += [sharing(by_name[entry["name"]], obs, seed=seed) for entry in settings.gene_sets if entry.get("pairs")]
+    related += [
+        read_interactions(settings.file(entry["file"]), entry["name"], obs, min_score=entry.get("min_score", 0))
+        for entry in settings.interactions
+    ]
+    tables["agreement"] = agreement_rows(
+        found.curve,
+        found.resolutions,
+        found.level_of,
+        related,
+        random=found.random_curve,
+        published=read_published(settings.file(settings.published), obs) if settings.published else None,
+    )
+    if settings.findings:
+        tables["findings"] = check_findings(read_findings(settings.findings), obs, points, found.labels, seed=seed)
+
+
+def read_knowledge(
+    obs: pd.DataFrame, settings: Settings
+) -> tuple[Membership | None, list[Membership], list[Membership]]:
+    """What is known of the units: their own locations, sets of genes from files, and controls that should be nothing.
+
+    Returns
+    -------
+    locations, which come from the very images that are mapped and are marked so; sources; plate and microscope
+    """
+    locations = None
+    if "locations" in obs and obs["locations"].notna().any():
+        locations = of_columns(obs, "locations", independent=False)
+    sources = []
+    for entry in settings.gene_sets:
+        options = {
+            key: entry[key] for key in ("independent", "aspect", "exclude_assigned_by") if entry.get(key) is not None
+        }
+        ontology = settings.file(entry["ontology"]) if entry.get("ontology") else None
+        sets = read_gene_sets(settings.file(entry["file"]), entry["name"], ontology=ontology, **options)
+        sources.append(of_units(sets, obs))
+    controls = [
+        of_columns(obs, column, independent=True, control=True)
+        for column in ("plate", "microscope")
+        if column in obs
+        and obs[column].nunique() > 1
+        and not (column != "plate" and obs[column].equals(obs.get("plate")))
+    ]
+    return locations, sources, controls
+
+
+def write_map(
+    found: Map,
+    out_h5ad: str | Path,
+    tables: Mapping[str, str | Path],
+    *,
+    single_cells: str | Path | None = None,
+    networks: Mapping[str, str | Path] | None = None,
+    figures: Sequence[str | Path] = (),
+    title: str = "map",
+) -> None:
+    """Write a map; every file gets its name when all are whole.
+
+    Parameters
+    ----------
+    found : the map
+    out_h5ad : AnnData file
+    tables : name of a table (`TABLES`) -> file
+    single_cells : parquet file of the single cells' UMAP
+    networks : tree, hierarchy and proteins -> file, see `subcell.atlas.networks`
+    figures : files of the figure, in the formats of their endings
+    title : of networks and figure
+    """
+    found.units.obs = categories_of_text(found.units.obs)
+    writers: dict[Path, Callable[[Path], object]] = {Path(out_h5ad): found.units.write_h5ad}
+    for name, path in tables.items():
+        writers[Path(path)] = lambda to, table=found.tables[name]: table.to_csv(  # type: ignore[misc]
+            to, sep="\t", index=False, float_format="%.6g", lineterminator="\n"
+        )
+    if single_cells is not None:
+        single = found.single_cells if found.single_cells is not None else pd.DataFrame()
+        writers[Path(single_cells)] = lambda to: single.to_parquet(to, index=False)
+    temporary = {path: path.with_name(f".{os.getpid()}.{path.name}") for path in writers}
+    drawn = {Path(path): Path(path).with_name(f".{os.getpid()}.{Path(path).name}") for path in figures}
+    linked = {
+        name: Path(path).with_name(f".{os.getpid()}.{Path(path).name}") for name, path in (networks or {}).items()
+    }
+    for path in (*temporary, *drawn, *map(Path, (networks or {}).values())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for path, write in writers.items():
+            write(temporary[path])
+        if networks:
+            from subcell.atlas.networks import write_networks
+
+            proteins = Path(networks["proteins"]).name
+            write_networks(found.units, found.tables["clusters"], **linked, name=title, proteins_name=proteins)
+        if drawn:
+            from subcell.atlas.drawing import draw_map
+
+            draw_map(
+                found.units,
+                found.tables["clusters"],
+                found.tables["enrichment"],
+                title=title,
+                paths=list(drawn.values()),
+            )
+        for path, ready in (temporary | drawn).items():
+            ready.replace(path)
+        for name, ready in linked.items():
+            ready.replace(Path((networks or {})[name]))
+    finally:
+        for ready in (*temporary.values(), *drawn.values(), *linked.values()):
+            ready.unlink(missing_ok=True)

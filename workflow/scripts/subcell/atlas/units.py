@@ -1,4 +1,4 @@
-"""From cells to the units of a map: one mean or median vector a gene, antibody, well, compound or field."""
+"""From cells to the units of a map: one vector a gene, antibody, well, compound or field."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 
+from subcell.atlas.summaries import AVERAGES, Average, Summaries, collect
 from subcell.errors import ConfigError
 
 Unit = Literal["gene", "antibody", "well", "compound", "field"]
@@ -27,50 +27,99 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 OPTIONAL = {"plate"}
 
-LISTED = ("gene", "antibody", "cell_line", "compound", "mechanism", "split")
+LISTED = (
+    *("gene", "ensembl_id", "antibody", "cell_line", "compound", "mechanism", "split"),
+    *("plate", "microscope", "reliability"),
+)
 
-BLOCK_BYTES = 2**27
+Blocks = Literal["well", "field"]
+"""What a bootstrap draws: cells of one field, or of one well, are not independent of each other."""
 
 
-def aggregate(cells: AnnData, unit: Unit = "gene", how: Literal["mean", "median"] = "mean") -> AnnData:
+def aggregate(cells: AnnData, unit: Unit = "gene", how: Average = "mean") -> AnnData:
+    """The units of `summarise`, without what they can be made of again."""
+    return summarise(cells.X, cells.obs, unit, how, features=cells.var_names)[0]
+
+
+def summarise(
+    vectors: Any,
+    obs: pd.DataFrame,
+    unit: Unit = "gene",
+    how: Average = "mean",
+    *,
+    keep: NDArray[np.bool_] | None = None,
+    split_lines: bool = False,
+    blocks: Blocks = "field",
+    min_cells: int = 1,
+    features: Any = None,
+) -> tuple[AnnData, Summaries]:
     """Summarise cells to one row a unit.
 
     Parameters
     ----------
-    cells : X (cells, features), in memory or backed by its file; obs with `field_id` and the columns of the unit
+    vectors : X (cells, features), in memory or backed by its file
+    obs : table of the cells, with `field_id` and the columns of the unit
     unit : what a row of the result is; a well is told by its plate too, where the plate is known
-    how : mean (as in the SubCell paper) or median over the cells of a unit, feature by feature
+    how : mean (as in the SubCell paper), median, or mean_and_spread over the cells of a unit, feature by feature
+    keep : (cells,) cells to take; all where it is None
+    split_lines : a row for each cell line of a unit, named "unit @ line"
+    blocks : what a bootstrap of the summaries draws
+    min_cells : units with fewer cells are left out
+    features : names of the columns of X
 
     Returns
     -------
-    X float32 (units, features), units sorted by name. obs: n_cells, n_fields; gene, antibody, cell_line, compound,
-    mechanism and split as far as the cells have them, several values joined by ";"; locations, those that at least
-    half of the unit's labelled fields have (else the most frequent ones). uns: unit, average, and cells_left_out, the
-    number of cells that lack the unit's column. Where no cell has it, there are no rows and uns["not_run"] says so.
+    X float32 (units, features), units sorted by name. obs: n_cells, n_fields; what is known of the cells (`LISTED`),
+    several values joined by ";"; locations, those that at least half of the unit's labelled fields have (else the most
+    frequent ones). uns: unit, average, cells_left_out, the number of cells that lack the unit's column or are not kept,
+    and units_left_out. Where no cell has the column, there are no rows and uns["not_run"] says so.
+    And the `Summaries` of the same units.
 
     Raises
     ------
     ConfigError : an unknown unit or average
     """
-    if unit not in COLUMNS or how not in ("mean", "median"):
+    if unit not in COLUMNS or how not in AVERAGES:
         raise ConfigError(
-            f"map: unit {unit!r} and average {how!r}; expected one of {', '.join(COLUMNS)}, mean or median"
+            f"map: unit {unit!r} and average {how!r}; expected one of {', '.join(COLUMNS)}, and of {', '.join(AVERAGES)}"
         )
-    names = _unit_names(cells.obs, unit)
-    known = names.notna().to_numpy()
-    about: dict[str, Any] = {"unit": unit, "average": how, "cells_left_out": int((~known).sum())}
-    if not known.any():
+    names = unit_names(obs, unit, split_lines=split_lines)
+    if keep is not None:
+        names = names.where(keep, None)
+    about: dict[str, Any] = {"unit": unit, "average": how, "cells_left_out": int(names.isna().sum())}
+    if names.isna().all():
         about["not_run"] = f"needs {unit}"
+    counts = names.value_counts()
+    few = counts.index[counts < min_cells]
+    about["units_left_out"] = len(few)
+    known = (names.notna() & ~names.isin(few)).to_numpy()
     levels, codes = np.unique(names[known].to_numpy(str), return_inverse=True)
     number = np.full(len(names), -1)
     number[known] = codes
-    summarise = _means if how == "mean" else _medians
-    obs = _describe(cells.obs[known], codes, levels)
-    return AnnData(X=summarise(cells, number, len(levels)), obs=obs, var=pd.DataFrame(index=cells.var_names), uns=about)
+    summaries = collect(vectors, number, _block_numbers(obs, blocks), how)
+    described = _describe(obs[known], codes, levels)
+    rows = summaries.vectors() if len(levels) else np.zeros((0, vectors.shape[1]), np.float32)
+    var = _feature_names(features, vectors.shape[1], rows.shape[1])
+    return AnnData(X=rows, obs=described, var=pd.DataFrame(index=var), uns=about), summaries
 
 
-def _unit_names(obs: pd.DataFrame, unit: str) -> pd.Series:
+def _block_numbers(obs: pd.DataFrame, blocks: Blocks) -> NDArray[np.int_]:
+    """A number for each well or field; by field where wells are not known."""
+    well = unit_names(obs, "well") if blocks == "well" else None
+    name = obs["field_id"].astype(object) if well is None or well.isna().all() else well
+    codes, _ = pd.factorize(name, sort=True)
+    return np.asarray(codes)
+
+
+def _feature_names(features: Any, cells: int, units: int) -> pd.Index:
+    names = [str(name) for name in features] if features is not None else [str(i) for i in range(cells)]
+    return pd.Index(names if units == cells else [*names, *(f"{name}_spread" for name in names)], dtype=object)
+
+
+def unit_names(obs: pd.DataFrame, unit: str, *, split_lines: bool = False) -> pd.Series:
     """Name of each cell's unit, missing where the cell has none."""
+    if split_lines and "cell_line" in obs:
+        return unit_names(obs, unit) + " @ " + obs["cell_line"].astype(object)
     name = pd.Series("", index=obs.index, dtype=object)
     for column in COLUMNS[unit]:
         if column not in obs or obs[column].isna().all():
@@ -84,29 +133,6 @@ def _unit_names(obs: pd.DataFrame, unit: str) -> pd.Series:
             text = text.fillna("")
         name = text if not name.any() else (name + ":" + text)
     return name.where(name.notna(), None)
-
-
-def _means(cells: AnnData, number: NDArray[np.int_], units: int) -> NDArray[np.float32]:
-    """Sums in float64, block by block, so that a file larger than memory can be averaged."""
-    sums = np.zeros((units, cells.n_vars))
-    block = max(1, BLOCK_BYTES // (8 * max(1, cells.n_vars)))
-    for start in range(0, cells.n_obs, block):
-        rows = number[start : start + block]
-        here = np.flatnonzero(rows >= 0)
-        indicator = sparse.csr_array((np.ones(len(here)), (rows[here], here)), shape=(units, len(rows)))
-        sums += indicator @ np.asarray(cells.X[start : start + block], dtype=np.float64)
-    counts = np.bincount(number[number >= 0], minlength=units)
-    return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-
-
-def _medians(cells: AnnData, number: NDArray[np.int_], units: int) -> NDArray[np.float32]:
-    order = np.argsort(number, kind="stable")
-    starts = np.searchsorted(number[order], np.arange(units + 1))
-    result = np.zeros((units, cells.n_vars), np.float32)
-    for row in range(units):
-        members = np.sort(order[starts[row] : starts[row + 1]])
-        result[row] = np.median(np.asarray(cells.X[members], dtype=np.float64), axis=0)
-    return result
 
 
 def _describe(obs: pd.DataFrame, codes: NDArray[np.int_], levels: NDArray[Any]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ __all__ = [
 
 DESCRIPTION_COLUMNS = (
     *("plate", "well", "site", "batch", "cell_line", "antibody", "gene", "ensembl_id"),
-    *("locations", "label_level", "compound", "dose", "control", "mechanism"),
+    *("reliability", "locations", "label_level", "compound", "dose", "control", "mechanism"),
 )
 """What may be known of a field besides its images; all optional text."""
 

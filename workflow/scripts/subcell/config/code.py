@@ -11,7 +11,7 @@ def code_version(*stages: str) -> str:
 
     Parameters
     ----------
-    stages : folders, e.g. "segmentation"
+    stages : folders, e.g. "segmentation", or single modules, e.g. "catalog/released.py"
 
     Returns
     -------
@@ -23,7 +23,8 @@ def code_version(*stages: str) -> str:
     """
     digest = hashlib.sha256()
     for stage in stages:
-        modules = sorted((LIBRARY / stage).rglob("*.py"))
+        path = LIBRARY / stage
+        modules = [path] if path.is_file() else sorted(path.rglob("*.py"))
         if not modules:
             raise FileNotFoundError(f"no modules in {LIBRARY / stage}")
         for module in modules:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from subcell.config.sections import Section
+from subcell.config.sections import Channel, Name, Section
 
 
 class Split(Section):
@@ -52,11 +52,89 @@ class Images(Dataset):
     source: Literal["images"]
     sheet: str = Field(description="csv or tsv; `snakemake --cores 1 make_sheet` builds one from a folder")
     columns: dict[str, str] = Field({}, description="our column name: the sheet's column name")
+    channel_map: dict[Channel, str] = Field(
+        default={},
+        description="channel: the sheet's column of another stain that stands in for it, e.g. `microtubules: actin`; every "
+        "output says so",
+    )
     file_pattern: str | None = Field(
         None, description="where the sheet has no paths: e.g. `{field_id}_{color}.png`, relative to the sheet"
     )
     defaults: dict[str, str | float | int] = Field({}, description="column: value for every row that has none")
     allow_outside: bool = Field(False, description="allow paths that leave the sheet's folder")
+
+
+class Embeddings(Dataset):
+    """Vectors of cells from elsewhere: they enter at the map, the benchmarks and the report, without images or training."""
+
+    source: Literal["embeddings"]
+    file: str | list[str] = Field(
+        description="an h5ad file, a row a cell; of several, the vectors of a cell stand side by side, e.g. of the passes of "
+        "datasets that differ in their protein"
+    )
+    model: Name = Field("imported", description="name of the model that made the vectors")
+    columns: dict[str, str] = Field(
+        {},
+        description="our column name: the file's; the names of SubCell's released table (if_plate_id, atlas_name, gene_names, "
+        "...) are known",
+    )
+    layer: str | None = Field(None, description="take this layer, or `obsm/NAME`, instead of X")
+    defaults: dict[str, str] = Field({}, description="column: value for every row that has none")
+
+
+class Selection(Dataset):
+    """Which fields of a public collection are taken; an empty list takes all. Names may be spelt in any way."""
+
+    cell_lines: list[str] = Field([], description="cell lines, e.g. [U-2 OS]")
+    genes: list[str] = Field([], description="gene names; with up to 200 genes only their entries are fetched")
+    ensembl_ids: list[str] = Field([], description="Ensembl ids of genes")
+    antibodies: list[str] = Field([], description="antibodies, e.g. [HPA030741]")
+    antibody_lists: list[str] = Field(
+        [], description="`train`, `valid`, `test` (SubCell's published lists) or files with one antibody a line"
+    )
+    locations: list[str] = Field([], description="fields with any of these locations")
+    fields_per_antibody: int | None = Field(
+        None, ge=1, description="at most so many fields of one antibody, evenly over its cell lines"
+    )
+
+
+class Hpa(Selection):
+    """Fields of the Human Protein Atlas, from its release files and image server."""
+
+    source: Literal["hpa"]
+    release: Literal["v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25"] = Field(
+        "v23", description="release; SubCell was trained on v23"
+    )
+    reliability: list[Literal["enhanced", "supported", "approved", "uncertain"]] = Field(
+        [], description="how sure the locations of the gene are, in HPA's words"
+    )
+    assays: list[str] = Field(
+        ["human"], description="`human` is the usual staining; a release may hold `gfp`, `sirna` and `mouse` too"
+    )
+    channels: list[Literal["microtubules", "er", "nucleus", "protein"]] = Field(
+        ["microtubules", "er", "nucleus", "protein"], min_length=1, description="stains to fetch"
+    )
+    pixel_size_um: float = Field(0.0800885, gt=0.01, le=2, description="micrometres a pixel")
+    xml: str | None = Field(None, description="file or address to read instead of the release's proteinatlas.xml.gz")
+    location_table: str | None = Field(
+        None, description="file or address to read instead of the release's subcellular_location.tsv.zip"
+    )
+    image_address: str | None = Field(
+        None,
+        description="a mirror of the images: address in front of `<antibody number>/<plate>_<well>_<site>_<color>.jpg`",
+    )
+
+
+class SubcellCrops(Selection):
+    """SubCell's published crops of single cells with their masks: no segmentation, the chain starts at the crops."""
+
+    source: Literal["subcell_crops"]
+    address: str = Field(
+        "https://czi-subcell-public.s3.amazonaws.com/hpa-processed/cell_crops",
+        description="address in front of `<plate>/<plate>_<well>_<sample>_<cell>_cell_image.png`",
+    )
+    metadata: str | None = Field(None, description="file or address of the table of cells; `metadata.csv` at `address`")
+    pixel_size_um: float = Field(0.0800885, gt=0.01, le=2, description="micrometres a pixel")
 
 
 class MakeSheet(Section):
@@ -74,4 +152,34 @@ class MakeSheet(Section):
     )
 
 
-AnyDataset = Annotated[Simulate | Images, Field(discriminator="source")]
+class Download(Section):
+    """How files are fetched from the web: politely, verified, and never twice. Changing this reruns nothing."""
+
+    cache: str = Field(
+        ".cache/downloads",
+        description="folder of verified files by address, shared by all runs; images are hard links to it",
+    )
+    connections: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="connections to one host, of all jobs that share the cache (HPA: more than 4 cause errors)",
+    )
+    tries: int = Field(8, ge=1, le=100, description="requests in a row that bring nothing, before a file is given up")
+    pause_s: float = Field(1, ge=0, le=600, description="first pause between tries, seconds; it doubles, with jitter")
+    longest_pause_s: float = Field(
+        600, ge=0, le=86_400, description="longest pause, seconds; a longer `Retry-After` gives the file up"
+    )
+    connect_timeout_s: float = Field(20, gt=0, le=600, description="longest wait for a connection, seconds")
+    stall_timeout_s: float = Field(60, gt=0, le=3600, description="longest wait for the next bytes, seconds")
+    max_mb: int = Field(2048, ge=1, description="largest image file, megabytes")
+    hosts: list[str] = Field(
+        [],
+        description="hosts, with `:port` unless it is the usual one, that redirects may lead to besides the source's own",
+    )
+    unreachable: Literal["stop", "set_aside"] = Field(
+        "stop", description="a server that brings nothing at all ends the job, or its fields are set aside"
+    )
+
+
+AnyDataset = Annotated[Simulate | Images | Hpa | SubcellCrops | Embeddings, Field(discriminator="source")]

@@ -10,19 +10,27 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Images, MakeSheet, Simulate, Split
+from subcell.config.datasets import Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.map import Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map, ReferenceFile
 from subcell.config.model import Config
 from subcell.config.sections import (
+    Attention,
+    Bestfitting,
+    CheckReleased,
     Crops,
+    Dino4Cells,
     Handcrafted,
-    Map,
+    Imported,
+    Neighbors,
     RandomVit,
     Scoring,
     Segmentation,
     Shortcuts,
     Subcell,
+    Timm,
     TrainCompact,
     Training,
+    Weights,
 )
 
 ROOT = Path(__file__).parents[4]
@@ -30,18 +38,36 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "Top level": Config,
     "datasets.NAME with `source: simulate`": Simulate,
     "datasets.NAME with `source: images`": Images,
+    "datasets.NAME with `source: embeddings`": Embeddings,
+    "datasets.NAME with `source: hpa`": Hpa,
+    "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
+    "download": Download,
     "segmentation": Segmentation,
     "crops": Crops,
     "models.NAME with `kind: subcell`": Subcell,
     "models.NAME.training": Training,
     "models.NAME with `kind: random_vit`": RandomVit,
+    "models.NAME with `kind: dino4cells`": Dino4Cells,
+    "models.NAME with `kind: bestfitting`": Bestfitting,
+    "models.NAME with `kind: timm`": Timm,
     "models.NAME with `kind: handcrafted`": Handcrafted,
     "models.NAME with `kind: shortcuts`": Shortcuts,
+    "models.NAME with `kind: imported`": Imported,
+    "weights": Weights,
+    "attention": Attention,
     "map": Map,
+    "map.filters": Filters,
+    "map.ladder": Ladder,
+    "map.enrichment": Enrichment,
+    "map.gene_sets[]": GeneSetFile,
+    "map.interactions[]": InteractionFile,
+    "map.downloads.FILE": ReferenceFile,
+    "neighbors": Neighbors,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
     "train_compact": TrainCompact,
+    "check_released": CheckReleased,
 }
 HEAD = """# Configuration
 
@@ -98,7 +124,7 @@ def _kind(annotation: Any) -> str:
     if origin is list:
         return f"list of {_kind(arguments[0])}"
     if origin is tuple:
-        return "pair of integers"
+        return "pair of integers" if set(arguments) == {int} else "pair of numbers"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -1,16 +1,31 @@
 """The whole configuration."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from subcell.config.datasets import AnyDataset, MakeSheet
-from subcell.config.sections import Crops, Map, Model, Name, Scoring, Section, Segmentation, Subcell, TrainCompact
+from subcell.config.datasets import AnyDataset, Download, MakeSheet
+from subcell.config.map import Map
+from subcell.config.sections import (
+    Attention,
+    CheckReleased,
+    Crops,
+    Model,
+    Name,
+    Neighbors,
+    Network,
+    Scoring,
+    Section,
+    Segmentation,
+    Subcell,
+    TrainCompact,
+    Weights,
+)
 
 Benchmark = Literal["localization", "cell_line", "segmentation"]
 
-FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "benchmarks", "figures")
+FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "benchmarks", "figures", "weights")
 """Names of folders inside a dataset's results; no model may be called so."""
 
 
@@ -18,10 +33,14 @@ class Config(Section):
     """Everything that can be set."""
 
     datasets: dict[Name, AnyDataset] = Field(min_length=1, description="name: where its fields come from")
+    download: Download = Field(Download(), description="how files are fetched from the web")
     segmentation: Segmentation = Field(Segmentation(), description="nuclei and cells")
     crops: Crops = Field(Crops(), description="one square a cell")
     models: dict[Name, Model] = Field(default={}, description="name: what turns a cell into a vector")
     map: Map = Field(Map(), description="clusters of proteins at rising resolutions")
+    neighbors: Neighbors = Field(Neighbors(), description="the most similar proteins or cells")
+    attention: Attention = Field(Attention(), description="where networks look")
+    weights: Weights = Field(Weights(), description="released weights")
     benchmarks: list[Benchmark] = Field(
         default=["localization", "cell_line", "segmentation"], description="what is scored"
     )
@@ -33,10 +52,32 @@ class Config(Section):
         description="threads a job computes with, whatever `--cores` says: results depend on it in the last digits",
     )
     make_sheet: MakeSheet = Field(MakeSheet(), description="for the target of that name")
+    check_released: CheckReleased = Field(CheckReleased(), description="for the target of that name")
     train_compact: TrainCompact = Field(TrainCompact(), description="for the target of that name")
     pathvars: dict[Literal["results", "logs"], str] = Field(
         default={}, description="other folders than `results` and `logs`, e.g. to keep runs apart"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _imported_vectors_are_models(cls, raw: Any) -> Any:
+        """A dataset of vectors names the model that made them; that model embeds nothing else."""
+        datasets = raw.get("datasets") if isinstance(raw, dict) else None
+        if not isinstance(datasets, dict):
+            return raw
+        imported = {
+            name: str(block.get("model", "imported"))
+            for name, block in datasets.items()
+            if isinstance(block, dict) and block.get("source") == "embeddings"
+        }
+        models = dict(raw.get("models") or {}) if isinstance(raw.get("models") or {}, dict) else None
+        if not imported or models is None:
+            return raw
+        for model in dict.fromkeys(imported.values()):
+            models.setdefault(
+                model, {"kind": "imported", "evaluate_on": [name for name, made in imported.items() if made == model]}
+            )
+        return {**raw, "models": models}
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
@@ -47,14 +88,28 @@ class Config(Section):
                 problems.append(f"models.{name}: `{name}` is a folder of the results; choose another name")
             for key in ("train_on", "evaluate_on"):
                 for dataset in getattr(model, key, None) or []:
+                    if key == "train_on" and getattr(self.datasets.get(dataset), "source", "") == "embeddings":
+                        problems.append(f"models.{name}.train_on: `{dataset}` has vectors, not images")
                     if dataset not in self.datasets:
                         problems.append(
                             f"models.{name}.{key}: no dataset `{dataset}`; there are: {', '.join(self.datasets)}"
                         )
-            if isinstance(model, Subcell) and bool(model.train_on) == bool(model.checkpoint):
+            if isinstance(model, Subcell) and sum(map(bool, (model.train_on, model.checkpoint, model.released))) != 1:
                 problems.append(
-                    f"models.{name}: give either `train_on` (datasets to learn from) or `checkpoint` (a file)"
+                    f"models.{name}: give either `train_on` (datasets to learn from), `checkpoint` (a file) or `released` "
+                    "(a published network)"
                 )
+            for dataset in model.evaluate_on or []:
+                source = getattr(self.datasets.get(dataset), "source", None)
+                if (source == "embeddings") != (model.kind == "imported") and source is not None:
+                    problems.append(
+                        f"models.{name}.evaluate_on: `{dataset}` "
+                        + (
+                            "has vectors, not images"
+                            if source == "embeddings"
+                            else "has images, not vectors of this model"
+                        )
+                    )
         for name, dataset in self.datasets.items():
             if dataset.split.by == "paper" and not dataset.split.lists:
                 problems.append(f"datasets.{name}.split: `by: paper` needs `lists`, the folder of the antibody lists")
@@ -65,8 +120,17 @@ class Config(Section):
             for name in self.map.models or []
             if name not in self.models
         ]
+        problems += [
+            f"attention.models: `{name}` is no network of `models`"
+            for name in self.attention.models or []
+            if not isinstance(self.models.get(name), Network)
+        ]
         if list(self.map.levels) != sorted(set(self.map.levels)):
             problems.append("map.levels: resolutions must rise")
+        if self.map.ladder.highest <= self.map.ladder.lowest:
+            problems.append("map.ladder: `highest` must be above `lowest`")
+        sources = [entry.name for entry in self.map.gene_sets] + [entry.name for entry in self.map.interactions]
+        problems += [f"map: two references are called {name!r}" for name in sources if sources.count(name) > 1][:1]
         if problems:
             raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
         return self

@@ -9,6 +9,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=6
 
 Recipe = Literal["mae-cells-prots-pool", "vit-prots-pool"]
 Size = Literal["tiny", "small", "base"]
+Channel = Literal["microtubules", "er", "nucleus", "protein"]
+Released = Literal["auto", "all_channels", "MT-DNA-Protein", "ER-DNA-Protein", "DNA-Protein"]
 
 
 class Section(BaseModel):
@@ -79,60 +81,177 @@ class Training(Section):
     precision: Literal["32", "bf16"] = Field("32", description="`bf16` = autocast to bfloat16")
 
 
-class Subcell(Section):
-    """A SubCell vision transformer, trained here or loaded from a checkpoint."""
+class EvaluatedModel(Section):
+    """What every model has."""
+
+    evaluate_on: list[Name] | None = Field(None, description="datasets that it embeds; all when absent")
+
+
+class Network(EvaluatedModel):
+    """How a network looks at cells, whatever the network."""
+
+    masked: bool = Field(True, description="set everything outside the cell to zero first, as SubCell is trained")
+    per_channel: bool = Field(
+        False,
+        description="scale each channel by itself; SubCell's networks are trained on all channels scaled together",
+    )
+    channel_map: dict[Channel, Channel] = Field(
+        default={},
+        description="channel of the network: stored channel that stands in for it; every output says so",
+    )
+    proteins: list[Channel] = Field(
+        default=[], description="stored channels that take their turn as the protein; the vectors stand side by side"
+    )
+    allow_upsampling: bool = Field(
+        False,
+        description="embed fields whose pixels are more than four times those of the crops; above two times is warned of",
+    )
+    attention: bool = Field(
+        False, description="keep maps of attention of every cell in the file of vectors, some 100 times its size"
+    )
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="`bf16` computes in bfloat16; `auto` does so on a GPU that can"
+    )
+    compile: bool = Field(False, description="compile the network first (torch.compile); for many cells on a GPU")
+
+
+class Subcell(Network):
+    """A SubCell vision transformer: trained here, loaded from a checkpoint, or as released."""
 
     kind: Literal["subcell"]
     recipe: Recipe = Field("mae-cells-prots-pool", description="the paper's training objective")
     size: Size = Field("tiny", description="`base` is the paper's ViT-B/16")
     train_on: list[Name] = Field(default=[], description="datasets whose training split the model learns from")
-    evaluate_on: list[Name] | None = Field(None, description="datasets that it embeds; all when absent")
-    checkpoint: str | None = Field(None, description="a checkpoint.safetensors to load instead of training")
+    checkpoint: str | None = Field(
+        None, description="a checkpoint.safetensors of this workflow, or a .pth in the released format"
+    )
+    released: Released | None = Field(
+        None,
+        description="the released network for these channels, of the recipe; `auto` takes the one that fits the dataset's "
+        "channels. Fetched once",
+    )
+    classifiers: list[str] = Field(
+        default=[],
+        description="location classifiers on its vectors in the released format, a file a seed; released networks bring "
+        "their ten",
+    )
     seed: int = Field(42, ge=0, description="seed of weights, sampling and augmentation")
     training: Training = Field(Training(), description="how it is trained")
 
 
-class RandomVit(Section):
+class RandomVit(Network):
     """The same network, untrained: the floor that training has to beat."""
 
     kind: Literal["random_vit"]
     size: Size = Field("tiny", description="as for `subcell`")
-    evaluate_on: list[Name] | None = Field(None, description="datasets that it embeds; all when absent")
     seed: int = Field(42, ge=0, description="seed of the weights")
 
 
-class Handcrafted(Section):
+class Dino4Cells(Network):
+    """DINO4Cells: a vision transformer trained without labels on HPA's cells or fields."""
+
+    kind: Literal["dino4cells"]
+    checkpoint: str = Field(description="its released file; resources/weights.tsv says where it is described")
+
+
+class Bestfitting(Network):
+    """The supervised network of the Kaggle challenge's team `bestfitting`, which also says 19 locations."""
+
+    kind: Literal["bestfitting"]
+    checkpoint: str = Field(description="its published file; resources/weights.tsv says where it is described")
+
+
+class Timm(Network):
+    """Any network of the library timm."""
+
+    kind: Literal["timm"]
+    architecture: str = Field(description="timm's name, e.g. `vit_small_patch16_224` or `resnet50.a1_in1k`")
+    pretrained: bool = Field(False, description="fetch timm's weights of that name")
+    checkpoint: str | None = Field(None, description="weights under timm's names, safetensors or PyTorch")
+    channels: Literal["repeat", "average", "each"] = Field(
+        "repeat",
+        description="`repeat` the first layer's weights over the four channels, `average` the channels to one grey image, or "
+        "give `each` channel alone and put the vectors side by side",
+    )
+    image_px: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        None, description="side that crops are resized to, pixels; absent keeps them"
+    )
+    seed: int = Field(42, ge=0, description="seed of the weights where there are none")
+
+
+class Handcrafted(EvaluatedModel):
     """Classical features of intensity, shape and texture."""
 
     kind: Literal["handcrafted"]
-    evaluate_on: list[Name] | None = Field(None, description="datasets that it embeds; all when absent")
 
 
-class Shortcuts(Section):
+class Shortcuts(EvaluatedModel):
     """What must not suffice: cell count, areas, mean intensities, shape of the mask."""
 
     kind: Literal["shortcuts"]
-    evaluate_on: list[Name] | None = Field(None, description="datasets that it embeds; all when absent")
 
 
-Model = Annotated[Subcell | RandomVit | Handcrafted | Shortcuts, Field(discriminator="kind")]
+class Imported(EvaluatedModel):
+    """Vectors that came from elsewhere, of a dataset with `source: embeddings`, which adds this block by itself."""
+
+    kind: Literal["imported"]
 
 
-class Map(Section):
-    """The multiscale map of proteins."""
+Model = Annotated[
+    Subcell | RandomVit | Dino4Cells | Bestfitting | Timm | Handcrafted | Shortcuts | Imported,
+    Field(discriminator="kind"),
+]
 
-    models: list[Name] | None = Field(None, description="models whose vectors are mapped; all when absent")
-    unit: Literal["gene", "antibody", "well", "compound", "field"] = Field(
-        "gene", description="what a point of the map is"
+
+class Neighbors(Section):
+    """The most similar proteins or cells."""
+
+    unit: Literal["gene", "antibody", "well", "compound", "field", "cell"] | None = Field(
+        None, description="whose neighbours; the map's unit when absent"
     )
-    average: Literal["mean", "median"] = Field("mean", description="how the cells of a unit are summarised")
-    levels: list[Annotated[float, Field(ge=0, le=100)]] = Field(
-        [0.1, 0.5, 1.0, 2.0], min_length=1, max_length=50, description="Leiden resolutions, rising"
+    most: int = Field(10, ge=1, le=1000, description="neighbours of each")
+
+
+class Attention(Section):
+    """Where networks look, measured on some cells of each dataset."""
+
+    models: list[Name] | None = Field(
+        None, description="networks that are looked at; those with trained or released weights when absent"
     )
-    neighbors: int = Field(15, ge=2, le=1000, description="neighbours in the graph")
-    seeds: int = Field(20, ge=1, le=1000, description="Leiden runs a level, from which the stability of clusters comes")
-    min_cells: int = Field(1, ge=1, description="units with fewer cells are left out")
-    seed: int = Field(42, ge=0, description="seed of Leiden and UMAP")
+    cells: int = Field(128, ge=1, le=1_000_000, description="cells of a dataset, chosen by a hash of their id")
+    shown: int = Field(6, ge=1, le=50, description="cells in the figure")
+    scale_factors: list[Annotated[float, Field(ge=1, le=100)]] = Field(
+        default=[],
+        description="also measure what pixels that are so many times larger cost (target `scale_cost`), e.g. [1, 2, 4, 7.5]",
+    )
+
+
+class Weights(Section):
+    """Released weights, fetched once."""
+
+    folder: str | None = Field(
+        None,
+        description="folder with the files of resources/weights.tsv under their published names, instead of fetching",
+    )
+    mirror: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="address that stands in for https://czi-subcell-public.s3.amazonaws.com/models",
+    )
+
+
+class CheckReleased(Section):
+    """For the target `check_released`: released weights on published crops, against the released table of vectors."""
+
+    table: str | None = Field(None, description="the released h5ad of vectors")
+    crops: str = Field(
+        "https://czi-subcell-public.s3.amazonaws.com/hpa-processed/cell_crops",
+        description="address or folder of the published crops",
+    )
+    weights: str = Field(
+        "all_channels_MAE-CellS-ProtS-Pool", description="name of the network in resources/weights.tsv"
+    )
+    cells: int = Field(16, ge=1, le=10_000, description="cells compared, chosen by a hash of their id")
 
 
 class Scoring(Section):

@@ -66,7 +66,7 @@ def crop_fields(
     todo = fields[fields["field_id"].isin(segmented)].sort_values("field_id").to_dict("records")
     set_aside = []
     with create_crops(out_path, field_um=field_um, pixels=pixels) as writer:
-        writer.append(*_no_cells(cells, pixels))
+        writer.append(*no_cells(cells, pixels))
         for field in progress(todo) if progress else todo:
             table = cells_by_field.get(field["field_id"], cells.iloc[:0])
             kept = table[~table["touches_border"].astype(bool)] if border_cells == "drop" else table
@@ -75,7 +75,7 @@ def crop_fields(
             try:
                 image, present = read_field(images_dir, ledger, field["field_id"])
                 nuclei, labels = masks.labels(field["field_id"])
-                describe = _describer(field, present, cells_in_field=len(table))
+                describe = describer(field, present, cells_in_field=len(table))
                 for block in _blocks(kept, pixels=pixels, bytes_a_pixel=image.dtype.itemsize):
                     images, _, clipped = crop_cells(
                         image,
@@ -98,7 +98,7 @@ def _blocks(cells: pd.DataFrame, *, pixels: int, bytes_a_pixel: int) -> list[pd.
     return [ordered.iloc[start : start + rows] for start in range(0, len(ordered), rows)]
 
 
-def _describer(
+def describer(
     field: dict[str, Any], present: tuple[str, ...], *, cells_in_field: int
 ) -> Callable[[pd.DataFrame, np.ndarray], pd.DataFrame]:
     """A function that builds the rows of `obs` for some cells of one field."""
@@ -116,8 +116,8 @@ def _describer(
     return describe
 
 
-def _no_cells(cells: pd.DataFrame, pixels: int) -> tuple[np.ndarray, pd.DataFrame]:
+def no_cells(cells: pd.DataFrame, pixels: int) -> tuple[np.ndarray, pd.DataFrame]:
     """No images and a table without rows, so that a shard without cells still has the columns of the others."""
     field = dict.fromkeys(("field_id", *DESCRIPTION_COLUMNS, "split")) | {"pixel_size_um": np.nan}
-    obs = _describer(field, (), cells_in_field=0)(cells.iloc[:0], np.zeros(0, np.float32))
+    obs = describer(field, (), cells_in_field=0)(cells.iloc[:0], np.zeros(0, np.float32))
     return np.zeros((0, len(PLANES), pixels, pixels), np.uint8), obs

@@ -18,6 +18,7 @@ from skimage.feature import graycomatrix
 from subcell.channels import CHANNELS
 from subcell.crops.store import MASKS
 from subcell.embedding.mask_shape import MASK_SHAPES, mask_shape
+from subcell.embedding.models import Embedded
 from subcell.embedding.shortcuts import depth_of
 
 RINGS = 5
@@ -66,13 +67,13 @@ class Handcrafted:
             "normalisation": "each channel by its 99.9 % quantile in the cell",
         }
 
-    def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> tuple[NDArray[np.float32], None]:
+    def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> Embedded:
         """See `Embedder.embed`; a feature that is not defined for a cell (a constant channel, say) is 0."""
         vectors = np.zeros((len(images), len(self.features)), np.float32)
         for vector, crop in zip(vectors, images, strict=True):
             if crop[1].any():
                 vector[:] = list(self._measure(crop).values())
-        return np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0), None
+        return Embedded(np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0))
 
     def _measure(self, crop: NDArray[Any]) -> dict[str, float]:
         """All features of one crop (6, H, W), in a fixed order."""

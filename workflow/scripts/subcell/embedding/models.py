@@ -1,8 +1,9 @@
-"""What turns cells into vectors: one interface, four kinds."""
+"""What turns cells into vectors: one interface for networks of any kind and for classical features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +14,28 @@ from numpy.typing import NDArray
 from subcell.crops.store import CropStore
 from subcell.errors import CheckpointError, ConfigError
 
-NETWORKS = ("subcell", "random_vit")
+NETWORKS = ("subcell", "random_vit", "dino4cells", "bestfitting", "timm")
 KINDS = (*NETWORKS, "handcrafted", "shortcuts")
+
+PROBABILITIES, PROBABILITIES_SD = "probabilities", "probabilities_sd"
+ATTENTION, CLASS_ATTENTION = "attention", "class_attention"
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a model says of some cells.
+
+    Attributes
+    ----------
+    vectors : (N, features) float32
+    more : what else goes into `obsm`, (N, ...) each: `probabilities` of locations, their deviation over several
+        classifiers `probabilities_sd`, and, on request, where a network looks among its patches: `attention` of its
+        pooling and `class_attention` of its last block, (N, heads, h, w) float16, each map summing to 1 or less (the class
+        token has the rest)
+    """
+
+    vectors: NDArray[np.float32]
+    more: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class Embedder(Protocol):
@@ -40,20 +61,15 @@ class Embedder(Protocol):
     @property
     def description(self) -> Mapping[str, Any]: ...
 
-    def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+    def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> Embedded:
         """Embed some cells.
 
         Parameters
         ----------
         images : (N, 6, H, W) uint8 or uint16: nucleus mask, cell mask, microtubules, ER, nucleus, protein
         obs : (N, ...) their rows of the crop table
-
-        Returns
-        -------
-        vectors : (N, len(features)) float32
-        attention : (N, heads, h, w) float16, where the pooling looks, each map summing to 1 or less (the class token
-            has the rest); None for models without attention
         """
+        ...
 
 
 def build_embedder(
@@ -61,23 +77,27 @@ def build_embedder(
     settings: Mapping[str, Any],
     *,
     crops: str | Path,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Sequence[str | Path] | None = None,
     device: str = "cpu",
+    attention: bool | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Embedder:
     """Make the embedder that a block of `models:` in the configuration describes.
 
     Parameters
     ----------
     name : key of the block
-    settings : the block: `kind`, and for `random_vit` its `size` and `seed`
-    crops : one crop file of the dataset, from which an untrained network takes its image size
-    checkpoint : weights, for kind `subcell`
-    device : `cpu` or `cuda`, for the networks
+    settings : the block: `kind`, and what it needs
+    crops : one crop file of the dataset: tells the image size, the scale, and which channels there are
+    checkpoint : weights; of a released SubCell network its folder, or several to choose from
+    device : `cpu`, `cuda` or `cuda:N`, for the networks
+    attention : whether maps of attention are given; None as the block says
+    log : is told what was chosen
 
     Raises
     ------
     ConfigError : an unknown kind
-    CheckpointError : kind `subcell` without a checkpoint, or with one that does not fit the crops
+    CheckpointError : a model without a checkpoint that needs one, or one that does not fit the crops
     """
     kind = settings["kind"]
     if kind == "handcrafted":
@@ -88,15 +108,28 @@ def build_embedder(
         from subcell.embedding.shortcuts import Shortcuts
 
         return Shortcuts(name)
-    store = CropStore(crops)
-    if kind == "random_vit":
-        from subcell.embedding.random_vit import random_vit
+    if kind not in NETWORKS:
+        raise ConfigError(f"model {name!r} is of kind {kind!r}; expected one of {', '.join(KINDS)}")
+    from subcell.embedding.build import build_network
 
-        return random_vit(name, size=settings["size"], seed=settings["seed"], image_px=store.pixels, device=device)
-    if kind == "subcell":
-        from subcell.embedding.trained import trained_subcell
+    return build_network(
+        name,
+        settings,
+        store=CropStore(crops),
+        checkpoint=checkpoint or None,
+        device=device,
+        attention=bool(settings.get("attention")) if attention is None else attention,
+        log=log,
+    )
 
-        if checkpoint is None:
-            raise CheckpointError(f"model {name!r} has no checkpoint; train it first or name one in `checkpoint`")
-        return trained_subcell(name, checkpoint, image_px=store.pixels, um_per_px=store.um_per_px, device=device)
-    raise ConfigError(f"model {name!r} is of kind {kind!r}; expected one of {', '.join(KINDS)}")
+
+def require_checkpoint(name: str, checkpoint: Any) -> Any:
+    """The checkpoint of a model that cannot do without.
+
+    Raises
+    ------
+    CheckpointError : there is none
+    """
+    if not checkpoint:
+        raise CheckpointError(f"model {name!r} has no checkpoint; train it first or name one in `checkpoint`")
+    return checkpoint

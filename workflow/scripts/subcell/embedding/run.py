@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pandas as pd
 from subcell.channels import CHANNELS
 from subcell.crops.anndata_file import join_tables
 from subcell.crops.store import CropStore
-from subcell.embedding.models import Embedder
-from subcell.embedding.store import Vectors, create_vectors, read_vectors
+from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder
+from subcell.embedding.reading import read_ahead, read_with_workers
+from subcell.embedding.scale import largest_upsampling, require_scale
+from subcell.embedding.store import Vectors, create_vectors, plain, read_vectors
 from subcell.errors import NothingLeftError, SubcellError
 
 BATCH_BYTES = 2**25
@@ -23,7 +25,8 @@ BATCH_BYTES = 2**25
 MERGE_BYTES = 2**27
 """Vectors held in memory while shards are joined."""
 
-ATTENTION = "obsm/attention"
+MAPS = (ATTENTION, CLASS_ATTENTION)
+"""What is kept only on request: a hundred times as large as a vector."""
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -35,7 +38,11 @@ def embed_shard(
     *,
     batch_size: int | None = None,
     keep_attention: bool = False,
+    allow_upsampling: bool = True,
+    workers: int = 0,
+    about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Embed all cells of one crop file.
 
@@ -43,20 +50,26 @@ def embed_shard(
     ----------
     crops_path : crop file; one without cells gives a file without rows
     embedder : see `subcell.embedding.models`
-    out_path : AnnData file to write: X float32 (cells, features), obs as in the crops, rows sorted by cell_id
+    out_path : AnnData file to write: X float32 (cells, features), obs as in the crops, rows sorted by cell_id, and in
+        obsm whatever else the model gives
     batch_size : cells embedded at a time; None takes what fits into `BATCH_BYTES`, at most 256
-    keep_attention : also write the pooling's attention to obsm["attention"], (cells, heads, h, w) float16
+    keep_attention : also write maps of attention, (cells, heads, h, w) float16
+    allow_upsampling : embed fields whose pixels are more than four times those of the crops
+    workers : processes that read crops; none reads in a thread beside the network
+    about : more for `uns`
     progress : wraps the loop over batches, as tqdm does
+    log : is told what a person should know
 
     Raises
     ------
-    SubcellError : the model needs a channel that a field does not have, or gave a vector that is not finite
+    SubcellError : the model needs a channel that a field does not have, pixels are too coarse, or a vector is not finite
     """
     store = CropStore(crops_path)
     # Sorted here, so that joining shards reads each of them once from front to back.
     order = np.argsort(store.obs.index.to_numpy(object), kind="stable")
     obs = store.obs.iloc[order]
     require_channels(obs, embedder, crops_path)
+    require_scale(obs, store.um_per_px, allow=allow_upsampling, crops_path=crops_path, log=log)
     if batch_size is None:
         cell_bytes = (2 + len(CHANNELS)) * store.pixels**2 * store.dtype.itemsize
         batch_size = int(np.clip(BATCH_BYTES // cell_bytes, 1, 256))
@@ -67,23 +80,27 @@ def embed_shard(
         "pixels": store.pixels,
         "um_per_px": store.um_per_px,
         "l2_normalised": False,
+        **(about or {}),
     }
     starts = range(0, len(order), batch_size)
+    batches = [order[start : start + batch_size] for start in starts]
+    images = read_with_workers(store, batches, workers=workers) if workers else read_ahead(store, batches)
     with create_vectors(out_path, obs, features=embedder.features, uns=uns) as file:
         for start in progress(starts) if progress else starts:
             rows = slice(start, start + batch_size)
-            vectors, attention = embedder.embed(store.read(order[rows]), obs.iloc[rows])
-            broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+            found = embedder.embed(next(images), obs.iloc[rows])
+            broken = np.flatnonzero(~np.isfinite(found.vectors).all(axis=1))
             if len(broken):
                 raise SubcellError(
                     f"{crops_path}: model {embedder.name!r} gave a vector that is not finite for cell "
                     f"{obs.index[start + broken[0]]!r}; its weights are damaged or overflow in this precision"
                 )
-            file.write("X", start, vectors)
-            if keep_attention and attention is not None:
-                if start == 0:
-                    file.create(ATTENTION, attention.shape[1:], np.float16)
-                file.write(ATTENTION, start, attention)
+            file.write("X", start, found.vectors)
+            for name, values in found.more.items():
+                if keep_attention or not name.startswith(MAPS):
+                    if start == 0:
+                        file.create(f"obsm/{name}", values.shape[1:], values.dtype)
+                    file.write(f"obsm/{name}", start, values)
     store.close()
 
 
@@ -99,8 +116,9 @@ def require_channels(obs: pd.DataFrame, embedder: Embedder, crops_path: str | Pa
         if missing:
             raise SubcellError(
                 f"{crops_path}: field {cells['field_id'].iloc[0]!r} has no channel {', '.join(missing)}, which model "
-                f"{embedder.name!r} needs: it was not trained with channels left out. Add the channel to the sheet, or "
-                "take this dataset out of the model's `evaluate_on`"
+                f"{embedder.name!r} needs: it was not trained with channels left out. Add the channel to the sheet, let "
+                "another stand in for it (`channel_map`), take a released network without it (`released: auto`), or take "
+                "this dataset out of the model's `evaluate_on`"
             )
 
 
@@ -134,7 +152,8 @@ def merge_shards(paths: Sequence[str | Path], out_path: str | Path, *, set_aside
     # For each row of a shard, its row in the result; rising, because shards are sorted too.
     places = np.split(np.argsort(order), np.cumsum([len(shard.obs) for shard in shards])[:-1])
     filled = [shard for shard in shards if len(shard.obs)]
-    with create_vectors(out_path, obs, features=filled[0].features, uns=filled[0].uns) as file:
+    uns = filled[0].uns | largest_upsampling(obs, filled[0].uns)
+    with create_vectors(out_path, obs, features=filled[0].features, uns=uns) as file:
         for name, (row_shape, dtype) in filled[0].arrays.items():
             if name != "X":
                 file.create(name, row_shape, dtype)
@@ -152,11 +171,10 @@ def merge_shards(paths: Sequence[str | Path], out_path: str | Path, *, set_aside
 def _require_one_model(shards: Sequence[Vectors]) -> None:
     first = shards[0]
     for shard in shards[1:]:
-        if shard.uns != first.uns or shard.features != first.features:
-            different = [key for key in first.uns if shard.uns.get(key) != first.uns[key]]
-            what = (
-                f"{different[0]}: {shard.uns.get(different[0])!r}, not {first.uns[different[0]]!r}" if different else ""
-            )
+        ours, theirs = plain(first.uns), plain(shard.uns)
+        if theirs != ours or shard.features != first.features:
+            different = [key for key in ours if theirs.get(key) != ours[key]]
+            what = f"{different[0]}: {theirs.get(different[0])!r}, not {ours[different[0]]!r}" if different else ""
             raise SubcellError(
                 f"{shard.path} was not embedded as {first.path} ({what or 'other features'}); delete both and run again"
             )

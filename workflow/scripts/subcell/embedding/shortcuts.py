@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from subcell.channels import CHANNELS
 from subcell.crops.store import MASKS
 from subcell.embedding.mask_shape import MASK_SHAPES, mask_shape
+from subcell.embedding.models import Embedded
 
 COLUMNS = ("cells_in_field", "nucleus_area_um2", "cell_area_um2", "clipped_fraction")
 
@@ -31,7 +32,7 @@ class Shortcuts:
         )
         self.description = {"kind": "shortcuts", "checkpoint_sha256": "", "normalisation": "none"}
 
-    def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> tuple[NDArray[np.float32], None]:
+    def embed(self, images: NDArray[Any], obs: pd.DataFrame) -> Embedded:
         """See `Embedder.embed`; reads `cells_in_field` and the areas from `obs`, the rest from the images."""
         vectors = np.zeros((len(images), len(self.features)), np.float32)
         vectors[:, : len(COLUMNS)] = obs[list(COLUMNS)].to_numpy(float)
@@ -41,7 +42,7 @@ class Shortcuts:
             means = pixels.mean(axis=1) if pixels.size else np.zeros(len(CHANNELS))
             shapes = [mask_shape(mask, depth=depth_of(mask)) for mask in (nucleus, cell)]
             vector[len(COLUMNS) :] = np.concatenate([means, *shapes])
-        return np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0), None
+        return Embedded(np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def depth_of(mask: NDArray[Any]) -> NDArray[np.float32]:

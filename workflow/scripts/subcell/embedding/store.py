@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from anndata.io import read_elem, write_elem
 from numpy.typing import NDArray
 
@@ -36,7 +39,8 @@ def create_vectors(
     with create_anndata(path) as file:
         write_elem(file, "obs", categories_of_text(obs))
         write_elem(file, "var", pd.DataFrame(index=pd.Index(list(features), dtype=object)))
-        write_elem(file, "uns", dict(uns))
+        # AnnData keeps lists of text as arrays.
+        write_elem(file, "uns", {k: np.array(v, object) if isinstance(v, list) else v for k, v in uns.items()})
         vectors = VectorFile(file, len(obs))
         vectors.create("X", (len(features),), np.float32)
         yield vectors
@@ -101,3 +105,36 @@ def read_vectors(path: str | Path) -> Vectors:
             )
     except (OSError, KeyError) as problem:
         raise CheckpointError(f"{path}: not a file of vectors ({problem}); delete it and embed again") from None
+
+
+def plain(uns: Mapping[str, Any]) -> dict[str, Any]:
+    """What applies to all rows as plain values that can be compared: arrays as lists."""
+    return {key: value.tolist() if isinstance(value, np.ndarray | np.generic) else value for key, value in uns.items()}
+
+
+def export_parquet(path: str | Path, out_path: str | Path, *, rows_at_a_time: int = 10_000) -> None:
+    """Write a file of vectors as one parquet table: cell_id, the columns of obs, then a column a feature.
+
+    Parameters
+    ----------
+    path : AnnData file of vectors
+    out_path : parquet file to write
+    rows_at_a_time : rows of a row group, and in memory
+    """
+    vectors = read_vectors(path)
+    out_path = Path(out_path)
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out_path.with_name(f".{out_path.name}.{os.getpid()}.tmp")
+    obs = vectors.obs.reset_index(names="cell_id")
+    schema = pa.Schema.from_pandas(obs, preserve_index=False)
+    fields = [*schema, *(pa.field(name, pa.float32()) for name in vectors.features)]
+    try:
+        with h5py.File(path, "r") as file, pq.ParquetWriter(temporary, pa.schema(fields)) as writer:
+            for start in range(0, len(obs), rows_at_a_time):
+                table = pa.Table.from_pandas(obs.iloc[start : start + rows_at_a_time], schema, preserve_index=False)
+                values = file["X"][start : start + rows_at_a_time]
+                columns = [*table.columns, *(pa.array(column) for column in values.T.copy())]
+                writer.write_table(pa.Table.from_arrays(columns, schema=pa.schema(fields)))
+        temporary.replace(out_path)
+    finally:
+        temporary.unlink(missing_ok=True)

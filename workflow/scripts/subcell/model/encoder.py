@@ -27,11 +27,14 @@ class Encoded(NamedTuple):
     vector : (N, D), the embedding of each cell
     tokens : (N, T + 1, C), class token first, after the last LayerNorm
     attention : (N, heads, T + 1), the pooling's weights, class token first; None with mean pooling
+    class_attention : (N, heads of the transformer, T + 1), how the class token looks at all tokens in the last block;
+        None unless asked for
     """
 
     vector: torch.Tensor
     tokens: torch.Tensor
     attention: torch.Tensor | None
+    class_attention: torch.Tensor | None = None
 
 
 class Encoder(nn.Module):
@@ -74,7 +77,9 @@ class Encoder(nn.Module):
         """Numbers in a vector."""
         return self.pooling.dim
 
-    def forward(self, images: torch.Tensor, keep: torch.Tensor | None = None) -> Encoded:
+    def forward(
+        self, images: torch.Tensor, keep: torch.Tensor | None = None, *, class_attention: bool = False
+    ) -> Encoded:
         """Encode images.
 
         Parameters
@@ -82,6 +87,7 @@ class Encoder(nn.Module):
         images : (N, in_channels, H, W) float, scaled as `subcell.model.inputs.mask_and_scale` does; H and W are
             multiples of the patch. Positions are interpolated where they differ from the training's.
         keep : (N, K) numbers of the patches that the transformer sees, row by row; None shows all
+        class_attention : also give the attention of the class token in the last block
         """
         rows, columns = (side // self.patch for side in images.shape[-2:])
         positions = self._positions(rows, columns)
@@ -89,9 +95,17 @@ class Encoder(nn.Module):
         if keep is not None:
             tokens = tokens.gather(1, keep[..., None].expand(-1, -1, tokens.shape[-1]))
         first = (self.class_token + positions[:, :1]).expand(len(tokens), -1, -1)
-        tokens = self.norm(self.blocks(torch.cat((first, tokens), dim=1)))
+        tokens = torch.cat((first, tokens), dim=1)
+        looks = None
+        if class_attention:
+            tokens = self.blocks[:-1](tokens)
+            looks = attention_of_class_token(self.blocks[-1], tokens)
+            tokens = self.blocks[-1](tokens)
+        else:
+            tokens = self.blocks(tokens)
+        tokens = self.norm(tokens)
         vector, attention = self.pooling(tokens)
-        return Encoded(vector, tokens, attention)
+        return Encoded(vector, tokens, attention, looks)
 
     def _positions(self, rows: int, columns: int) -> torch.Tensor:
         if (rows, columns) == (self.side, self.side):
@@ -132,6 +146,32 @@ def build_encoder(
             positions=positions,
             pooling=pooling,
         )
+
+
+def attention_of_class_token(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """How the first token of a block looks at all tokens.
+
+    Only this one row of the attention is computed, beside the block itself, which keeps its fused attention.
+
+    Parameters
+    ----------
+    block : timm's block of a vision transformer
+    tokens : (N, T, C), what goes into the block
+
+    Returns
+    -------
+    (N, heads, T) float32, sums to 1 over the tokens
+    """
+    layer: Any = block.attn
+    width = tokens.shape[-1]
+    normed: torch.Tensor = block.norm1(tokens)  # type: ignore[operator]
+    weight, bias = layer.qkv.weight, layer.qkv.bias
+    query = nn.functional.linear(normed[:, :1], weight[:width], None if bias is None else bias[:width])
+    key = nn.functional.linear(normed, weight[width : 2 * width], None if bias is None else bias[width : 2 * width])
+    query, key = (part.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for part in (query, key))
+    query, key = layer.q_norm(query), layer.k_norm(key)
+    scores = (query.float() * layer.scale) @ key.float().transpose(-2, -1)
+    return scores.squeeze(2).softmax(dim=-1)
 
 
 def initialize(module: nn.Module, std: float) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
+from torch import nn
+
+from subcell.channels import CHANNELS
 
 
-def mask_and_scale(images: torch.Tensor, masks: torch.Tensor, *, eps: float = 1e-6) -> torch.Tensor:
+def mask_and_scale(images: torch.Tensor, masks: torch.Tensor, *, joint: bool = True, eps: float = 1e-6) -> torch.Tensor:
     """Set everything outside the cell to zero, then bring each cell to 0..1 over all channels and pixels together.
 
     Parameters
     ----------
     images : (N, C, H, W), any type and unit
     masks : (N, H, W) bool or 0/1; ones everywhere keep the surroundings
+    joint : False scales each channel by itself
     eps : added to the range, so that a blank cell gives zeros
 
     Returns
@@ -19,8 +26,8 @@ def mask_and_scale(images: torch.Tensor, masks: torch.Tensor, *, eps: float = 1e
     (N, C, H, W) float32
     """
     masked = images.float() * masks[:, None].float()
-    low = masked.amin(dim=(1, 2, 3), keepdim=True)
-    high = masked.amax(dim=(1, 2, 3), keepdim=True)
+    dims = (1, 2, 3) if joint else (2, 3)
+    low, high = masked.amin(dim=dims, keepdim=True), masked.amax(dim=dims, keepdim=True)
     return (masked - low) / (high - low + eps)
 
 
@@ -38,3 +45,92 @@ def half_masked(*, items: int, cells: int, generator: torch.Generator) -> torch.
     """
     order = torch.rand(items, cells, generator=generator, device=generator.device).argsort(dim=1)
     return (order < cells // 2).flatten()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How stored crops become what a network takes.
+
+    Attributes
+    ----------
+    channels : stored channel that each of the network's channels is read from, in the network's order
+    masked : set everything outside the cell to zero first
+    scale : bring pixels to 0..1 by the range of a `cell` over all channels together (as SubCell is trained), of each
+        `channel` of a cell, or by the largest value of the stored `type`
+    mean, std : of each channel of the network, subtracted and divided by afterwards; none where empty
+    pixels : side that images are resized to; None keeps them
+    box_margin_px : cut the box around the cell, with this margin, before resizing; None keeps the whole crop
+    """
+
+    channels: tuple[str, ...] = CHANNELS
+    masked: bool = True
+    scale: Literal["cell", "channel", "type"] = "cell"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    pixels: int | None = None
+    box_margin_px: float | None = None
+
+    @property
+    def words(self) -> str:
+        """What is done, for people."""
+        scale = {
+            "cell": "min-max over all channels and pixels of the cell",
+            "channel": "min-max of each channel of the cell",
+            "type": "divided by the largest value of the pixel type",
+        }[self.scale]
+        return ", then ".join(
+            [
+                "multiplied by the cell mask" if self.masked else "surroundings kept",
+                *(["cut to the box around the cell"] if self.box_margin_px is not None else []),
+                scale,
+                *([f"resized to {self.pixels} px"] if self.pixels else []),
+                *(["standardised by the network's mean and deviation"] if self.mean else []),
+            ]
+        )
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Prepare crops.
+
+        Parameters
+        ----------
+        crops : (N, 6, H, W) uint8 or uint16 as stored: nucleus mask, cell mask, then the four channels; on any device
+
+        Returns
+        -------
+        (N, channels, h, w) float32; a blank cell, or a blank channel of one, gives zeros before standardisation
+        """
+        # Masks first: torch can compare but hardly compute with uint16.
+        own = crops[:, 1].float() > 0
+        planes = [2 + CHANNELS.index(name) for name in self.channels]
+        images = torch.stack([crops[:, plane] for plane in planes], dim=1).float()
+        masks = own if self.masked else torch.ones_like(own)
+        if self.scale == "type":
+            images = images * masks[:, None] / torch.iinfo(crops.dtype).max
+        else:
+            images = mask_and_scale(images, masks, joint=self.scale == "cell")
+        if self.box_margin_px is not None:
+            images = _boxes(images, own, margin=self.box_margin_px, pixels=self.pixels or images.shape[-1])
+        elif self.pixels and images.shape[-2:] != (self.pixels, self.pixels):
+            images = nn.functional.interpolate(
+                images, size=(self.pixels, self.pixels), mode="bilinear", align_corners=False, antialias=True
+            )
+        if self.mean:
+            mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
+            images = (images - mean) / std
+        return images
+
+
+def _boxes(images: torch.Tensor, own: torch.Tensor, *, margin: float, pixels: int) -> torch.Tensor:
+    """The box around each cell, stretched to a square; areas are averaged where it becomes smaller."""
+    boxes = []
+    for image, mask in zip(images, own, strict=True):
+        rows, columns = (mask.any(dim=axis).nonzero().flatten() for axis in (1, 0))
+        if len(rows):
+            # Slices end at the edge of the crop by themselves.
+            top, left = (max(0, int(axis[0]) - round(margin)) for axis in (rows, columns))
+            bottom, right = (int(axis[-1]) + 1 + round(margin) for axis in (rows, columns))
+            image = image[:, top:bottom, left:right]
+        shrinks = image.shape[-1] >= pixels and image.shape[-2] >= pixels
+        how = {"mode": "area"} if shrinks else {"mode": "bilinear", "align_corners": False}
+        boxes.append(nn.functional.interpolate(image[None], size=(pixels, pixels), **how))
+    return torch.cat(boxes) if boxes else images.new_zeros((0, images.shape[1], pixels, pixels))

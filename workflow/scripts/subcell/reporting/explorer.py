@@ -29,11 +29,14 @@ TITLES = {
     "ensembl_id": "Ensembl",
     "split": "Part of the split",
     "mechanism": "Mechanism",
+    "locations_by_neighbours": "Locations that the neighbours predict",
+    "neighbours_disagree": "Neighbours disagree with the annotation",
+    "transferred_terms": "Terms that the neighbours share",
 }
-LISTS = ("locations", "predicted_locations")
+LISTS = ("locations", "predicted_locations", "locations_by_neighbours")
 """Columns of several names a row, ";" between."""
 
-NAMING = {"ensembl_id"}
+NAMING = {"ensembl_id", "transferred_terms"}
 """Columns that name a unit and are shown, but colour nothing."""
 
 CELL_COLUMNS = ("cell_line", "plate", "locations", "compound", "split", "touches_border", "cell_area_um2")
@@ -41,7 +44,6 @@ CELLS_SHOWN = 200_000
 TERMS_A_CLUSTER = 3
 NEIGHBORS_SHOWN = 12
 PREDICTED_SHOWN = 8
-LONGEST_LIST = 400
 
 
 def write_explorer(
@@ -102,10 +104,9 @@ def write_explorer(
         if placed is not None:
             obs = obs.assign(**placed.of_units(["ensembl_id"], names, present=obs.columns))
         obs = _with_predictions(obs, tables.get("locations"))
+        obs = _with_annotation(obs, tables.get("annotation"))
         found |= packed_positions(np.asarray(points, np.float64), low=low, side=side)
-        found["levels"] = describe_levels(
-            obs, read_clusters(clusters_tsv), tables.get("enrichment"), tables.get("annotation")
-        )
+        found["levels"] = describe_levels(obs, read_clusters(clusters_tsv), tables.get("enrichment"))
         found["columns"] = _columns(obs)
         found["neighbors"] = _neighbors(names, tables.get("neighbors"), points, vectors)
         found["predicted"] = _predictions(names, tables.get("locations"))
@@ -125,9 +126,7 @@ def read_clusters(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, encoding="utf-8")
 
 
-def describe_levels(
-    obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.DataFrame | None, annotation: pd.DataFrame | None
-) -> list[dict[str, Any]]:
+def describe_levels(obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.DataFrame | None) -> list[dict[str, Any]]:
     """For every level its resolution, the cluster of each unit and what is known of each cluster."""
     columns = level_columns(obs)
     levels = []
@@ -135,10 +134,10 @@ def describe_levels(
         number = int(column.removeprefix("level_"))
         rows = clusters[clusters["level"] == number]
         order = list(rows["cluster"])
-        described = []
-        for row in rows.to_dict("records"):
-            here = _of_cluster(enrichment, number, row["cluster"]), _of_cluster(annotation, number, row["cluster"])
-            described.append(describe_cluster(row) | {"terms": _terms(here[0])} | {"annotation": _first_row(here[1])})
+        described = [
+            describe_cluster(row) | {"terms": _terms(_of_cluster(enrichment, number, row["cluster"]))}
+            for row in rows.to_dict("records")
+        ]
         levels.append(
             {
                 "level": number,
@@ -200,14 +199,6 @@ def _terms(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     ]
 
 
-def _first_row(table: pd.DataFrame | None) -> dict[str, str]:
-    """What an annotation says of a cluster, column by column."""
-    if table is None or not len(table):
-        return {}
-    row = table.iloc[0].drop(labels=["level", "cluster"])
-    return {str(name): str(value)[:LONGEST_LIST] for name, value in row.items() if str(value) != ""}
-
-
 def _read_table(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
 
@@ -223,6 +214,19 @@ def _with_predictions(obs: pd.DataFrame, locations: pd.DataFrame | None) -> pd.D
     return obs.assign(
         predicted_locations=likely.reindex(index).to_numpy(object),
         highest_predicted_probability=best.reindex(index).to_numpy(float),
+    )
+
+
+def _with_annotation(obs: pd.DataFrame, annotation: pd.DataFrame | None) -> pd.DataFrame:
+    """obs with what the nearest neighbours of each unit say of it."""
+    if annotation is None or not len(annotation):
+        return obs
+    table = annotation.drop_duplicates("unit").set_index("unit").reindex(obs.index.astype(str))
+    disagrees = table["disagrees"].map({"True": "yes", "False": "no"})
+    return obs.assign(
+        locations_by_neighbours=table["predicted_locations"].to_numpy(object),
+        neighbours_disagree=disagrees.to_numpy(object),
+        transferred_terms=table["transferred_terms"].replace("", None).to_numpy(object),
     )
 
 

@@ -49,21 +49,19 @@ def describe_training(
     }
 
 
-def describe_attention(entry: Mapping[str, Any], *, max_bytes: int) -> dict[str, Any] | None:
-    """Where one model looks in the cells of one dataset: overlays, and the table of what was measured."""
-    folder = entry.get("attention")
-    if not folder:
-        return None
-    overlays, table = Path(folder) / "overlays.png", Path(folder) / "attention.tsv"
-    rows = pd.DataFrame()
-    if table.is_file():
-        rows = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
-    if rows.empty and not overlays.is_file():
-        return None
+def describe_attention(entry: Mapping[str, Any], *, max_bytes: int) -> dict[str, Any]:
+    """Where one model looks in the cells of one dataset: overlays, and the table of what was measured.
+
+    Parameters
+    ----------
+    entry : dataset, model, attention_tsv, overlays_png
+    max_bytes : what the picture may take
+    """
+    rows = pd.read_csv(entry["attention_tsv"], sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     return {
         "dataset": entry["dataset"],
         "model": entry["model"],
-        "picture": inlined_picture(overlays, max_bytes=max_bytes) if overlays.is_file() else None,
+        "picture": inlined_picture(entry["overlays_png"], max_bytes=max_bytes),
         "columns": list(map(str, rows.columns)),
         "rows": rows.head(ATTENTION_ROWS).to_numpy(object).tolist(),
         "more": max(0, len(rows) - ATTENTION_ROWS),

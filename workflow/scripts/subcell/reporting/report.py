@@ -47,6 +47,7 @@ def write_report(
     curves: Mapping[str, str | Path] | None = None,
     reconstructions: Mapping[str, str | Path] | None = None,
     maps: Sequence[Mapping[str, Any]] = (),
+    attention: Sequence[Mapping[str, Any]] = (),
     environments: Sequence[str | Path] = (),
     logs: str | Path | None = None,
     out_figures: str | Path | None = None,
@@ -66,8 +67,8 @@ def write_report(
     templates : folder with `subcell.reporting.page.page_files`
     ranks_tsv : the best and second model of each benchmark
     curves, reconstructions : model -> training.parquet and picture of reconstructed cells, of the models that were trained
-    maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any explorer_json, agreement_tsv, attention
-        (a folder)
+    maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any explorer_json, agreement_tsv
+    attention : of each network: dataset, model, attention_tsv, overlays_png
     environments : conda environment files of all rules
     logs : folder with the benchmark files of all jobs
     out_figures : folder to write the figures into, as SVG and CSV
@@ -81,7 +82,7 @@ def write_report(
     summary = scores.read_summary(summary_tsv)
     models = {name: describe_model(name, settings) for name, settings in config.get("models", {}).items()}
     curves, reconstructions = curves or {}, reconstructions or {}
-    pictures = max(1, 3 * len(datasets) + len(reconstructions) + len(maps))
+    pictures = max(1, 3 * len(datasets) + len(reconstructions) + len(attention))
     room = PICTURES_BYTES // pictures
     drawn = max(1, len(results) + len(curves) + 2 * len(maps) + len(datasets))
     figures = Figures(max_bytes=min(LARGEST_FIGURE_BYTES, FIGURES_BYTES // drawn))
@@ -110,7 +111,7 @@ def write_report(
             for name, path in curves.items()
         ],
         "maps": [describe_map(entry, figures) for entry in ordered],
-        "attention": [found for entry in ordered if (found := describe_attention(entry, max_bytes=room))],
+        "attention": [describe_attention(entry, max_bytes=room) for entry in attention],
         "cited": software.cited(config, from_hpa=any(_from_hpa(dataset) for dataset in shown)),
         "software": software.software_table(environments),
         "runtime": _describe_runtime(logs, shown),

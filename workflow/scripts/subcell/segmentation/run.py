@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError, ShapeError
@@ -17,23 +15,7 @@ from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.masks import create_masks
 from subcell.segmentation.measure import constant_channels, field_quality, measure_cells
 from subcell.segmentation.segmenter import Segmenter
-
-CELLS_SCHEMA = pa.schema(
-    [("field_id", pa.string()), ("label", pa.int64()), ("cell_id", pa.string())]
-    + [(name, pa.float64()) for name in ("nucleus_area_um2", "cell_area_um2", "centroid_y_px", "centroid_x_px")]
-    + [(name, pa.int64()) for name in ("bbox_y0_px", "bbox_x0_px", "bbox_y1_px", "bbox_x1_px")]
-    + [("touches_border", pa.bool_())]
-    + [(f"mean_{channel}", pa.float64()) for channel in CHANNELS]
-)
-"""A row a cell; the box is that of the cell, its upper ends exclusive; the mean of a missing channel is NaN."""
-
-QC_SCHEMA = pa.schema(
-    [("field_id", pa.string()), ("status", pa.string()), ("reason", pa.string())]
-    + [(name, pa.int64()) for name in ("cells", "touching_border")]
-    + [(name, pa.float64()) for name in ("nucleus_area_um2", "cell_area_um2", "focus", "saturated_fraction")]
-    + [("constant_channels", pa.string())]
-)
-"""A row a field; areas are medians over its cells."""
+from subcell.segmentation.tables import CELLS_SCHEMA, QC_SCHEMA, write_table
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -96,8 +78,8 @@ def segment_fields(
                     **field_quality(image, present, measured, pixel_size_um=field.pixel_size_um),
                 }
             )
-    _write(cells, CELLS_SCHEMA, cells_path)
-    return _write(quality, QC_SCHEMA, qc_path)
+    write_table(cells, CELLS_SCHEMA, cells_path)
+    return write_table(quality, QC_SCHEMA, qc_path)
 
 
 def _set_aside(field_id: str, reason: str) -> dict[str, Any]:
@@ -119,13 +101,3 @@ def _download_reason(ledger: pd.DataFrame, field_id: str) -> str:
     """Why the images of a field did not arrive; empty where they did."""
     rows = ledger[(ledger["field_id"] == field_id) & (ledger["channel"].isin(CHANNELS)) & (ledger["status"] != "ok")]
     return "; ".join(f"{row.channel}: {row.reason}" for row in rows.itertuples(index=False))
-
-
-def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: str | Path) -> pd.DataFrame:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows, schema=schema)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
-    return table.to_pandas()

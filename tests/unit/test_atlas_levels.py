@@ -1,0 +1,133 @@
+"""Levels: nested as in the paper, and on a ladder; stability over seeds, wells and held-out antibodies."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from subcell.atlas.filters import name_columns
+from subcell.atlas.graph import neighbour_graph
+from subcell.atlas.hierarchy import PAPER_STEPS, Step, choose_plateaus, link_levels, paper_steps, partition, persistence
+from subcell.atlas.plan import find_levels, steps_of
+from subcell.atlas.planted import plant
+from subcell.atlas.stability import consensus, measure
+from subcell.atlas.units import summarise
+
+LADDER = {"lowest": 0.005, "highest": 3.0, "rungs": 12, "most_levels": 4}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Units of 240 genes, what they can be made of again, and the truth."""
+    made = plant(240, seed=4)
+    units, summaries = summarise(made.cells.X, name_columns(made.cells.obs))
+    return units, summaries, made.genes
+
+
+def test_the_papers_steps():
+    assert len(PAPER_STEPS) == 7
+    assert paper_steps()[0] == Step(0.0, 124)
+
+
+def test_nested_levels_are_clusters_of_clusters_and_small_ones_stay_whole(planted):
+    units, _, genes = planted
+    steps = paper_steps([(0.0, 125), (0.02, 60), (0.5, 20)])
+    found = partition(sparse.csr_array((1, 1)), units.X, steps, 1, nested=True)
+    assert [len(set(labels)) for labels in found[:2]] == [1, 4]
+    assert adjusted_rand_score(genes["compartment"], found[1]) == 1
+    levels = link_levels(found, steps)
+    for level in levels[1:]:
+        np.testing.assert_array_equal(level.containment, 1)
+    # A level whose neighbours are as many as a parent has points leaves every parent as it is.
+    whole = partition(sparse.csr_array((1, 1)), units.X, [*steps[:2], Step(5.0, 60)], 1, nested=True)
+    np.testing.assert_array_equal(whole[1], whole[2])
+
+
+def test_nested_graphs_that_are_kept_change_nothing(planted):
+    units, _, _ = planted
+    steps, kept = paper_steps([(0.0, 125), (0.3, 60)]), {}
+    for seed in (1, 2):
+        once = partition(sparse.csr_array((1, 1)), units.X, steps, seed, nested=True)
+        np.testing.assert_array_equal(
+            once, partition(sparse.csr_array((1, 1)), units.X, steps, seed, nested=True, graphs=kept)
+        )
+    assert kept
+
+
+def found_levels(planted, method="resolutions", **options):
+    units, summaries, _ = planted
+    steps = steps_of(method, levels=[0.02, 0.5], neighbors=59, paper_levels=[(0.0, 125), (0.02, 60)], ladder=LADDER)
+    graph = neighbour_graph(units.X, steps[0].neighbors, 0)
+    held_out = (units.obs["split"] == "test").to_numpy()
+    return find_levels(graph, units.X, summaries, steps, method=method, most_levels=4, held_out=held_out,
+                       **({"seeds": 3, "bootstraps": 2} | options))  # fmt: skip
+
+
+def test_a_ladder_finds_the_planted_levels(planted):
+    found = found_levels(planted, "ladder")
+    genes = planted[2]
+    for column in ("compartment", "substructure"):
+        assert max(adjusted_rand_score(genes[column], level.labels) for level in found.levels) == 1
+    resolutions = [level.step.resolution for level in found.levels]
+    assert resolutions == sorted(resolutions)
+    assert len(found.curve) == LADDER["rungs"]
+    assert [number for number in found.level_of if number] == list(range(1, len(found.levels) + 1))
+    assert all((lasting > 0).all() for lasting in found.persistence)
+
+
+def test_plateaus_by_hand():
+    one, two, four = np.zeros(8, int), np.repeat([0, 1], 4), np.repeat([0, 1, 2, 3], 2)
+    crossed = np.tile([0, 1, 2, 3], 2)
+    ladder = np.array([one, one, two, two, two, crossed, four, four])
+    chosen, agreement = choose_plateaus(ladder, [ladder], most=5)
+    assert [ladder[i].tolist() for i in chosen] == [two.tolist(), four.tolist()]
+    assert agreement == [1.0] * 8
+    assert [ladder[i].tolist() for i in choose_plateaus(ladder, [], most=1)[0]] == [two.tolist()]
+    np.testing.assert_allclose(persistence(two, ladder), 3 / 8)
+    assert choose_plateaus(np.array([one, one]), [], most=3)[0] == [0]
+
+
+@pytest.mark.parametrize("method", ["resolutions", "paper"])
+def test_results_do_not_depend_on_workers(planted, method):
+    one, two = (found_levels(planted, method, workers=workers) for workers in (1, 2))
+    np.testing.assert_array_equal(one.labels, two.labels)
+    np.testing.assert_array_equal(one.unit_stability, two.unit_stability)
+    for kind in ("seeds", "bootstraps", "held_out"):
+        for first, second in zip(getattr(one, kind), getattr(two, kind), strict=True):
+            np.testing.assert_array_equal(first.clusters, second.clusters)
+            assert first.ari_between == second.ari_between
+
+
+def test_planted_clusters_are_stable_in_every_kind_of_run(planted):
+    found = found_levels(planted)
+    assert found.levels[0].clusters == 4
+    for kind in (found.seeds, found.bootstraps):
+        assert kind[0].clusters.min() > 0.9
+        assert kind[0].ari_between > 0.9
+    # A fifth of the points at so low a resolution: two compartments may stay together.
+    assert found.held_out[0].ari_to_map > 0.6
+
+
+def test_seeds_alone_overstate_stability_where_fields_differ():
+    made = plant(120, distances=(0.6, 0.4, 0.2, 0.2), field_effect=3.0, fields=2, seed=5)
+    units, summaries = summarise(made.cells.X, name_columns(made.cells.obs))
+    graph = neighbour_graph(units.X, 15, 0)
+    found = find_levels(graph, units.X, summaries, [Step(1.0, 15)], seeds=5, bootstraps=5)
+    assert found.bootstraps[0].clusters.mean() < found.seeds[0].clusters.mean() - 0.2
+    assert np.isnan(found.held_out[0].clusters).all(), "nothing was held out"
+
+
+def test_measures_by_hand():
+    (level,) = link_levels(np.array([[0, 0, 0, 1, 1, 1]]), [Step(1.0, 5)])
+    same, moved = np.array([[1, 1, 1, 0, 0, 0]]), np.array([[0, 0, 1, 1, 1, 1]])
+    stable = measure(level, 0, [same, moved])
+    np.testing.assert_allclose(stable.clusters, [(1 + 2 / 3) / 2, (1 + 3 / 4) / 2])
+    labels, share = consensus(level, 0, [same, moved])
+    assert labels.tolist() == level.labels.tolist()
+    np.testing.assert_allclose(share, [1, 1, 0.5, 1, 1, 1])
+    outvoted, _ = consensus(level, 0, [moved] * 3)
+    assert outvoted.tolist() == [0, 0, 1, 1, 1, 1]
+    partly = np.array([[0, 0, 0, -1, 1, 1]])
+    alone = measure(level, 0, [partly]).clusters
+    assert alone[0] == 1
+    assert np.isnan(alone[1]), "two held-out members say nothing"

@@ -1,0 +1,13 @@
+"""Take vectors that came from elsewhere into the form of our own."""
+
+from job import job
+from subcell.embedding.imported import import_cells
+
+with job(snakemake) as run:
+    import_cells(
+        snakemake.input.file,
+        snakemake.output.cells,
+        model=snakemake.wildcards.model,
+        log=run.log.info,
+        **snakemake.params.settings,
+    )

@@ -1,0 +1,155 @@
+"""Which cells a map is made of: lines, reliability, one gene an antibody, one antibody a gene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.errors import ConfigError
+
+SYNONYMS = {
+    "gene": "gene_names",
+    "ensembl_id": "ensembl_ids",
+    "cell_line": "atlas_name",
+    "plate": "if_plate_id",
+    "well": "position",
+    "site": "sample",
+    "reliability": "gene_reliability",
+}
+"""Our column: its name in the Human Protein Atlas's own tables, and in the table of vectors that SubCell released."""
+
+RELIABILITY = ("Enhanced", "Supported", "Approved", "Uncertain")
+"""The Human Protein Atlas's grades of evidence, the best first."""
+
+WIDE_IMAGE_PX = 2048
+"""Width of the images of one of the Atlas's two microscopes; the other's are narrower."""
+
+
+def name_columns(obs: pd.DataFrame) -> pd.DataFrame:
+    """Give a table of cells our names where it has others, with `field_id` and `microscope` filled in.
+
+    Parameters
+    ----------
+    obs : table of cells in our columns or in the Atlas's (`SYNONYMS`); "," between locations or genes becomes ";"
+
+    Returns
+    -------
+    a table with the same rows; `microscope` is `batch` where there is one, else told by `image_width`
+    """
+    obs = obs.rename(columns={old: new for new, old in SYNONYMS.items() if old in obs and new not in obs})
+    for column in ("locations", "gene", "ensembl_id"):
+        if column in obs:
+            obs[column] = _renamed(obs[column], lambda text: text.replace(",", ";"))
+    for column in ("plate", "site"):
+        if column in obs and not isinstance(obs[column].dtype, pd.CategoricalDtype):
+            obs[column] = obs[column].map(str, na_action="ignore")
+    if "field_id" not in obs:
+        parts = [obs[name].astype(str) for name in ("plate", "well", "site") if name in obs]
+        obs["field_id"] = parts[0].str.cat(parts[1:], sep="_") if parts else obs.index.astype(str)
+    if "microscope" not in obs:
+        if "image_width" in obs:
+            wide = pd.to_numeric(obs["image_width"]) >= WIDE_IMAGE_PX
+            obs["microscope"] = np.where(wide, "M1", "M2")
+        elif "batch" in obs:
+            obs["microscope"] = obs["batch"]
+    return obs
+
+
+def _renamed(column: pd.Series, change: object) -> pd.Series:
+    """Change text value by value, a category once."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        new = {value: change(str(value)) for value in column.cat.categories}  # type: ignore[operator]
+        return column.astype(object).map(new, na_action="ignore").astype("category")
+    return column.map(lambda value: change(value) if isinstance(value, str) else value)  # type: ignore[operator]
+
+
+def choose_cells(
+    obs: pd.DataFrame,
+    *,
+    cell_lines: Sequence[str] | None = None,
+    require_location: bool = False,
+    single_gene: bool = False,
+    drop_reliability: Sequence[str] = (),
+    best_antibody: bool = False,
+) -> tuple[NDArray[np.bool_], pd.DataFrame]:
+    """Say which cells a map takes, filter after filter, in the order of the paper.
+
+    Parameters
+    ----------
+    obs : table of cells, as `name_columns` gives it
+    cell_lines : lines to keep; all where it is None
+    require_location : leave out cells whose antibody has no location
+    single_gene : leave out antibodies that bind the products of several genes
+    drop_reliability : grades of evidence to leave out, e.g. Uncertain
+    best_antibody : of the antibodies of a gene keep the one with the best grade; of equal ones the one with the most
+        cells, then the first by name
+
+    Returns
+    -------
+    (N,) bool, and a table with columns step, cells, genes: what is left after each filter
+
+    Raises
+    ------
+    ConfigError : a filter asks for a column that the table lacks, or one other than `cell_lines` leaves no cell
+    """
+    keep = np.ones(len(obs), bool)
+    steps: list[dict[str, object]] = []
+
+    def note(step: str, *, may_be_empty: bool = False) -> None:
+        genes = obs.loc[keep, "gene"].nunique() if "gene" in obs else 0
+        steps.append({"step": step, "cells": int(keep.sum()), "genes": int(genes)})
+        if not keep.any() and len(obs) and not may_be_empty:
+            raise ConfigError(f"map.filters: {step} leaves none of {len(obs)} cells; relax the filter")
+
+    note("all cells")
+    if cell_lines is not None:
+        keep &= _column(obs, "cell_line", "cell_lines").isin(list(cell_lines)).to_numpy()
+        # A dataset without the line has no map; the others have.
+        note(f"cell lines {', '.join(cell_lines)}", may_be_empty=True)
+        if not keep.any():
+            return keep, pd.DataFrame(steps)
+    if require_location:
+        keep &= _is_text(_column(obs, "locations", "require_location"))
+        note("with a location")
+    if single_gene:
+        genes = _column(obs, "gene", "single_gene").astype(object)
+        keep &= ~genes.map(lambda gene: isinstance(gene, str) and ";" in gene).to_numpy(bool)
+        note("antibodies of one gene")
+    if drop_reliability:
+        keep &= ~_column(obs, "reliability", "drop_reliability").isin(list(drop_reliability)).to_numpy()
+        note(f"without {', '.join(drop_reliability)}")
+    if best_antibody:
+        keep &= _of_the_best_antibody(obs, keep)
+        note("best antibody of each gene")
+    return keep, pd.DataFrame(steps)
+
+
+def _column(obs: pd.DataFrame, name: str, setting: str) -> pd.Series:
+    if name not in obs or obs[name].isna().all():
+        raise ConfigError(f"map.filters.{setting}: the cells have no `{name}`; give it in the sheet or drop the filter")
+    return obs[name]
+
+
+def _is_text(column: pd.Series) -> NDArray[np.bool_]:
+    return column.astype(object).map(lambda value: isinstance(value, str) and bool(value.strip())).to_numpy(bool)
+
+
+def _of_the_best_antibody(obs: pd.DataFrame, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    antibody = _column(obs, "antibody", "best_antibody").astype(object)
+    gene = _column(obs, "gene", "best_antibody").astype(object)
+    if "reliability_rank" in obs:
+        rank = pd.to_numeric(obs["reliability_rank"])
+    elif "reliability" in obs:
+        rank = obs["reliability"].astype(object).map({grade: place for place, grade in enumerate(RELIABILITY)})
+    else:
+        rank = pd.Series(0, index=obs.index)
+    table = pd.DataFrame({"gene": gene, "antibody": antibody, "rank": rank.fillna(len(RELIABILITY))})[keep].dropna()
+    pairs = table.groupby(["gene", "antibody"], sort=True).agg(rank=("rank", "min"), cells=("rank", "size"))
+    ordered = pairs.reset_index().sort_values(
+        ["gene", "rank", "cells", "antibody"], ascending=[True, True, False, True]
+    )
+    best = ordered.drop_duplicates("gene").set_index("gene")["antibody"]
+    return (gene.map(best) == antibody).to_numpy(bool)

@@ -1,0 +1,123 @@
+"""Tables of a map: a row a cluster, a row a level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.atlas.naming import enrich, nearest_to_centre
+from subcell.atlas.plan import Found
+
+CLUSTER_COLUMNS = (
+    *("level", "cluster", "parent", "size", "stability", "members", "top_location"),
+    *("resolution", "name", "fraction", "background", "p_value", "q_value", "top_units"),
+    *("stability_bootstrap", "stability_held_out", "stable", "consensus", "containment", "persistence"),
+    *("top_term", "top_term_source", "top_term_q_value", "markers", "cells"),
+)
+"""Columns of clusters.tsv; `name` is the best term, or the most enriched location, with the share of members that have it."""
+
+LEVEL_COLUMNS = (
+    *("level", "resolution", "neighbors", "clusters", "stable_clusters"),
+    *("ari_seeds", "ari_bootstrap", "ari_held_out", "ari_seeds_to_map", "ari_bootstrap_to_map", "ari_held_out_to_map"),
+    "unit_stability",
+)
+"""Columns of levels.tsv; adjusted Rand indices of all pairs of runs, and of the runs to the map."""
+
+MARKERS = 5
+
+
+def describe_clusters(
+    found: Found,
+    obs: pd.DataFrame,
+    points: NDArray[np.floating],
+    terms: pd.DataFrame,
+    cells_of: Sequence[str],
+    *,
+    stable_at: float,
+) -> pd.DataFrame:
+    """Table of all clusters of all levels, one row a cluster, columns `CLUSTER_COLUMNS`.
+
+    Parameters
+    ----------
+    found : levels and what runs say of them
+    obs, points : units and their vectors (N, features)
+    terms : best term by level and cluster, see `subcell.atlas.enrichment.best_terms`
+    cells_of : (N,) for each unit the cell that lies nearest to it
+    stable_at : a cluster is stable where every kind of run finds it with at least this Jaccard overlap
+
+    `markers` are the members nearest to the centre of the cluster, `top_units` the same, and `cells` their cells to look
+    at; within a unit's name ";" becomes ",".
+    """
+    names = [str(name).replace(";", ",") for name in obs.index]
+    locations = list(obs["locations"].astype(object)) if "locations" in obs else [None] * len(obs)
+    rows = []
+    for number, level in enumerate(found.levels, start=1):
+        central = nearest_to_centre(points, level.labels, most=MARKERS)
+        kinds = [found.seeds[number - 1], found.bootstraps[number - 1], found.held_out[number - 1]]
+        agreed = found.consensus[number - 1] == level.labels
+        for cluster, enriched in enumerate(enrich(level.labels, locations)):
+            members = np.flatnonzero(level.labels == cluster)
+            overlaps = [kind.clusters[cluster] for kind in kinds]
+            measured = [overlap for overlap in overlaps if np.isfinite(overlap)]
+            key = (number, str(cluster + 1))
+            best = terms.loc[key] if key in terms.index else None
+            name = enriched.name if best is None else f"{best['term']} ({best['hits'] / best['size']:.0%})"
+            nearest = ";".join(names[row] for row in central[cluster])
+            rows.append(
+                {
+                    "level": number,
+                    "cluster": str(cluster + 1),
+                    "parent": str(level.parents[cluster] + 1) if level.parents[cluster] >= 0 else "",
+                    "size": len(members),
+                    "stability": round(float(overlaps[0]), 4),
+                    "members": ";".join(names[row] for row in members),
+                    "top_location": enriched.location,
+                    "resolution": level.step.resolution,
+                    "name": name,
+                    "fraction": enriched.fraction,
+                    "background": enriched.background,
+                    "p_value": enriched.p_value,
+                    "q_value": enriched.q_value,
+                    "top_units": nearest,
+                    "stability_bootstrap": round(float(overlaps[1]), 4),
+                    "stability_held_out": round(float(overlaps[2]), 4),
+                    "stable": str(all(overlap >= stable_at for overlap in measured)) if measured else "",
+                    "consensus": round(float(agreed[members].mean()), 4),
+                    "containment": level.containment[cluster],
+                    "persistence": found.persistence[number - 1][cluster],
+                    "top_term": "" if best is None else best["term"],
+                    "top_term_source": "" if best is None else best["source"],
+                    "top_term_q_value": np.nan if best is None else best["q_value"],
+                    "markers": nearest,
+                    "cells": ";".join(cells_of[row].replace(";", ",") for row in central[cluster]),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(CLUSTER_COLUMNS))
+
+
+def describe_levels(found: Found, clusters: pd.DataFrame) -> pd.DataFrame:
+    """Table of the levels, one row a level, columns `LEVEL_COLUMNS`."""
+    rows = []
+    for number, level in enumerate(found.levels, start=1):
+        seeds, bootstraps, alone = (kind[number - 1] for kind in (found.seeds, found.bootstraps, found.held_out))
+        here = clusters[clusters["level"] == number]
+        rows.append(
+            {
+                "level": number,
+                "resolution": level.step.resolution,
+                "neighbors": level.step.neighbors,
+                "clusters": level.clusters,
+                "stable_clusters": int((here["stable"] == "True").sum()),
+                "ari_seeds": seeds.ari_between,
+                "ari_bootstrap": bootstraps.ari_between,
+                "ari_held_out": alone.ari_between,
+                "ari_seeds_to_map": seeds.ari_to_map,
+                "ari_bootstrap_to_map": bootstraps.ari_to_map,
+                "ari_held_out_to_map": alone.ari_to_map,
+                "unit_stability": float(np.mean(found.unit_stability[number - 1])),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))

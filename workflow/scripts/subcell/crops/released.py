@@ -1,0 +1,110 @@
+"""Some published crops, as arrays in our order, beside the vectors that were released of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+from numpy.typing import NDArray
+
+from subcell.catalog.paths import is_url
+from subcell.crops.published import nucleus_in, read_crop
+from subcell.errors import SubcellError
+from subcell.imaging.rgba import read_rgba
+from subcell.sources.download import Downloader, Failed
+
+NAMED_BY = ("if_plate_id", "position", "sample", "cell_id")
+FILES = ("cell_image", "cell_mask")
+
+
+def crop_name(row: Mapping[str, Any]) -> str:
+    """Stem of a crop's files, `plate/plate_well_sample_cell`; numbers that a table kept as fractions ("1.0") lose it.
+
+    >>> crop_name({"if_plate_id": 41.0, "position": "A1", "sample": "2", "cell_id": "7.0"})
+    '41/41_A1_2_7'
+    """
+    plate, well, sample, cell = (str(row[name]).removesuffix(".0") for name in NAMED_BY)
+    return f"{plate}/{plate}_{well}_{sample}_{cell}"
+
+
+def fetch_released_crops(
+    table: str | Path,
+    out_folder: str | Path,
+    *,
+    crops: str,
+    cells: int,
+    downloader: Downloader,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Bring the crops of some cells of the released table of vectors, with their vectors.
+
+    Parameters
+    ----------
+    table : released h5ad; obs with `NAMED_BY`
+    out_folder : folder to write: `cells.tsv` (name, row), `vectors.npy` (cells, D) float32, and a crop a cell, `0.npy` and
+        so on, (6, H, W): nucleus mask (estimated), cell mask, microtubules, ER, nucleus, protein
+    crops : address or folder of the published crops
+    cells : how many, chosen by a hash of their names
+    downloader : brings files from an address
+    log : is told how far it is
+
+    Raises
+    ------
+    SubcellError : the table lacks a column, or a crop cannot be had
+    """
+    try:
+        with h5py.File(table, "r") as file:
+            obs = read_elem(file["obs"])
+            missing = [name for name in NAMED_BY if name not in obs]
+            if missing:
+                raise SubcellError(f"{table}: obs lacks {', '.join(missing)}; is it the released table of vectors?")
+            rows = np.sort(_chosen(obs, cells))
+            vectors = np.asarray(file["X"][rows], np.float32)
+    except (OSError, KeyError) as problem:
+        raise SubcellError(f"{table}: cannot be read as h5ad ({problem})") from None
+    names = [crop_name(row) for row in obs.iloc[rows].to_dict("records")]
+    places = {f"{name}_{kind}.png": f"{crops.rstrip('/')}/{name}_{kind}.png" for name in names for kind in FILES}
+    paths = _fetched(places, downloader) if is_url(crops) else {name: Path(place) for name, place in places.items()}
+    lost = [str(path) for path in paths.values() if not path.is_file()]
+    if lost:
+        raise SubcellError(f"{len(lost)} of {len(paths)} files of the published crops are not there, such as {lost[0]}")
+    out = Path(out_folder)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for number, name in enumerate(names):
+            image, cell = read_crop(*(paths[f"{name}_{kind}.png"] for kind in FILES))
+            masks = np.stack([nucleus_in(image[2], cell), cell]).astype(image.dtype)
+            np.save(temporary / f"{number}.npy", np.concatenate([masks, image]))
+        np.save(temporary / "vectors.npy", vectors)
+        pd.DataFrame({"name": names, "row": rows}).to_csv(temporary / "cells.tsv", sep="\t", index=False)
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    log(f"{len(names)} published crops with their vectors")
+
+
+def _chosen(obs: pd.DataFrame, cells: int) -> NDArray[np.int64]:
+    # Hashes of a million rows take a second; pandas' are the same on every machine.
+    keys = pd.util.hash_pandas_object(obs[list(NAMED_BY)].astype(str), index=False).to_numpy()
+    return np.argsort(keys, kind="stable")[:cells]
+
+
+def _fetched(places: Mapping[str, str], downloader: Downloader) -> dict[str, Path]:
+    def check(url: str, path: Path) -> None:
+        read_rgba(path)
+
+    found = downloader.fetch(places.values(), check)
+    failed = [f"{url}: {outcome}" for url, outcome in found.items() if isinstance(outcome, Failed)]
+    if failed:
+        raise SubcellError(f"{len(failed)} of {len(found)} published files could not be fetched, such as {failed[0]}")
+    return {name: downloader.cache.path(url) for name, url in places.items()}

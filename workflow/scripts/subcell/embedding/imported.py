@@ -1,0 +1,285 @@
+"""Vectors that somebody else made: any h5ad of cells enters where our own embeddings would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, sparse_dataset
+from numpy.typing import NDArray
+
+from subcell.catalog.released import location_names
+from subcell.catalog.splits import read_antibody_lists, split_fields
+from subcell.embedding.models import PROBABILITIES
+from subcell.embedding.store import VectorFile, create_vectors
+from subcell.errors import SheetError, SubcellError
+
+BLOCK_BYTES = 2**27
+
+KNOWN_NAMES = {
+    "if_plate_id": "plate",
+    "position": "well",
+    "sample": "site",
+    "atlas_name": "cell_line",
+    "gene_names": "gene",
+    "ensembl_ids": "ensembl_id",
+    "gene_name": "gene",
+    "gene_reliability": "reliability",
+}
+"""Columns of SubCell's released table and of HPA's lists -> ours."""
+
+LISTS = ("gene", "ensembl_id", "locations")
+"""Several values in one cell of a table: "," between them there, ";" here."""
+
+
+def import_cells(
+    paths: str | Path | Sequence[str | Path],
+    out_path: str | Path,
+    *,
+    model: str,
+    columns: Mapping[str, str] | None = None,
+    defaults: Mapping[str, str] | None = None,
+    layer: str | None = None,
+    split: Mapping[str, Any] | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Write a file of vectors of ours from any h5ad, block by block.
+
+    Parameters
+    ----------
+    paths : h5ad with a row a cell; dense or sparse. Files of SubCellPortable, which are not quite AnnData, are read too. Of
+        several, the vectors of a cell stand side by side (several proteins stained in the same fields, say); the first tells
+        what is known of cells, and cells that another lacks are left out.
+    out_path : AnnData file to write: X float32, obs with our column names (others stay), obsm["probabilities"] where the
+        file has them
+    model : name of the model that made the vectors
+    columns : our column -> the file's; `KNOWN_NAMES` are found without
+    defaults : our column -> value of rows that have none
+    layer : a layer, or `obsm/NAME`, to take instead of X
+    split : settings of the split (by, train, valid, seed, lists); rows that bring one keep it
+    log : is told what was found
+
+    Raises
+    ------
+    SubcellError : the file cannot be read, a column is not there, ids occur twice, or a vector is not finite
+    """
+    all_paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    path = all_paths[0]
+    try:
+        with ExitStack() as stack:
+            file, *others = (stack.enter_context(h5py.File(one, "r")) for one in all_paths)
+            obs = describe_cells(_read_obs(file), path, columns or {}, defaults or {})
+            source, first = _array(file, path, layer)
+            if first.shape[0] != len(obs):
+                raise SubcellError(
+                    f"{path}: {source} has {first.shape[0]} rows and obs {len(obs)}; the file is damaged"
+                )
+            arrays, rows = [first], [np.arange(len(obs))]
+            for other, at in zip(others, all_paths[1:], strict=True):
+                arrays.append(_array(other, at, layer)[1])
+                ids = describe_cells(_read_obs(other), at, columns or {}, {}).index
+                rows.append(ids.get_indexer(obs.index))
+            common = np.all([found >= 0 for found in rows], axis=0)
+            if not common.any():
+                raise SubcellError(f"{path}: no cell is in all of {', '.join(map(str, all_paths))}")
+            obs = _with_split(obs[common], split or {"by": "none"}, log)
+            rows = [found[common] for found in rows]
+            names = _feature_names(file, source, first.shape[1]) if not others else []
+            names = names or [f"vector_{i}" for i in range(sum(array.shape[1] for array in arrays))]
+            uns: dict[str, Any] = {
+                "model": model,
+                "kind": "imported",
+                "checkpoint_sha256": "",
+                "normalisation": "as imported",
+                "file": f"{', '.join(one.name for one in all_paths)}, {source}",
+                "l2_normalised": False,
+            }
+            extra = file.get(f"obsm/{PROBABILITIES}")
+            if isinstance(extra, h5py.Dataset) and extra.ndim == 2:
+                uns["location_classes"] = _class_names(file, extra.shape[1])
+            with create_vectors(out_path, obs, features=names, uns=uns) as out:
+                _copy(arrays, rows, out, "X", obs, path)
+                if "location_classes" in uns:
+                    out.create(f"obsm/{PROBABILITIES}", extra.shape[1:], np.float32)
+                    _copy([extra], rows[:1], out, f"obsm/{PROBABILITIES}", obs, path)
+    except (OSError, KeyError) as problem:
+        raise SubcellError(f"{path}: cannot be read as h5ad ({problem})") from None
+    dropped = f"; {int((~common).sum()):,} cells are not in all files" if not common.all() else ""
+    log(f"{uns['file']}: {len(obs):,} cells, {len(names)} numbers each{dropped}")
+
+
+def describe_cells(
+    obs: pd.DataFrame, path: str | Path, columns: Mapping[str, str], defaults: Mapping[str, str]
+) -> pd.DataFrame:
+    """Table of cells under our names, with `field_id` and unique cell ids.
+
+    Parameters
+    ----------
+    obs : as in the file
+    path : for messages
+    columns, defaults : see `import_cells`
+
+    Returns
+    -------
+    table of as many rows, index cell_id. A field is the file's `field_id`, else plate, well and site joined as HPA does
+    it, else the whole file is one. Where ids are plain numbers, a cell is called by its field and number.
+
+    Raises
+    ------
+    SubcellError : a column that is asked for is not there, or ids occur twice
+    """
+    missing = [f"{ours}: {theirs}" for ours, theirs in columns.items() if theirs not in obs]
+    if missing:
+        raise SubcellError(
+            f"{path}: obs has no column {', '.join(missing)}; it has {', '.join(map(str, obs.columns[:40]))}"
+        )
+    renames = {theirs: ours for theirs, ours in KNOWN_NAMES.items() if ours not in obs and ours not in columns}
+    renames = {theirs: ours for theirs, ours in renames.items() if theirs in obs and theirs not in columns.values()}
+    table = obs.rename(columns={**renames, **{theirs: ours for ours, theirs in columns.items()}})
+    table = table.loc[:, ~table.columns.duplicated()]
+    for name in set(LISTS) & set(table.columns):
+        table[name] = _separated(table[name])
+    for name, value in defaults.items():
+        present = table[name].astype(object) if name in table else pd.Series(None, index=table.index, dtype=object)
+        table[name] = present.where(present.notna(), value)
+    parts = [name for name in ("plate", "well", "site") if name in table]
+    if "field_id" not in table:
+        text = [_plain_numbers(table[name]) for name in parts]
+        table["field_id"] = (
+            pd.Series(["_".join(row) for row in zip(*text, strict=True)], index=table.index) if parts else "all"
+        )
+    table["field_id"] = table["field_id"].astype(str)
+    ids = table.index.astype(str)
+    if "cell_id" in table:
+        numbers = _plain_numbers(table["cell_id"])
+        table = table.drop(columns="cell_id")
+        if pd.Index(numbers).is_unique:
+            ids = pd.Index(numbers)
+        elif ids.str.fullmatch(r"\d+").all():
+            ids = pd.Index([f"{field}:{number}" for field, number in zip(table["field_id"], numbers, strict=True)])
+    twice = ids[ids.duplicated()]
+    if len(twice):
+        raise SubcellError(
+            f"{path}: cell {twice[0]!r} occurs twice; `columns: {{cell_id: ...}}` names a column that tells cells apart"
+        )
+    table.index = pd.Index(ids.astype(object), name="cell_id")
+    return table
+
+
+def _separated(values: pd.Series) -> pd.Series:
+    """Text with ";" between values; categories stay categories."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        renamed = {name: _semicolons(name) for name in values.cat.categories}
+        if len(set(renamed.values())) == len(renamed):
+            return values.cat.rename_categories(renamed)
+    return values.astype(object).map(_semicolons, na_action="ignore")
+
+
+def _semicolons(value: Any) -> str:
+    return ";".join(part.strip() for part in str(value).replace(";", ",").split(",") if part.strip())
+
+
+def _plain_numbers(values: pd.Series) -> list[str]:
+    """Values as text; a whole number that was kept as a fraction ("1.0") loses it."""
+    return [text[:-2] if (text := str(value)).endswith(".0") and text[:-2].isdigit() else text for value in values]
+
+
+def _with_split(obs: pd.DataFrame, split: Mapping[str, Any], log: Callable[[str], None]) -> pd.DataFrame:
+    """Fill in `split`, field by field, as for a sheet of images."""
+    if not len(obs):
+        return obs.assign(split=pd.Series([], dtype=object))
+    wanted = ["field_id", "gene", "ensembl_id", "antibody", "split"]
+    fields = pd.DataFrame({name: obs[name].astype(object).to_numpy() if name in obs else None for name in wanted})
+    fields = fields.astype(object).where(fields.notna(), None)
+    keys = fields.groupby(wanted, dropna=False, sort=False).ngroup()
+    once = fields.loc[~keys.duplicated(), wanted].reset_index(drop=True)
+    try:
+        lists = read_antibody_lists(split["lists"]) if split["by"] == "paper" else None
+        settings = {key: split[key] for key in ("by", "train", "valid", "seed") if key in split}
+        once = split_fields(once, lists=lists, log=log, **settings)
+    except SheetError as problem:
+        raise SubcellError(str(problem)) from None
+    return obs.assign(split=once["split"].to_numpy(object)[keys.to_numpy()])
+
+
+def _read_obs(file: h5py.File) -> pd.DataFrame:
+    group = file["obs"]
+    if "encoding-type" in group.attrs:
+        return read_elem(group)
+    # Written by bare h5py: plain columns, one of them called index.
+    columns = {
+        name: _text(item[:]) for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim == 1
+    }
+    index = columns.pop("index", columns.pop("_index", None))
+    table = pd.DataFrame(columns, index=None if index is None else pd.Index(index.astype(str)))
+    return table
+
+
+def _text(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind not in "SO":
+        return values
+    return np.array([value.decode() if isinstance(value, bytes) else value for value in values], object)
+
+
+def _array(file: h5py.File, path: Path, layer: str | None) -> tuple[str, Any]:
+    name = "X" if layer is None else layer if layer.startswith("obsm/") else f"layers/{layer}"
+    if name not in file:
+        there = [
+            "X",
+            *(f"layers/{key}" for key in file.get("layers", {})),
+            *(f"obsm/{key}" for key in file.get("obsm", {})),
+        ]
+        raise SubcellError(f"{path}: there is no {name}; it has {', '.join(there)}")
+    item = file[name]
+    array = item if isinstance(item, h5py.Dataset) else sparse_dataset(item)
+    if len(array.shape) != 2:
+        raise SubcellError(f"{path}: {name} has {len(array.shape)} dimensions; expected cells x numbers")
+    return name, array
+
+
+def _feature_names(file: h5py.File, source: str, number: int) -> list[str]:
+    if source == "X" and "var" in file and "encoding-type" in file["var"].attrs:
+        names = [str(name) for name in read_elem(file["var"]).index]
+        if len(names) == number and len(set(names)) == number:
+            return names
+    return [f"vector_{i}" for i in range(number)]
+
+
+def _class_names(file: h5py.File, number: int) -> list[str]:
+    """Names of the classes of probabilities: the file's own, or the released ones where there are as many."""
+    known = file.get("uns/location_classes")
+    if known is not None and known.shape == (number,):
+        return [str(name) for name in read_elem(known)]
+    return location_names() if number == len(location_names()) else [f"class {i}" for i in range(number)]
+
+
+def _copy(
+    arrays: Sequence[Any], rows: Sequence[NDArray[np.int64]], out: VectorFile, name: str, obs: pd.DataFrame, path: Path
+) -> None:
+    """Write some rows of arrays side by side."""
+    block_rows = max(1, BLOCK_BYTES // max(1, 8 * sum(array.shape[1] for array in arrays)))
+    for start in range(0, len(obs), block_rows):
+        parts = [_rows(array, chosen[start : start + block_rows]) for array, chosen in zip(arrays, rows, strict=True)]
+        block = np.concatenate(parts, axis=1)
+        broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(broken):
+            cell = obs.index[start + broken[0]]
+            raise SubcellError(f"{path}: {name} of cell {cell!r} is not finite; leave such cells out")
+        out.write(name, start, block)
+
+
+def _rows(array: Any, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of an array on disk, in any order; those that lie together are read as one piece."""
+    first, last = int(chosen.min()), int(chosen.max()) + 1
+    if last - first <= 2 * len(chosen):
+        block, places = array[first:last], chosen - first
+    else:
+        wanted, places = np.unique(chosen, return_inverse=True)
+        block = array[wanted]
+    block = np.asarray(block.toarray() if hasattr(block, "toarray") else block, np.float32)
+    return block[places]

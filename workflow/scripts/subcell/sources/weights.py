@@ -1,0 +1,133 @@
+"""Bring the released weights of a network: fetched once and verified, or taken from a folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from subcell.catalog.released import WeightFile, weight_files
+from subcell.errors import ImageError, SubcellError
+from subcell.sources.download import Downloader, Failed
+
+PUBLISHED_AT = "https://czi-subcell-public.s3.amazonaws.com/models"
+
+PYTORCH = (b"PK\x03\x04", b"\x80")
+"""First bytes of a PyTorch file: a zip archive, or a bare pickle of old versions."""
+
+LARGEST_MB = 2048
+
+
+def fetch_weights(
+    name: str,
+    out_folder: str | Path,
+    *,
+    downloader: Downloader | None = None,
+    folder: str | Path | None = None,
+    mirror: str | None = None,
+) -> None:
+    """Bring all files of one released network into a folder.
+
+    Parameters
+    ----------
+    name : of the network in resources/weights.tsv
+    out_folder : folder to write, with the files under our names and `weights.tsv`: file, url, bytes, sha256, licence, source
+    downloader : brings files from their addresses; not needed with `folder`
+    folder : take the files from here, under their published names, instead of fetching
+    mirror : address that stands in for the published one
+
+    Raises
+    ------
+    ConfigError : no network of that name
+    SubcellError : a file cannot be had, or is not the published one
+    """
+    rows = weight_files(name)
+    out = Path(out_folder)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        urls = [row.url.replace(PUBLISHED_AT, mirror.rstrip("/"), 1) if mirror else row.url for row in rows]
+        if folder:
+            sources = [_from_folder(row, Path(folder)) for row in rows]
+        else:
+            sources = _fetched(dict(zip(urls, rows, strict=True)), downloader)
+        ledger = []
+        for row, url, source in zip(rows, urls, sources, strict=True):
+            _link(source, temporary / row.file)
+            ledger.append([row.file, url, source.stat().st_size, _sha256(source), row.licence, row.source])
+        with open(temporary / "weights.tsv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(["file", "url", "bytes", "sha256", "licence", "source"])
+            writer.writerows(ledger)
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_weights(path: Path, row: WeightFile) -> None:
+    """Compare a complete file with what the table knows of it.
+
+    Raises
+    ------
+    ImageError : another size or hash, or no file of PyTorch
+    """
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if not start.startswith(PYTORCH):
+        raise ImageError(f"{path}: not a PyTorch file, it begins with {start!r}")
+    size = path.stat().st_size
+    if row.bytes and size != row.bytes:
+        raise ImageError(f"{path}: {size:,} bytes instead of {row.bytes:,}")
+    if row.sha256 and (found := _sha256(path)) != row.sha256:
+        raise ImageError(f"{path}: its sha256 is {found}, the published file's is {row.sha256}")
+
+
+def _fetched(rows: Mapping[str, WeightFile], downloader: Downloader | None) -> list[Path]:
+    """Where the files of these addresses lie in the cache, fetched if they were not there."""
+    if downloader is None:
+        raise SubcellError("weights: neither a folder nor a way to fetch them was given")
+    for url, row in rows.items():
+        if not url:
+            raise SubcellError(
+                f"{row.name}: no address of {row.file} is known; see {row.source} and name the file in `checkpoint`"
+            )
+
+    def check(url: str, path: Path) -> None:
+        check_weights(path, rows[url])
+
+    found = downloader.fetch(rows, check)
+    failed = [f"{url}: {outcome}" for url, outcome in found.items() if isinstance(outcome, Failed)]
+    if failed:
+        raise SubcellError(
+            f"{len(failed)} of {len(rows)} files of weights could not be fetched, such as {failed[0]}. What has arrived is "
+            "kept; run again, or put the files into a folder and name it in `weights.folder`"
+        )
+    return [downloader.cache.path(url) for url in rows]
+
+
+def _from_folder(row: WeightFile, folder: Path) -> Path:
+    path = folder / row.url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        raise SubcellError(f"{path}: there is no such file; `weights.folder` needs the published files of {row.name}")
+    try:
+        check_weights(path, row)
+    except ImageError as problem:
+        raise SubcellError(f"{problem}; fetch it again from {row.url}") from None
+    return path
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
