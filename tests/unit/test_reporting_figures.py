@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_example as example
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -176,7 +177,8 @@ def test_quality_figure_rings_what_is_unusual():
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "Cells a field", "Cell, median, µm²", "Focus of the DNA channel", "Saturated pixels, share",
     ]  # fmt: skip
-    ringed = [c for c in figure.axes[0].collections if len(c.get_sizes()) and c.get_sizes()[0] == 36]
+    dots = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    ringed = [c for c in dots if len(c.get_sizes()) and c.get_sizes()[0] == 36]
     assert sum(len(collection.get_offsets()) for collection in ringed) == 1
 
 

@@ -279,7 +279,7 @@ def pathvar(name):
 
 
 def made(pattern, names):
-    """Paths that some rule makes, of a pattern with {name}: stages may write more or less, the report shows what is there."""
+    """Those paths of a pattern with {name} that this workflow makes; the report shows what is there."""
     paths = [pattern.replace("<results>", pathvar("results")).format(name=name) for name in names]
     return [path for path in paths if any(rule.is_producer(path) for rule in workflow.rules)]
 
