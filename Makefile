@@ -6,13 +6,24 @@ BIN := $(VENV)/bin
 SETUP_GB := 14
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: demo test lint format docs lock real clean
+.PHONY: demo test test-report lint format docs lock real clean
 
 demo: $(VENV)/.ready
 	$(RUN) --cores $(CORES)
 
 test: $(VENV)/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+# The report in a real browser, and its RO-Crate under an independent validator
+test-report: $(VENV)/.ready .cache/browser/.ready
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test -n "$$BROWSER_PATH" || { \
+		test "`id -u`" = 0 && apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends chromium; } || { \
+		echo "make test-report: install chromium, or name a browser with BROWSER_PATH" >&2; exit 2; }
+	$(BIN)/python -m pytest tests/browser
+
+.cache/browser/.ready: tests/browser/requirements.txt $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .cache/browser -r tests/browser/requirements.txt
+	@touch $@
 
 # The chain on a sheet of real fields: make real SHEET=../my/fields.csv
 real: $(VENV)/.ready

@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter
 from subcell.catalog.fields import as_fields, write_fields
 from subcell.catalog.set_aside import set_aside_table, write_set_aside
 from subcell.channels import CHANNELS
-from subcell.crops.store import write_h5sc
+from subcell.crops.store import CropStore, write_h5sc
+from subcell.embedding.store import create_vectors
 from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation.masks import create_masks
 
@@ -287,3 +288,65 @@ def write_summary(folder: Path, results: list[Path], differences: list[tuple]) -
     columns = ["dataset", "model", "benchmark", "reason"]
     pd.DataFrame(missing, columns=columns).to_csv(folder / "not_run.tsv", sep="\t", index=False)
     return {"summary_tsv": folder / "summary.tsv", "not_run_tsv": folder / "not_run.tsv"}
+
+
+def write_cells(path: Path, crops: Path, *, features: int = 2, seed: int = 0, attention: bool = False) -> Path:
+    """Vectors of the cells of a crop file, near a centre of their gene; with attention, two heads of 4 x 4 patches."""
+    rng = np.random.default_rng(seed)
+    obs = CropStore(crops).obs
+    centres = {gene: rng.normal(0, 5, features) for gene in sorted(obs["gene"].dropna().unique())}
+    vectors = np.stack([centres.get(gene, np.zeros(features)) for gene in obs["gene"]]) + rng.normal(
+        0, 1, (len(obs), features)
+    )
+    with create_vectors(path, obs, features=[f"f{i}" for i in range(features)], uns={"model": "example"}) as file:
+        file.write("X", 0, vectors.astype(np.float32))
+        if attention:
+            file.create("obsm/attention", (2, 4, 4), np.float16)
+            file.write("obsm/attention", 0, rng.random((len(obs), 2, 4, 4)).astype(np.float16))
+    return path
+
+
+def write_tables_of_map(folder: Path, genes: list[str], *, evil: str = "") -> dict[str, Path]:
+    """What other stages may write beside a map: enrichment, annotation, locations, neighbors and agreement."""
+    tables = {
+        "enrichment": [
+            {"level": 1, "cluster": "0", "source": "CORUM", "term": evil or "Ribosome", "hits": 3, "size": 9, "fold": 4.5,
+             "p_value": 0.001, "q_value": 0.01},
+        ],
+        "annotation": [
+            {"unit": gene, "gene": gene, "locations": "", "predicted_locations": evil or "Cytosol;Nucleoli",
+             "predicted_q_values": "0.01", "disagrees": "False", "transferred_terms": evil or "translation"}
+            for gene in genes[:-1]
+        ],
+        "locations": [
+            {"unit": gene, "location": location, "probability": probability, "sd": 0.1, "n_cells": 9}
+            for gene in genes
+            for location, probability in ((evil or "Cytosol", 0.9), ("Nucleoli", 0.25))
+        ],
+        "neighbors": [{"unit": genes[0], "rank": rank, "neighbor": genes[rank], "similarity": 1 - rank / 10} for rank in (2, 1)],
+        "agreement": [
+            {"level": level, "resolution": level / 2, "reference": reference, "value": 0.5, "shuffled": 0.1, "random": 0.12}
+            for level in (1, 2)
+            for reference in ("CORUM", evil or "GO")
+        ],
+    }  # fmt: skip
+    for name, rows in tables.items():
+        pd.DataFrame(rows).to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    return {name: folder / f"{name}.tsv" for name in tables}
+
+
+def write_logs(folder: Path) -> Path:
+    """Benchmark files of some jobs, one of them cut off."""
+    measured = {"s": 10.0, "cpu_time": 8.0, "max_rss": 500.0}
+    for name in (
+        "demo/segment/0000",
+        "demo/segment/0001",
+        "demo/random_vit/embed/0000",
+        "demo/catalog",
+        "models/a/train",
+    ):
+        path = folder / f"{name}.benchmark.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(measured | ({"cpu_time": "NA"} if name.endswith("catalog") else {})) + "\n")
+    (folder / "broken.benchmark.jsonl").write_text("{")
+    return folder

@@ -1,21 +1,20 @@
 """The report is one safe file that says plainly what it shows."""
 
 import base64
+import hashlib
 import html
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
-import report_example as example
+from rendered_report import EVIL, TEMPLATES, render_report
 
 from subcell.errors import SubcellError
-from subcell.reporting.canvas import save_figure, text_figure
-from subcell.reporting.quality import collect_quality
+from subcell.reporting.page import page_files
 from subcell.reporting.report import write_report
-
-TEMPLATES = Path(__file__).parents[2] / "workflow" / "report"
-EVIL = "<img src=x onerror=alert(1)>"
 
 
 class Page(HTMLParser):
@@ -25,70 +24,40 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict]] = []
         self.words: list[str] = []
+        self.open: list[tuple[str, dict]] = []
+        self.scripts: list[tuple[str, str]] = []
         self.feed(text)
         self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.open.append(self.tags[-1])
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self.open.pop()
 
     def handle_data(self, data):
-        if self.tags and self.tags[-1][0] != "style":
+        tag, attrs = self.open[-1] if self.open else ("", {})
+        if tag == "script":
+            self.scripts.append((attrs.get("type", ""), data))
+        elif tag != "style":
             self.words.append(data)
 
     def named(self, tag: str) -> list[dict]:
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def render(folder: Path, sources: dict[str, str], *, evil: str = "", no_labels: str = "") -> Page:
-    """A report of small datasets; `evil` stands for every name that a sheet can bring."""
-    datasets, results, differences, maps = [], [], [], []
-    for name, source in sources.items():
-        home = folder / name
-        fields = example.example_fields([f"{name}_{i}" for i in range(5)] + [evil or "f5"])
-        inputs = example.write_quality_inputs(home, fields.assign(cell_line=["A", "A", "B", "B", "B", evil or "C"]))
-        collect_quality(
-            **inputs, out_set_aside_tsv=home / "set_aside.tsv", out_quality_tsv=home / "quality.tsv", dataset=name
-        )
-        for picture in ("fields.png", "crops.png"):
-            save_figure(text_figure("a picture"), home / picture)
-        datasets.append({
-            "name": name, "quality_tsv": home / "quality.tsv", "set_aside_tsv": home / "set_aside.tsv",
-            "gallery_png": home / "fields.png", "crops_png": home / "crops.png",
-        })  # fmt: skip
-        for model, value in (("mae_cells_prots_pool", 0.58123), ("random_vit", 0.31)):
-            score = {"dataset": name, "model": model, "simulated": source == "simulate"}
-            results.append(example.write_result(
-                home / model / "localization.json", **score, benchmark="localization", reason=no_labels,
-                value=value, low=value - 0.1, high=value + 0.05,
-            ))  # fmt: skip
-            results.append(
-                example.write_result(home / model / "cell_line.json", **score, benchmark="cell_line", metric="accuracy")
-            )
-        if not no_labels:
-            differences.append(
-                (name, "mae_cells_prots_pool", "localization", "macro_ap_minus_random_vit", 0.27123, 0.2, 0.33)
-            )
-        genes = [f"G{i}" for i in range(11)] + [evil or "G11"]
-        maps.append({"dataset": name, "model": "random_vit", **example.write_map(home / "map", units=12, genes=genes)})
-    example.write_training(folder / "training.parquet", epochs=6)
-    write_report(
-        folder / "report.html",
-        config=example.example_config(sources),
-        datasets=datasets,
-        benchmarks=results,
-        **example.write_summary(folder, results, differences),
-        templates=TEMPLATES,
-        curves={"mae_cells_prots_pool": folder / "training.parquet"},
-        maps=maps,
-        run={"command": evil or "snakemake", "versions": {"numpy": "2"}},
-    )
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
+def render(folder: Path, sources: dict[str, str], **names: str) -> Page:
+    return Page(render_report(folder, sources, **names).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> tuple[Page, str]:
     folder = tmp_path_factory.mktemp("simulated")
     page = render(folder, {"demo": "simulate"}, evil=EVIL)
+    page.folder = folder
     return page, (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -106,25 +75,59 @@ def both(tmp_path_factory) -> tuple[Page, str]:
     return page, (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_loads_nothing_and_runs_nothing(simulated):
+def test_loads_nothing(simulated):
     page, text = simulated
-    assert not page.named("script") + page.named("link") + page.named("iframe") + page.named("object")
+    assert not page.named("iframe") + page.named("object") + page.named("embed")
+    assert [attrs["href"] for attrs in page.named("link")] == ["data:,"]  # no icon is asked for
     assert all(not key.startswith("on") for _, attrs in page.tags for key in attrs)
+    assert not [attrs for _, attrs in page.tags if "style" in attrs]
     sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
     assert len(sources) >= 5
     assert all(source.startswith("data:image/") for source in sources)
     assert not re.search(r"url\(|@import", text)
     for attrs in page.named("a"):
-        assert attrs["href"].startswith(("#", "https://"))
+        assert attrs["href"].startswith(("#", "https://", "data:text/csv;"))
 
 
-def test_content_security_policy_allows_only_inline_styles_and_images(simulated):
-    (policy,) = [a["content"] for a in simulated[0].named("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+def test_the_policy_names_the_only_style_and_the_only_script(simulated):
+    page, text = simulated
+    (policy,) = [a["content"] for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy"]
     rules = dict(rule.split(maxsplit=1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
     assert rules["img-src"] == "data:"
-    assert rules["style-src"] == "'unsafe-inline'"
-    assert "script-src" not in rules
+    ((_, script),) = [entry for entry in page.scripts if entry[0] != "application/json"]
+    (style,) = re.findall(r"<style>(.*?)</style>", text, flags=re.S)
+    for content, rule in ((script, "script-src"), (style, "style-src")):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+    assert len(page.named("style")) == 1
+
+
+def test_data_of_maps_are_inert_and_complete(simulated):
+    page, _text = simulated
+    (data,) = [entry for kind, entry in page.scripts if kind == "application/json"]
+    explorer = json.loads(data)
+    assert EVIL in explorer["names"]
+    assert "<" not in data
+    assert explorer["levels"][0]["clusters"][0]["terms"][0]["term"] == EVIL
+    assert page_files() == tuple(name for name in page_files() if (TEMPLATES / name).is_file())
+
+
+def test_figures_lie_beside_the_page_with_their_data(simulated):
+    page, _ = simulated
+    named = {attrs["download"] for attrs in page.named("a") if "download" in attrs}
+    folder = page.folder / "report"
+    files = {path.name for path in folder.iterdir()}
+    assert {
+        "demo_localization.svg",
+        "demo_localization.csv",
+        "demo_random_vit_map.csv",
+        "demo_field_quality.svg",
+    } <= files
+    assert {name for name in named if name.endswith(".csv")} <= files
+    table = pd.read_csv(folder / "demo_localization.csv")
+    assert list(table["model"]) == ["mae_cells_prots_pool", "random_vit"]
+    assert table["value"].tolist() == [0.58123, 0.31]
 
 
 def test_pictures_run_no_script(simulated):
@@ -165,7 +168,7 @@ def test_simulated_banner_exactly_when_something_is_simulated(simulated, real, b
 
 def test_simulated_and_real_results_never_share_a_table(both):
     text = both[1]
-    results = text[text.index('<section id="results">') : text.index('<section id="fields">')]
+    results = text[text.index('<section id="scores"') : text.index('<section id="data"')]
     articles = results.split("<article")[1:]
     assert len(articles) == 2
     for article in articles:
@@ -181,7 +184,7 @@ def test_scores_come_with_interval_chance_n_seeds_and_paired_difference(simulate
     assert "Minus random_vit" in text
     assert "Macro average precision, n = 21 antibodies, 10 seeds" in text
     assert "chance 0.150" in text
-    assert "How localization was scored task known answers classes A, B How cell line" in text
+    assert "How localization was scored task known answers classes A, B" in text
 
 
 def test_what_was_not_run_says_why(simulated, real):

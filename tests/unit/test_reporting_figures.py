@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_example as example
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
 from subcell.reporting.canvas import figure_bytes, shown_text
 from subcell.reporting.composite import composite, round_length, shrink, stretch
-from subcell.reporting.figures import comparison_figure, map_figure, training_figure
+from subcell.reporting.exports import Figures
+from subcell.reporting.figures import agreement_figure, comparison_figure, map_figure, quality_figure, training_figure
 from subcell.reporting.gallery import crop_gallery, field_gallery, spread_over
-from subcell.reporting.pictures import inlined_figure, inlined_picture
+from subcell.reporting.pictures import inlined_picture
 from subcell.reporting.results import counted, grouped, interval, model_tables, number, signed
 
 
@@ -152,13 +154,40 @@ def test_pictures_fit_into_their_share(tmp_path):
     assert 400 <= inlined["width"] <= 1200
 
 
-def test_figures_of_many_points_become_pixels():
+def test_figures_of_many_points_become_pixels_in_the_page_and_stay_lines_in_the_folder(tmp_path):
     points = np.random.default_rng(0).normal(size=(3000, 2))
     figure = map_figure(points, pd.DataFrame({"level_1": ["0"] * 3000}))
-    assert inlined_figure(figure, max_bytes=10_000_000)["uri"].startswith("data:image/svg+xml;base64,")
-    pixels = inlined_figure(figure, max_bytes=1_000)
-    assert pixels["uri"].startswith("data:image/png;base64,")
-    assert (pixels["width"], pixels["height"]) == (259, 528)
+    assert Figures(max_bytes=10_000_000).add("map", figure)["uri"].startswith("data:image/svg+xml;base64,")
+    figures = Figures(max_bytes=1_000)
+    shown = figures.add("a map/of <b>", figure, pd.DataFrame({"x": [1.5]}))
+    assert shown["uri"].startswith("data:image/png;base64,")
+    assert (shown["kind"], shown["width"], shown["height"]) == ("png", 259, 528)
+    figures.write(tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"a-map-of-b.svg", "a-map-of-b.csv"}
+    assert (tmp_path / "report" / "a-map-of-b.csv").read_text() == "x\n1.5\n"
+    figures.write(tmp_path / "report")  # again, over what is there
+
+
+def test_quality_figure_rings_what_is_unusual():
+    fields = pd.DataFrame({
+        "cell_line": ["A"] * 4 + ["<b>"] * 4, "cells": range(8), "nucleus_area_um2": np.nan, "cell_area_um2": 500.0,
+        "focus": 0.5, "saturated_fraction": 0.0, "unusual": ["focus"] + [""] * 7,
+    })  # fmt: skip
+    figure = quality_figure(fields)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "Cells a field", "Cell, median, µm²", "Focus of the DNA channel", "Saturated pixels, share",
+    ]  # fmt: skip
+    dots = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    ringed = [c for c in dots if len(c.get_sizes()) and c.get_sizes()[0] == 36]
+    assert sum(len(collection.get_offsets()) for collection in ringed) == 1
+
+
+def test_agreement_figure_has_a_panel_a_reference():
+    rows = [(level, name, 0.5, 0.1, np.nan) for level in (1, 2) for name in ("CORUM", "GO")]
+    table = pd.DataFrame(rows, columns=["level", "reference", "value", "shuffled", "random"])
+    figure = agreement_figure(table)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["CORUM", "GO"]
+    assert len(figure.axes[0].lines) == 2  # random vectors were not tried
 
 
 def test_text_for_figures():

@@ -82,6 +82,7 @@ rule summarize:
             labels={"table": "all scores"},
         ),
         not_run="<results>/not_run.tsv",
+        ranks="<results>/ranks.tsv",
         text="<results>/summary.txt",
     log:
         "<logs>/summarize.log",

@@ -1,6 +1,7 @@
 """What the rules ask of the configuration. No rules here, and nothing that reads a table or the network:
 every job parses the workflow again."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -272,15 +273,73 @@ def map_title(dataset, model, line=None):
     return f"{dataset} as {model} sees it{f', {line}' if line else ''}{simulated}"
 
 
-report_templates = [
-    str(Path(workflow.current_basedir).parent / "report" / name)
-    for name in ("report.html.j2", "parts.html.j2", "methods.html.j2", "report.css")
-]
+def pathvar(name):
+    """The folder that stands for <results> or <logs>."""
+    return config["pathvars"].get(name, name)
+
+
+def made(pattern, names):
+    """Those paths of a pattern with {name} that this workflow makes; the report shows what is there."""
+    paths = [pattern.replace("<results>", pathvar("results")).format(name=name) for name in names]
+    return [path for path in paths if any(rule.is_producer(path) for rule in workflow.rules)]
+
+
+def map_tables(wildcards):
+    """Tables beside a map that its explorer shows, by name."""
+    folder = f"<results>/{wildcards.dataset}/{wildcards.model}"
+    names = ["enrichment", "annotation", "neighbors"]
+    if (wildcards.dataset, wildcards.model) in location_pairs():
+        names.append("locations")
+    return {name: f"{folder}/{name}.tsv" for name in names}
+
+
+def crops_shown(wildcards):
+    """Crops of a dataset, where it has images."""
+    if wildcards.dataset not in image_datasets():
+        return []
+    return collect("<results>/{dataset}/crops/{shard}.h5sc", shard=shards(wildcards.dataset), **wildcards)
+
+
+def files_of_workflow(pattern):
+    """Files of the workflow itself, on which the report depends."""
+    return sorted(map(str, Path(workflow.current_basedir).parent.parent.glob(pattern)))
+
+
+report_templates = files_of_workflow("workflow/report/page/*")
+environment_files = files_of_workflow("envs/*.yaml")
+workflow_files = [*files_of_workflow("workflow/Snakefile"), *files_of_workflow("workflow/rules/*.smk")]
 
 
 def print_summary():
     """After a run: the headline scores and where the report lies."""
-    results = Path(config["pathvars"].get("results", "results"))
+    results = Path(pathvar("results"))
     if (results / "summary.txt").exists():
         print((results / "summary.txt").read_text())
-        print(f"Report: {results / 'report.html'}")
+        print(f"Report: {results / 'report.html'}; rules, runtimes and provenance: {results / 'report.zip'}")
+
+
+def zip_report():
+    """After a run that ends with the report: Snakemake's own, with rules, runtimes and provenance, as a zip.
+
+    `report-after-run` in a profile would do the same, but ends a dry run of a fresh clone with an error. A report that
+    cannot be made is a warning: the results are there.
+    """
+    if not any(job.rule.name == "report" for job in workflow.dag.jobs):
+        return
+    from snakemake.logging import logger
+    from snakemake.report import auto_report
+    from snakemake.report.html_reporter import ReportSettings
+    from snakemake.settings.types import GlobalReportSettings
+    from snakemake_interface_report_plugins.registry import ReportPluginRegistry
+
+    path = Path(pathvar("results")) / "report.zip"
+    temporary = path.with_name(f".report.{os.getpid()}.zip")
+    plugin = ReportPluginRegistry().get_plugin("html")
+    try:
+        made = auto_report(workflow.dag, plugin, ReportSettings(path=temporary), GlobalReportSettings())
+        workflow.async_run(made)
+        temporary.replace(path)
+    except Exception as problem:
+        logger.warning(f"{path} could not be written: {problem}")
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -20,6 +20,8 @@ rule check_quality:
             category="Data",
             labels={"dataset": "{dataset}", "table": "quality"},
         ),
+        field_quality="<results>/{dataset}/field_quality.tsv",
+        downloads="<results>/{dataset}/downloads.tsv",
     log:
         "<logs>/{dataset}/check_quality.log",
     benchmark:
@@ -57,6 +59,12 @@ rule draw_fields:
             category="Data",
             labels={"dataset": "{dataset}", "figure": "crops"},
         ),
+        lines=report(
+            "<results>/{dataset}/figures/lines.png",
+            caption="../report/lines.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "figure": "cell lines by location"},
+        ),
     log:
         "<logs>/{dataset}/draw_fields.log",
     benchmark:
@@ -74,26 +82,80 @@ rule draw_fields:
         "../scripts/draw_fields.py"
 
 
+rule explore:
+    """What the report's explorer shows of one map: units, levels, single cells and their pictures."""
+    input:
+        unpack(map_tables),
+        map="<results>/{dataset}/{model}/map.h5ad",
+        clusters="<results>/{dataset}/{model}/clusters.tsv",
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+        crops=crops_shown,
+    output:
+        explorer="<results>/{dataset}/{model}/explorer.json",
+    log:
+        "<logs>/{dataset}/{model}/explore.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/explore.benchmark.jsonl"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=60,
+    params:
+        tables=lambda wildcards: list(map_tables(wildcards)),
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        # All maps together stay below a third of the 15 MB that a page should have at most.
+        tiles_bytes=3_500_000 // max(1, len(mapped_pairs())),
+        code=code_version("reporting", "crops"),
+    message:
+        "Preparing the explorer of {wildcards.dataset} by {wildcards.model}"
+    script:
+        "../scripts/explore.py"
+
+
 rule report:
-    """One HTML file that opens from disk."""
+    """One HTML file that opens from disk, its figures as files, and an RO-Crate that describes the run."""
     input:
         summary="<results>/summary.tsv",
         not_run="<results>/not_run.tsv",
+        ranks="<results>/ranks.tsv",
         scores=score_files("json"),
         set_aside=collect("<results>/{dataset}/set_aside.tsv", dataset=image_datasets()),
         quality=collect("<results>/{dataset}/quality.tsv", dataset=image_datasets()),
+        field_quality=collect("<results>/{dataset}/field_quality.tsv", dataset=image_datasets()),
+        downloads=collect("<results>/{dataset}/downloads.tsv", dataset=image_datasets()),
         fields=collect("<results>/{dataset}/figures/fields.png", dataset=image_datasets()),
         crops=collect("<results>/{dataset}/figures/crops.png", dataset=image_datasets()),
+        lines=collect("<results>/{dataset}/figures/lines.png", dataset=image_datasets()),
         curves=collect("<results>/models/{model}/training.parquet", model=trained_models()),
+        checkpoints=collect("<results>/models/{model}/checkpoint.safetensors", model=trained_models()),
         maps=per_pair("<results>/{dataset}/{model}/map.h5ad", mapped_pairs()),
         clusters=per_pair("<results>/{dataset}/{model}/clusters.tsv", mapped_pairs()),
-        locations=per_pair("<results>/{dataset}/{model}/locations.tsv", location_pairs()),
-        neighbors=per_pair("<results>/{dataset}/{model}/neighbors.tsv", mapped_pairs()),
+        explorers=per_pair("<results>/{dataset}/{model}/explorer.json", mapped_pairs()),
+        # Written by stages that a run may not have.
+        sources=lambda wildcards: made("<results>/{name}/source.json", image_datasets()),
+        reconstructions=lambda wildcards: made("<results>/models/{name}/reconstruction.png", trained_models()),
+        agreements=per_pair("<results>/{dataset}/{model}/agreement.tsv", mapped_pairs()),
         attention=per_pair("<results>/{dataset}/{model}/attention/attention.tsv", network_pairs()),
         overlays=per_pair("<results>/{dataset}/{model}/attention/overlays.png", network_pairs()),
+        environments=environment_files,
         templates=report_templates,
+        workflow=workflow_files,
     output:
-        html="<results>/report.html",
+        html=report(
+            "<results>/report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "everything on one page"},
+        ),
+        figures=report(
+            directory("<results>/report"),
+            patterns=["{name}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
+        crate="<results>/ro-crate-metadata.json",
     log:
         "<logs>/report.log",
     benchmark:
@@ -104,9 +166,12 @@ rule report:
         mem_mb=3000,
         runtime=30,
     params:
+        datasets=image_datasets(),
         pairs=mapped_pairs(),
+        networks=network_pairs(),
         trained=trained_models(),
         config=config,
+        logs=pathvar("logs"),
         code=code_version("reporting"),
     message:
         "Writing the report"

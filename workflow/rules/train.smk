@@ -21,7 +21,7 @@ rule train:
         runtime=1440,
     params:
         settings=lookup("models/{model}", within=config),
-        state=lambda wildcards: f"{config['pathvars'].get('results', 'results')}/.state/{wildcards.model}",
+        state=lambda wildcards: f"{pathvar('results')}/.state/{wildcards.model}",
         code=code_version("model"),
     message:
         "Training {wildcards.model}"

@@ -13,4 +13,6 @@ with job(snakemake):
         snakemake.output.quality,
         fields_paths=snakemake.input.fields,
         dataset=snakemake.wildcards.dataset,
+        out_field_quality_tsv=snakemake.output.field_quality,
+        out_downloads_tsv=snakemake.output.downloads,
     )

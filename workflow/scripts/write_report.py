@@ -1,28 +1,74 @@
-"""Write the HTML report."""
+"""Write the HTML report, its figures, and the RO-Crate of the run."""
 
 from pathlib import Path
 
+import yaml
+
 from job import job
+from subcell.reporting.crate import write_crate
 from subcell.reporting.report import write_report
+from subcell.reporting.runtime import read_jobs, span_of
+
+DATASET_FILES = {
+    "quality_tsv": "quality",
+    "set_aside_tsv": "set_aside",
+    "field_quality_tsv": "field_quality",
+    "downloads_tsv": "downloads",
+    "gallery_png": "fields",
+    "crops_png": "crops",
+    "lines_png": "lines",
+}
+MAP_FILES = {"map_h5ad": "maps", "clusters_tsv": "clusters", "explorer_json": "explorers"}
+
+
+def beside(paths):
+    """Folder -> the file in it, for files that not every folder has."""
+    return {Path(path).parent: path for path in paths}
+
 
 with job(snakemake):
-    names = [name for name, one in snakemake.config["datasets"].items() if one["source"] != "embeddings"]
-    pairs = snakemake.params.pairs
-    files = snakemake.input
+    files, out, params = snakemake.input, snakemake.output, snakemake.params
+    sources, agreements = beside(files.sources), beside(files.agreements)
+    datasets = [
+        {"name": name, "simulated": params.config["datasets"][name]["source"] == "simulate"} for name in params.datasets
+    ]
+    for number, dataset in enumerate(datasets):
+        dataset |= {key: files[name][number] for key, name in DATASET_FILES.items()}
+        dataset["source_json"] = sources.get(Path(dataset["quality_tsv"]).parent)
+    maps = [{"dataset": dataset, "model": model} for dataset, model in params.pairs]
+    for number, entry in enumerate(maps):
+        entry |= {key: files[name][number] for key, name in MAP_FILES.items()}
+        entry["agreement_tsv"] = agreements.get(Path(entry["map_h5ad"]).parent)
+    looks = zip(params.networks, files.attention, files.overlays, strict=True)
     write_report(
-        snakemake.output.html,
-        config=snakemake.params.config,
-        datasets=[
-            {"name": name, "quality_tsv": q, "set_aside_tsv": s, "gallery_png": g, "crops_png": c}
-            for name, q, s, g, c in zip(names, files.quality, files.set_aside, files.fields, files.crops, strict=True)
-        ],
-        curves=dict(zip(snakemake.params.trained, files.curves, strict=True)),
-        maps=[
-            {"dataset": dataset, "model": model, "map_h5ad": map_h5ad, "clusters_tsv": clusters_tsv}
-            for (dataset, model), map_h5ad, clusters_tsv in zip(pairs, files.maps, files.clusters, strict=True)
+        out.html,
+        config=params.config,
+        datasets=datasets,
+        maps=maps,
+        curves=dict(zip(params.trained, files.curves, strict=True)),
+        reconstructions={folder.name: path for folder, path in beside(files.reconstructions).items()},
+        attention=[
+            {"dataset": dataset, "model": model, "attention_tsv": table, "overlays_png": overlays}
+            for (dataset, model), table, overlays in looks
         ],
         benchmarks=list(files.scores),
         summary_tsv=files.summary,
         not_run_tsv=files.not_run,
+        ranks_tsv=files.ranks,
         templates=Path(files.templates[0]).parent,
+        environments=list(files.environments),
+        logs=params.logs,
+        out_figures=out.figures,
+    )
+    write_crate(
+        out.crate,
+        results=[
+            *(out.html, files.summary, files.not_run, files.ranks, *files.quality, *files.set_aside),
+            *(*files.scores, *files.maps, *files.clusters, *files.checkpoints, *files.curves),
+            *sorted(Path(out.figures).iterdir()),
+        ],
+        workflow_files=list(files.workflow),
+        config_yaml=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
+        datasets=datasets,
+        span=span_of(read_jobs(params.logs)),
     )

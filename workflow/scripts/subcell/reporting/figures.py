@@ -16,10 +16,15 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from subcell.reporting.canvas import ACCENT, INK, MUTED, PALETTE, STYLE, new_figure, shown_text, text_figure
+from subcell.reporting.field_quality import MEASURES
 
 REST = "#c3cad2"
 MANY_POINTS = 1500
 """Above this a figure of points is smaller as pixels than as lines."""
+
+MOST_LINES = 40
+MOST_NUMBERS = 60
+"""Cell lines side by side, and numbers of clusters in one panel, that can still be read."""
 
 
 @matplotlib.rc_context(STYLE)
@@ -144,16 +149,86 @@ def map_figure(
     return figure
 
 
+@matplotlib.rc_context(STYLE)
+def quality_figure(fields: pd.DataFrame) -> Figure:
+    """Draw what was measured of every field, a column of dots a cell line with its median; unusual fields are ringed.
+
+    Parameters
+    ----------
+    fields : segmented fields, see `subcell.reporting.field_quality`
+    """
+    measures = [name for name in MEASURES if fields[name].notna().any()]
+    lines = sorted(fields["cell_line"].replace("", "not given").unique())[:MOST_LINES]
+    figure = new_figure(11.0, 2.5 * math.ceil(len(measures) / 3) + 0.1 * len(lines))
+    for number, name in enumerate(measures, start=1):
+        axes = figure.add_subplot(math.ceil(len(measures) / 3), 3, number)
+        for place, line in enumerate(lines):
+            part = fields[fields["cell_line"].replace("", "not given") == line]
+            part = part[part[name].notna()]
+            values = part[name].to_numpy(float)
+            # Spread by rank, the same every time.
+            beside = place + 0.5 * ((np.arange(len(values)) * 0.618) % 1 - 0.5)
+            dots: dict[str, Any] = {"rasterized": len(fields) > MANY_POINTS, "linewidths": 0, "alpha": 0.7}
+            axes.scatter(beside, values, s=9, color=ACCENT, **dots)
+            axes.hlines(
+                np.median(values) if len(values) else np.nan, place - 0.35, place + 0.35, color=INK, linewidth=1.6
+            )
+            ringed = part["unusual"].to_numpy() != ""
+            axes.scatter(beside[ringed], values[ringed], s=36, facecolors="none", edgecolors="#d55e00", linewidths=1.1)
+        axes.set_title(MEASURES[name], fontsize=9)
+        axes.set_xticks(range(len(lines)), [shown_text(line, longest=14) for line in lines], rotation=40, ha="right")
+        axes.tick_params(axis="x", length=0, labelsize=7.5)
+        axes.grid(axis="y")
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def agreement_figure(table: pd.DataFrame) -> Figure:
+    """Draw how far the clusters of each level agree with reference sets, beside shuffled labels and random vectors.
+
+    Parameters
+    ----------
+    table : level, resolution, reference, value, shuffled, random
+    """
+    references = sorted(table["reference"].astype(str).unique())
+    columns = min(3, len(references))
+    rows = math.ceil(len(references) / columns)
+    figure = new_figure(3.7 * columns, 2.6 * rows)
+    styles = {
+        "value": ("This map", ACCENT, "-"),
+        "shuffled": ("Shuffled", MUTED, ":"),
+        "random": ("Random", "#d55e00", "--"),
+    }
+    handles: dict[str, Any] = {}
+    for number, reference in enumerate(references, start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        part = table[table["reference"].astype(str) == reference].sort_values("level")
+        for column, (label, color, style) in styles.items():
+            if column in part and part[column].notna().any():
+                (line,) = axes.plot(
+                    part["level"], part[column], color=color, linestyle=style, marker="o", markersize=3.5
+                )
+                handles.setdefault(label, line)
+        axes.set_title(shown_text(reference, longest=32), fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("Level, from coarse to fine")
+        axes.set_ylabel("Agreement")
+        axes.grid(axis="y")
+    figure.legend(list(handles.values()), list(handles), loc="outside upper right", ncols=3, fontsize=8.5)
+    return figure
+
+
 def _draw_level(axes: Axes, points: NDArray[np.floating], clusters: pd.Series, size: float) -> None:
-    """Clusters of one level in changing colours, each with its number beside one of its points."""
-    names = clusters.astype(str).to_numpy()
-    for number, cluster in enumerate(sorted(set(names), key=_by_number)):
-        inside = names == cluster
-        _dots(axes, points[inside], size, PALETTE[number % len(PALETTE)])
-        x, y = _middle_point(points[inside])
+    """Clusters of one level in changing colours, each with its number beside one of its points where there is room."""
+    names = sorted(clusters.astype(str).unique(), key=_by_number)
+    codes = pd.Index(names).get_indexer(pd.Index(clusters.astype(str)))
+    _dots(axes, points, size, [PALETTE[code % len(PALETTE)] for code in codes])
+    for number, name in enumerate(names if len(names) <= MOST_NUMBERS else ()):
+        x, y = _middle_point(points[codes == number])
         # Beside the point, with a white edge: a cluster of one would be hidden below its own number.
         axes.annotate(
-            shown_text(cluster.rsplit(".", 1)[-1], longest=6),
+            shown_text(name.rsplit(".", 1)[-1], longest=6),
             (x, y),
             xytext=(3.5, 3.5),
             textcoords="offset points",
@@ -170,7 +245,7 @@ def _middle_point(points: NDArray[np.floating]) -> NDArray[np.floating]:
     return points[np.abs(points - np.median(points, axis=0)).sum(axis=1).argmin()]
 
 
-def _dots(axes: Axes, points: NDArray[np.floating], size: float, color: str) -> None:
+def _dots(axes: Axes, points: NDArray[np.floating], size: float, color: str | list[str]) -> None:
     axes.scatter(
         points[:, 0], points[:, 1], s=size, c=color, linewidths=0, alpha=0.9, rasterized=len(points) > MANY_POINTS
     )

@@ -132,6 +132,57 @@ def crop_gallery(
     save_figure(figure, out_png, dpi=160)
 
 
+@matplotlib.rc_context(STYLE)
+def line_gallery(
+    crops_path: str | Path | Iterable[str | Path], out_png: str | Path, *, lines: int = 10, locations: int = 8
+) -> None:
+    """Draw one cell of each cell line and location: lines below each other, locations side by side, all stains.
+
+    Parameters
+    ----------
+    crops_path : crop files of a dataset or of one shard
+    out_png : picture to write; without any known line and location it holds a sentence that says so
+    lines, locations : how many at most, the most frequent first
+    """
+    store = CropStore(crops_path)
+    table = store.obs.reset_index(drop=True)
+    known = table[[name for name in ("cell_line", "locations") if name in table]].dropna()
+    if known.shape[1] < 2 or known.empty:
+        save_figure(text_figure("Cell lines or locations are not known, so there is no gallery of both."), out_png)
+        return
+    single = known[~known["locations"].str.contains(";")]
+    known = single if len(single) else known
+    columns = list(known["locations"].value_counts().index[:locations])
+    rows = list(known["cell_line"].value_counts().index[:lines])
+    table = table.loc[known.index].sort_values(["touches_border", "field_id", "label"], kind="stable")
+    first = table.reset_index().groupby(["cell_line", "locations"], sort=False)["index"].first()
+    side, gap = store.pixels, max(2, store.pixels // 32)
+    sheet = np.ones((len(rows) * (side + gap) - gap, len(columns) * (side + gap) - gap, 3), np.float32)
+    for y, line in enumerate(rows):
+        for x, location in enumerate(columns):
+            place = np.s_[y * (side + gap) : y * (side + gap) + side, x * (side + gap) : x * (side + gap) + side]
+            sheet[place] = 0.95
+            if (line, location) in first.index:
+                planes = store.read([first[line, location]])[0, len(MASKS) :]
+                sheet[place] = composite(np.stack([stretch(plane) for plane in planes]))
+    store.close()
+    name_width, head, cell = 1.1, 0.62, min(1.15, 8.5 / len(columns))
+    width, height = name_width + cell * len(columns), head + cell * len(rows)
+    figure = new_figure(width, height, layout=None)
+    axes = figure.add_axes((name_width / width, 0, 1 - name_width / width, 1 - head / height))
+    axes.imshow(sheet, interpolation="lanczos", aspect="auto")
+    scale_bar(axes, width_px=side, height_px=side, um_per_px=store.um_per_px, fontsize=6)
+    _frame(axes, sheet.shape[1], sheet.shape[0])
+    for y, line in enumerate(rows):
+        middle = 1 - (head + (y + 0.5) * cell) / height
+        figure.text(0, middle, shown_text(line, longest=16), va="center", fontsize=8.5, color=INK, parse_math=False)
+    above: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8, "color": INK, "parse_math": False}
+    for x, location in enumerate(columns):
+        text = "\n".join(_wrapped(shown_text(location, longest=36), 14))
+        figure.text((name_width + (x + 0.5) * cell) / width, 1 - (head - 0.06) / height, text, **above)
+    save_figure(figure, out_png, dpi=150)
+
+
 def _strip(images: NDArray[Any], *, gap: int) -> NDArray[np.float32]:
     """Cells of a row side by side on white: (Y, X, 3), protein above, composite below.
 

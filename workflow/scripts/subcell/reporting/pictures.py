@@ -40,16 +40,12 @@ def inlined_picture(path: str | Path, *, max_bytes: int) -> dict[str, object]:
                 picture = picture.resize((picture.width * 4 // 5, picture.height * 4 // 5), Image.Resampling.LANCZOS)
 
 
-def inlined_figure(figure: Figure, *, max_bytes: int) -> dict[str, object]:
-    """A figure as an address that holds it: lines where they take no more than `max_bytes`, else pixels of 64 colours."""
-    width, height = (round(inches * 96) for inches in figure.get_size_inches())
-    svg = figure_bytes(figure, "svg")
-    if len(svg) <= max_bytes:
-        return {"uri": data_uri(svg, "image/svg+xml"), "width": width, "height": height}
+def pixels_of_figure(figure: Figure) -> bytes:
+    """A figure as PNG of 64 colours: for those whose lines would take more."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(figure_bytes(figure, "png"))) as picture:
         picture.convert("RGB").quantize(64).save(buffer, "PNG", optimize=True)
-    return {"uri": data_uri(buffer.getvalue(), "image/png"), "width": width, "height": height}
+    return buffer.getvalue()
 
 
 def _shown(uri: str, picture: Image.Image) -> dict[str, object]:

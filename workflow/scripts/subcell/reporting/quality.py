@@ -10,6 +10,7 @@ import pandas as pd
 from subcell.catalog.fields import read_fields
 from subcell.catalog.set_aside import join_set_aside, read_set_aside, set_aside_table, write_set_aside
 from subcell.imaging.ledger import read_ledger
+from subcell.reporting.field_quality import downloads_table, field_quality_table
 
 QUALITY_COLUMNS = ("dataset", "cell_line", "metric", "value", "unit")
 NOT_GIVEN = "not given"
@@ -28,6 +29,8 @@ def collect_quality(
     *,
     dataset: str,
     fields_paths: Paths = (),
+    out_field_quality_tsv: str | Path | None = None,
+    out_downloads_tsv: str | Path | None = None,
 ) -> None:
     """Join what all stages say of the fields of a dataset.
 
@@ -41,6 +44,7 @@ def collect_quality(
     out_quality_tsv : tidy table to write, columns `QUALITY_COLUMNS`
     dataset : its name
     fields_paths : table of fields of every shard; without it nothing is counted per cell line, gene or antibody
+    out_field_quality_tsv, out_downloads_tsv : tables to write, see `subcell.reporting.field_quality`
 
     Notes
     -----
@@ -57,6 +61,10 @@ def collect_quality(
     table = _first_stage_only(table)
     write_set_aside(table, out_set_aside_tsv)
     write_tsv(quality_table(table, qc, cells, fields, dataset=dataset), out_quality_tsv)
+    if out_field_quality_tsv:
+        write_tsv(field_quality_table(qc, fields), out_field_quality_tsv)
+    if out_downloads_tsv:
+        write_tsv(downloads_table(ledgers), out_downloads_tsv)
 
 
 def quality_table(

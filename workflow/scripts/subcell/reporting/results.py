@@ -15,6 +15,9 @@ from subcell.errors import SubcellError
 DIFFERENCE = "_minus_"
 """Joins a metric and the reference model in the name of a paired difference, e.g. macro_ap_minus_random_vit."""
 
+TOGETHER = {"compound_map": "mechanism_map", "mechanism_map": "compound_map"}
+"""Metrics that are read together: a profile can find replicates of a compound and still say nothing of its mechanism."""
+
 
 def read_benchmarks(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """Read benchmark results, those that were not run included.
@@ -97,7 +100,12 @@ def counted(n: Any, unit: str | None) -> str:
 
 
 def model_tables(
-    results: Sequence[Mapping[str, Any]], summary: pd.DataFrame, *, models: Sequence[str]
+    results: Sequence[Mapping[str, Any]],
+    summary: pd.DataFrame,
+    *,
+    models: Sequence[str],
+    ranks: pd.DataFrame | None = None,
+    reference: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """For every dataset the headline scores of all models on all benchmarks.
 
@@ -107,13 +115,17 @@ def model_tables(
     summary : the tidy table, from which the paired differences come
     models : names of models, in the order of the rows; a result of any other model (the segmentation network) is no
         part of these tables
+    ranks : the best and second of each benchmark, see `subcell.reporting.ranks`
+    reference : the model of the differences, where the table has those to several
 
     Returns
     -------
     dataset -> {"benchmarks": [{name, metric, unit, chance, n, seeds, reference, settings}], "rows": [{model, cells}],
-    "not_run": {benchmark: reason}}, where a cell is {value, interval, difference, difference_interval, beats, ...} or
-    {not_run}, in the order of the benchmarks; benchmarks that ran for no model have no column. `chance`, `n` and `seeds`
-    of a benchmark are None where they differ between models; each cell has its own.
+    "not_run": {benchmark: reason}}, where a cell is {value, interval, difference, difference_interval, beats, place, also,
+    ...} or {not_run}, in the order of the benchmarks; benchmarks that ran for no model have no column. `chance`, `n` and
+    `seeds` of a benchmark are None where they differ between models; each cell has its own. `place` is "best" or "second"
+    where the paired interval to the next model lies above zero, else ""; `also` is the metric that is read with the
+    headline (`TOGETHER`).
     """
     tables: dict[str, dict[str, Any]] = {}
     of_models = [result for result in results if result["model"] in models]
@@ -121,7 +133,12 @@ def model_tables(
         here = [result for result in of_models if result["dataset"] == dataset]
         ran = [result for result in here if result["status"] == "ok" and result["metrics"]]
         names = list(dict.fromkeys(result["benchmark"] for result in ran))
-        cells = {(result["model"], result["benchmark"]): _cell(result, summary) for result in here}
+        places = _places(ranks, dataset)
+        cells = {
+            (result["model"], result["benchmark"]): _cell(result, summary, reference)
+            | {"place": places.get((result["model"], result["benchmark"]), "")}
+            for result in here
+        }
         settings = {result["benchmark"]: result.get("settings") or {} for result in reversed(ran)}
         columns = [
             _column(name, [cell for (_, other), cell in cells.items() if other == name])
@@ -135,7 +152,15 @@ def model_tables(
     return tables
 
 
-def _cell(result: Mapping[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
+def _places(ranks: pd.DataFrame | None, dataset: str) -> dict[tuple[str, str], str]:
+    """(model, benchmark) -> "best" or "second", as far as the intervals decide it."""
+    if ranks is None:
+        return {}
+    decided = ranks[(ranks["dataset"] == dataset) & ranks["decided"]]
+    return {(row.model, row.benchmark): row.place for row in decided.itertuples()}
+
+
+def _cell(result: Mapping[str, Any], summary: pd.DataFrame, reference: str | None) -> dict[str, Any]:
     """What one field of a table of models shows."""
     if result["status"] != "ok" or not result["metrics"]:
         return {"not_run": _reason(result)}
@@ -144,7 +169,12 @@ def _cell(result: Mapping[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
         key: head.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds", "unit")
     }
     cell["interval"] = interval(head.get("low"), head.get("high"))
-    difference = _difference(result, head["metric"], summary)
+    cell["also"] = [
+        {"metric": other["metric"], "value": other["value"], "interval": interval(other.get("low"), other.get("high"))}
+        for other in result["metrics"][1:]
+        if other["metric"] == TOGETHER.get(head["metric"])
+    ]
+    difference = _difference(result, head["metric"], summary, reference)
     if difference is not None:
         cell["reference"] = difference["metric"].split(DIFFERENCE, 1)[1]
         cell["difference"] = signed(difference["value"])
@@ -153,12 +183,14 @@ def _cell(result: Mapping[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
     return cell
 
 
-def _difference(result: Mapping[str, Any], metric: str, summary: pd.DataFrame) -> pd.Series | None:
+def _difference(
+    result: Mapping[str, Any], metric: str, summary: pd.DataFrame, reference: str | None
+) -> pd.Series | None:
     rows = summary[
         (summary["dataset"] == result["dataset"])
         & (summary["model"] == result["model"])
         & (summary["benchmark"] == result["benchmark"])
-        & summary["metric"].str.startswith(metric + DIFFERENCE)
+        & summary["metric"].str.startswith(metric + DIFFERENCE + (reference or ""))
     ]
     return rows.iloc[0] if len(rows) else None
 

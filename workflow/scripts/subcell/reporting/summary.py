@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from subcell.benchmarks.compare import compare_models
+from subcell.reporting.ranks import RANK_COLUMNS, rank_models
 from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
 
 SUMMARY_COLUMNS = (
@@ -21,6 +22,9 @@ NOT_RUN_COLUMNS = ("dataset", "model", "benchmark", "reason")
 COMPARED = {"localization": "macro_ap", "cell_line": "macro_ap"}
 """The metric of each benchmark in which models are compared in pairs: its headline."""
 
+Groups = dict[tuple[str, str], dict[str, tuple[dict[str, Any], str | Path]]]
+"""(dataset, benchmark) -> model -> (result, file of predictions)."""
+
 
 def collect_summary(
     scores: Sequence[str | Path],
@@ -29,6 +33,7 @@ def collect_summary(
     out_summary: str | Path,
     out_not_run: str | Path,
     out_text: str | Path,
+    out_ranks: str | Path | None = None,
     reference: str = "random_vit",
     bootstraps: int = 1000,
     seed: int = 42,
@@ -43,6 +48,7 @@ def collect_summary(
         value; a paired difference is a metric named for example macro_ap_minus_random_vit, with chance 0
     out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
     out_text : the headline scores as text, for the terminal
+    out_ranks : table to write of the best and second model of each benchmark, see `subcell.reporting.ranks`
     reference : the model that the others are compared with, where it was scored
     bootstraps, seed : of the resamples behind the paired intervals
 
@@ -60,27 +66,41 @@ def collect_summary(
         for metric in result["metrics"] if result["status"] == "ok" else ():
             numbers = {key: metric.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds")}
             rows.append({**about, **numbers, "simulated": simulated})
-    rows += _differences(results, predictions, reference, bootstraps=bootstraps, seed=seed)
+    groups = _compared_in_pairs(results, predictions)
+    rows += _differences(groups, reference, bootstraps=bootstraps, seed=seed)
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
     missing = [{key: result.get(key, "") for key in NOT_RUN_COLUMNS} for result in results if result["status"] != "ok"]
     _write(out_summary, _tsv(summary))
     _write(out_not_run, _tsv(pd.DataFrame(missing, columns=list(NOT_RUN_COLUMNS))))
     _write(out_text, summary_text(results, summary, reference))
+    if out_ranks:
+        ranks = _ranks(groups, bootstraps=bootstraps, seed=seed)
+        _write(out_ranks, _tsv(pd.DataFrame(ranks, columns=list(RANK_COLUMNS))))
 
 
-def _differences(
-    results: Sequence[dict[str, Any]],
-    predictions: Sequence[str | Path],
-    reference: str,
-    *,
-    bootstraps: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Rows of paired differences, for each dataset and benchmark in which the reference was scored."""
-    groups: dict[tuple[str, str], dict[str, tuple[dict[str, Any], str | Path]]] = {}
+def _compared_in_pairs(results: Sequence[dict[str, Any]], predictions: Sequence[str | Path]) -> Groups:
+    """Results with their predictions, by dataset and benchmark and then by model."""
+    groups: Groups = {}
     for result, path in zip(results, predictions, strict=True):
         if result["benchmark"] in COMPARED and result["status"] == "ok":
             groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = (result, path)
+    return groups
+
+
+def _ranks(groups: Groups, *, bootstraps: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of ranks, for each dataset and benchmark with two models or more."""
+    rows = []
+    for (dataset, benchmark), models in groups.items():
+        metric = COMPARED[benchmark]
+        scores = {model: float(result["metrics"][0]["value"]) for model, (result, _) in models.items()}
+        paths = {model: path for model, (_, path) in models.items()}
+        found = rank_models(scores, paths, metric=metric, bootstraps=bootstraps, seed=seed)
+        rows += [{"dataset": dataset, "benchmark": benchmark, "metric": metric, **row} for row in found]
+    return rows
+
+
+def _differences(groups: Groups, reference: str, *, bootstraps: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of paired differences, for each dataset and benchmark in which the reference was scored."""
     rows = []
     for (dataset, benchmark), models in groups.items():
         metric = COMPARED[benchmark]

@@ -1,0 +1,202 @@
+"""Data of the explorer: what is packed unpacks to the same, cells stand where their proteins do."""
+
+import base64
+import json
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import report_example as example
+
+from subcell.crops.store import CropStore
+from subcell.reporting.cells_on_map import place_cells
+from subcell.reporting.explorer import write_explorer
+from subcell.reporting.packing import (
+    coded,
+    enclosing_square,
+    inert_json,
+    packed,
+    packed_column,
+    packed_lists,
+    packed_positions,
+)
+from subcell.reporting.tiles import CHOICES, choose_cells, choose_size, draw_tiles
+
+
+def unpack(entry):
+    return np.frombuffer(base64.b64decode(entry["data"]), "<" + entry["type"])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([0, 255], "u1"), ([256], "u2"), ([70_000], "u4"), ([-1, 3], "i4"), ([0.5, np.nan], "f4"), ([], "f4")],
+)
+def test_packed_arrays_take_the_smallest_type(values, kind):
+    entry = packed(np.array(values))
+    assert entry["type"] == kind
+    np.testing.assert_array_equal(unpack(entry), np.array(values, np.float32 if kind == "f4" else np.int64))
+
+
+def test_positions_keep_their_proportions():
+    points = np.array([[0.0, 0.0], [10.0, 0.0], [5.0, 2.0]])
+    low, side = enclosing_square(points, margin=0)
+    entry = packed_positions(points, low=low, side=side)
+    assert unpack(entry["x"]).tolist() == [0, 65535, 32768]
+    y = unpack(entry["y"]).astype(float) / 65535 * side
+    np.testing.assert_allclose(y - y[0], [0, 0, 2], atol=1e-3)
+    assert enclosing_square(np.zeros((0, 2)))[1] == 1
+
+
+def test_columns_that_tell_nothing_are_left_out():
+    assert packed_column(pd.Series([1.0, 1.0]), title="constant") is None
+    assert packed_column(pd.Series(["a", "b", "c"]), title="names") is None
+    assert packed_column(pd.Series([None, None]), title="empty") is None
+    number = packed_column(pd.Series([1.0, None, 3.0]), title="number")
+    assert np.isnan(unpack(number["values"])[1])
+    flag = packed_column(pd.Series([True, False, True]), title="flag")
+    assert flag["categories"] == ["yes", "no"]
+    category = packed_column(pd.Series(["b", "a", "b", None]), title="category")
+    assert category["categories"] == ["b", "a"]
+    assert unpack(category["codes"]).tolist() == [0, 1, 0, 2]
+
+
+def test_lists_of_locations():
+    column = packed_lists(["Cytosol; Nucleoli", None, "Nucleoli"], title="Locations")
+    assert column["categories"] == ["Nucleoli", "Cytosol"]
+    assert unpack(column["starts"]).tolist() == [0, 2, 2, 3]
+    assert unpack(column["codes"]).tolist() == [1, 0, 0]
+    assert packed_lists([None, ""], title="Locations") is None
+    assert coded(["x", "?", None], ["y", "x"]).tolist() == [1, 2, 2]
+
+
+def test_json_cannot_end_its_script_element():
+    value = {"name": "</script><script>alert(1)</script>&<!--"}
+    text = inert_json(value)
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == value
+
+
+def test_pictures_shrink_with_the_number_of_units():
+    sizes = [choose_size(units, max_bytes=1_500_000) for units in (10, 100, 1000, 13_000)]
+    assert sizes[0] == CHOICES[0]
+    assert [cells * side**2 for cells, side in sizes] == sorted((c * s**2 for c, s in sizes), reverse=True)
+    assert sizes[-1] == CHOICES[-1]
+
+
+def test_cells_of_a_unit_go_from_typical_to_unusual():
+    unit = np.array([0, 0, 0, 0, 1, 2])
+    distance = np.array([3.0, 1.0, 2.0, 0.5, 1.0, 0.1])
+    whole = np.array([True, True, True, False, False, True])
+    chosen = choose_cells(unit, distance, whole, units=2, most=3)
+    assert chosen[0].tolist() == [1, 2, 0]  # the nearest one is cut by the border
+    assert chosen[1].tolist() == [4]  # but taken where there is no other
+
+
+@pytest.fixture
+def atlas(tmp_path):
+    genes = [f"G{i}" for i in range(8)]
+    fields = example.example_fields([f"f{i}" for i in range(8)], gene=genes)
+    example.write_crops(tmp_path / "crops.h5sc", fields, per_field=3)
+    example.write_cells(tmp_path / "cells.h5ad", tmp_path / "crops.h5sc", features=6, attention=True)
+    files = example.write_map(tmp_path, units=8, genes=genes)
+    cells = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    means = np.stack([cells.X[(cells.obs["gene"] == gene).to_numpy()].mean(axis=0) for gene in genes])
+    units = anndata.read_h5ad(files["map_h5ad"])
+    example.anndata.AnnData(
+        X=means, obs=units.obs, uns={"unit": "gene"}, obsm={"X_umap": units.obsm["X_umap"]}
+    ).write_h5ad(files["map_h5ad"])
+    return tmp_path, genes, means, units.obsm["X_umap"], files
+
+
+def test_cells_stand_near_their_unit(atlas):
+    folder, genes, means, points, _ = atlas
+    placed = place_cells(folder / "cells.h5ad", units=genes, unit="gene", vectors=means, points=points, scaled=False)
+    home = points[placed.unit]
+    nearest = np.linalg.norm(points[None] - placed.points[:, None], axis=2).argmin(axis=1)
+    assert (nearest == placed.unit).mean() > 0.9
+    assert (
+        np.linalg.norm(placed.points - home, axis=1).mean()
+        < np.linalg.norm(points - points.mean(axis=0), axis=1).mean()
+    )
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    np.testing.assert_allclose(placed.distance, np.linalg.norm(cells.X - means[placed.unit], axis=1), rtol=1e-3)
+
+
+def test_cells_of_other_vectors_have_no_place(atlas):
+    folder, genes, means, points, _ = atlas
+    other = {"unit": "gene", "points": points, "scaled": False}
+    assert place_cells(folder / "cells.h5ad", units=genes, vectors=means[:, :2], **other) is None
+    placed = place_cells(folder / "cells.h5ad", units=genes[:4], vectors=means[:4], **other | {"points": points[:4]})
+    assert set(placed.unit) == {0, 1, 2, 3, 4}  # 4: on no unit of the map
+
+
+def test_tiles_are_the_cells_they_are_said_to_be(atlas):
+    folder, _genes, *_ = atlas
+    store = CropStore(folder / "crops.h5sc")
+    ids = store.obs.index[::-1]
+    chosen = [np.array([0, 2]), np.array([], int), np.array([23])]
+    tiles = draw_tiles(store, ids, chosen, side_px=32)
+    assert tiles.starts.tolist() == [0, 2, 2, 3]
+    assert list(ids[tiles.cells]) == [store.obs.index[23], store.obs.index[21], store.obs.index[0]]
+    assert draw_tiles(store, ids, [np.array([], int)], side_px=32) is None
+    assert draw_tiles(store, pd.Index(["gone"]), [np.array([0])], side_px=32) is None
+
+
+def test_explorer_of_a_map_with_everything_beside_it(atlas):
+    folder, genes, _, _, files = atlas
+    tables = example.write_tables_of_map(folder, genes)
+    del tables["agreement"]
+    common = {"cells_h5ad": folder / "cells.h5ad", "crops": [folder / "crops.h5sc"], "dataset": "d", "model": "m"}
+    write_explorer(folder / "explorer.json", **files, **common, simulated=False, more=tables)
+    found = json.loads((folder / "explorer.json").read_text())
+    assert found["names"] == genes
+    assert [level["level"] for level in found["levels"]] == [1, 2, 3, 4]
+    for level, column in zip(
+        found["levels"], anndata.read_h5ad(files["map_h5ad"]).obs.filter(like="level_"), strict=True
+    ):
+        names = [cluster["cluster"] for cluster in level["clusters"]]
+        expected = anndata.read_h5ad(files["map_h5ad"]).obs[column].astype(str).tolist()
+        assert [names[code] for code in unpack(level["codes"])] == expected
+    assert found["levels"][0]["clusters"][0]["terms"][0]["term"] == "Ribosome"
+    columns = {column["name"]: column for column in found["columns"]}
+    assert columns["locations_by_neighbours"]["categories"] == ["Cytosol", "Nucleoli"]
+    assert columns["transferred_terms"]["values"] == ["translation"] * 7 + [None]
+    assert found["predicted"][0] == [["Cytosol", 0.9, 0.1], ["Nucleoli", 0.25, 0.1]]
+    assert {column["name"] for column in found["columns"]} >= {"locations", "predicted_locations", "n_cells"}
+    k = found["neighbors"]["k"]
+    assert unpack(found["neighbors"]["codes"])[:2].tolist() == [1, 2]  # by rank, not by row
+    assert set(unpack(found["neighbors"]["codes"])[k:]) == {8}  # no row, no neighbour
+    assert found["cells"]["total"] == 24
+    assert len(found["pictures"]["captions"]) == unpack(found["pictures"]["starts"])[-1] == 24
+    attention = found["pictures"]["attention"]
+    values = unpack(attention["values"]).reshape(24, attention["rows"], attention["columns"])
+    assert (values.max(axis=(1, 2)) == 255).all()
+
+    write_explorer(folder / "again.json", **files, **common, simulated=False, more=tables)
+    assert (folder / "again.json").read_bytes() == (folder / "explorer.json").read_bytes()
+
+
+def test_neighbours_without_a_table_are_the_most_similar(atlas):
+    folder, _genes, means, _, files = atlas
+    common = {"cells_h5ad": folder / "cells.h5ad", "crops": [folder / "crops.h5sc"], "dataset": "d", "model": "m"}
+    write_explorer(folder / "explorer.json", **files, **common, simulated=True)
+    found = json.loads((folder / "explorer.json").read_text())["neighbors"]
+    centred = means - means.mean(axis=0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    similarity = centred @ centred.T
+    np.fill_diagonal(similarity, -2)
+    codes = unpack(found["codes"]).reshape(8, found["k"])
+    np.testing.assert_array_equal(codes[:, 0], similarity.argmax(axis=1))
+    assert all(row not in codes[row] for row in range(8))
+
+
+def test_map_that_was_not_made_says_why(tmp_path, atlas):
+    folder, _, _, _, files = atlas
+    empty = anndata.AnnData(X=np.zeros((0, 6), np.float32), uns={"unit": "gene", "not_run": "needs gene"})
+    empty.write_h5ad(tmp_path / "empty.h5ad")
+    write_explorer(
+        tmp_path / "e.json", map_h5ad=tmp_path / "empty.h5ad", clusters_tsv=files["clusters_tsv"], dataset="d", model="m",
+        cells_h5ad=folder / "cells.h5ad", crops=[folder / "crops.h5sc"], simulated=False,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "e.json").read_text())["reason"] == "needs gene"

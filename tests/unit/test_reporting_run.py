@@ -1,0 +1,168 @@
+"""What the report says of a run: quality of fields, files, time, software, ranks, the crate."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_example as example
+
+from subcell.benchmarks.result import PROBABILITY, TRUTH
+from subcell.imaging.ledger import ledger_table
+from subcell.reporting import runtime
+from subcell.reporting.crate import WORKFLOW_FOLDER, write_crate
+from subcell.reporting.dataset_section import describe_source, readable_bytes
+from subcell.reporting.field_quality import downloads_table, field_quality_table
+from subcell.reporting.ranks import rank_models
+from subcell.reporting.software import cited, read_environments, software_table
+
+
+def test_a_blurred_field_stands_out_among_its_line():
+    fields = example.example_fields([f"f{i}" for i in range(24)], cell_line=["A"] * 12 + ["B"] * 12)
+    qc = pd.DataFrame({"field_id": fields["field_id"], "status": "ok", "cells": [9, 10, 11] * 8})
+    qc["focus"] = [0.5, 0.51, 0.52] * 4 + [0.1, 0.11, 0.12] * 4  # the lines differ, and that is no fault
+    qc.loc[5, "focus"] = 0.1
+    qc.loc[7, "focus"] = 0.9  # sharper than the others is no fault either
+    qc.loc[20, "cells"] = 90
+    table = field_quality_table(qc, fields).set_index("field_id")
+    assert table.loc["f5", "unusual"] == "focus of the dna channel"
+    assert table.loc["f20", "unusual"] == "cells a field"
+    assert (table["unusual"] != "").sum() == 2
+
+
+def test_few_fields_are_not_compared():
+    fields = example.example_fields(["a", "b", "c"])
+    qc = pd.DataFrame({"field_id": ["a", "b", "c"], "status": ["ok", "ok", "set aside"], "cells": [1, 100, 0]})
+    assert (field_quality_table(qc, fields)["unusual"] == "").all()
+
+
+def test_ledgers_in_sum():
+    rows = [
+        {
+            "field_id": "a",
+            "channel": "nucleus",
+            "url": "https://images.example.org/a.png",
+            "bytes": 10,
+            "tries": 1,
+            "status": "ok",
+        },
+        {
+            "field_id": "b",
+            "channel": "nucleus",
+            "url": "https://images.example.org/b.png",
+            "bytes": 20,
+            "tries": 3,
+            "status": "ok",
+        },
+        {"field_id": "c", "channel": "nucleus", "url": "/home/c.png", "status": "set aside", "reason": "truncated"},
+    ]
+    table = downloads_table([ledger_table(rows[:2]), ledger_table(rows[2:]), ledger_table()])
+    assert table[["host", "status", "files", "bytes", "retried"]].to_numpy().tolist() == [
+        ["", "set aside", 1, 0, 0],
+        ["images.example.org", "ok", 2, 30, 1],
+    ]
+    assert readable_bytes(999) == "999 B"
+    assert readable_bytes(110_500_000) == "110.5 MB"
+
+
+def test_time_of_steps_and_what_more_fields_would_take(tmp_path):
+    jobs = runtime.read_jobs(example.write_logs(tmp_path))
+    assert set(jobs["step"]) == {"segment", "embed", "catalog", "train"}
+    steps = {entry["step"]: entry for entry in runtime.summarise_jobs(jobs)}
+    assert steps["segment"]["jobs"] == 2
+    assert steps["segment"]["seconds"] == 20
+    assert runtime.totals(list(steps.values())) == {"seconds": 50, "cpu_seconds": 32, "max_rss_mb": 500}
+    projected = {entry["step"]: entry for entry in runtime.project(jobs, {"demo": 40})}
+    assert set(projected) == {"segment", "embed, random_vit"}
+    assert projected["segment"]["ms_a_field"] == 500
+    assert projected["segment"]["seconds"] == [500, 5_000, 50_000]
+    begin, end = runtime.span_of(jobs)
+    assert end - begin == pytest.approx(10, abs=5)
+    assert runtime.read_jobs(tmp_path / "none").empty
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.84, "0.8 s"), (45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (90_000, "1 d 1 h"), (None, "–")],
+)
+def test_durations(seconds, text):
+    assert runtime.duration(seconds) == text
+
+
+def test_versions_of_all_environments(tmp_path):
+    (tmp_path / "a.yaml").write_text("dependencies: [python =3.11, pip, {pip: [numpy==1.0, Foo_Bar==2.1]}]")
+    (tmp_path / "b.yaml").write_text("dependencies: [{pip: [numpy==1.1]}]")
+    paths = sorted(tmp_path.glob("*.yaml"))
+    assert read_environments(paths) == {"foo-bar": {"a": "2.1"}, "numpy": {"a": "1.0", "b": "1.1"}}
+    rows = {row["name"]: row for row in software_table(paths)}
+    assert rows["numpy"]["version"] == "1.0, 1.1"
+    assert rows["numpy"]["installed"] == np.__version__
+    assert "BSD" in rows["numpy"]["licence"]
+    assert rows["foo-bar"]["installed"] == ""
+
+
+def test_what_is_cited_was_used():
+    assert list(cited({"models": {}, "segmentation": {"model": "cpsam_v2"}}, from_hpa=False)) == [
+        "cellpose-sam",
+        "snakemake",
+    ]
+    all_of_it = cited({"models": {"a": {"kind": "subcell"}}, "map": {"unit": "gene"}}, from_hpa=True)
+    assert [entry["number"] for entry in all_of_it.values()] == [1, 2, 3, 4, 5, 6]
+    assert next(iter(all_of_it)) == "subcell"
+
+
+def test_source_of_images(tmp_path):
+    path = tmp_path / "source.json"
+    path.write_text(
+        json.dumps({"release": "v24", "licence": "CC BY-SA 4.0", "attribution": "<b>HPA</b>", "secret": "x"})
+    )
+    assert describe_source(path, {}, simulated=False) == {
+        "licence": "CC BY-SA 4.0", "release": "v24", "attribution": "<b>HPA</b>",
+    }  # fmt: skip
+    assert describe_source(None, {"seed": 3}, simulated=True)["release"] == "simulated with seed 3"
+    assert "not given" in describe_source(None, {}, simulated=False)["licence"]
+
+
+def predictions(folder, model, *, right):
+    """Predictions of 40 cells of 20 units; a share of the units is scored right."""
+    truth = np.arange(40) // 2 % 2 == 0
+    known = np.arange(40) // 2 < right * 20
+    score = np.where(known, truth, ~truth) * 0.8 + 0.1
+    table = pd.DataFrame({"cell_id": [f"c{i}" for i in range(40)], "unit": [f"u{i // 2}" for i in range(40)]})
+    for name, positive, probability in (("A", truth, score), ("B", ~truth, 1 - score)):
+        table[TRUTH + name], table[PROBABILITY + name] = positive, probability
+    table.to_parquet(folder / f"{model}.parquet")
+    return folder / f"{model}.parquet"
+
+
+def test_only_a_decided_difference_makes_a_best_model(tmp_path):
+    paths = {model: predictions(tmp_path, model, right=right) for model, right in (("a", 1.0), ("b", 0.5), ("c", 0.5))}
+    scores = {"a": 1.0, "b": 0.5, "c": 0.49}
+    best, second = rank_models(scores, paths, metric="macro_ap", bootstraps=200, seed=0)
+    assert (best["place"], best["model"], best["over"], best["decided"]) == ("best", "a", "b", True)
+    assert (second["place"], second["model"], second["over"], second["decided"]) == ("second", "b", "c", False)
+    assert rank_models({"a": 1.0}, paths, metric="macro_ap", bootstraps=200, seed=0) == []
+
+
+def test_crate_names_what_went_in_and_what_came_out(tmp_path):
+    (tmp_path / "report.html").write_text("x")
+    (tmp_path / "Snakefile").write_text("rule all:")
+    (tmp_path / "source.json").write_text(json.dumps({"licence": "CC BY-SA 4.0", "url": "javascript:alert(1)"}))
+    datasets = [{"name": "fields", "simulated": False, "source_json": tmp_path / "source.json"}]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.tsv").write_text("y")
+    write_crate(
+        tmp_path / "out" / "ro-crate-metadata.json",
+        results=[tmp_path / "out" / "summary.tsv", tmp_path / "report.html"],
+        workflow_files=[tmp_path / "Snakefile"], config_yaml="a: 1\n", datasets=datasets, span=(0.0, 60.0),
+    )  # fmt: skip
+    graph = {
+        entry["@id"]: entry for entry in json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]
+    }
+    run = graph["#run"]
+    assert run["result"] == [{"@id": "summary.tsv"}]  # what lies outside the crate is no part of it
+    assert (run["startTime"], run["endTime"]) == ("1970-01-01T00:00:00+00:00", "1970-01-01T00:01:00+00:00")
+    assert graph["#images-fields"]["license"] == "CC BY-SA 4.0"
+    assert "url" not in graph["#images-fields"]
+    assert (tmp_path / "out" / WORKFLOW_FOLDER / "config.yaml").read_text() == "a: 1\n"
+    assert graph["./"]["mainEntity"] == {"@id": f"{WORKFLOW_FOLDER}/Snakefile"}

@@ -1,0 +1,133 @@
+"""What the report says of one dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from subcell.catalog.set_aside import read_set_aside
+from subcell.reporting.exports import Figures
+from subcell.reporting.field_quality import MEASURES
+from subcell.reporting.figures import quality_figure
+from subcell.reporting.pictures import inlined_picture
+
+ROWS_SHOWN = 200
+REASONS_SHOWN = 4
+LONGEST_FACT = 2000
+ABOUT_SOURCE = ("source", "release", "licence", "licence_url", "attribution", "citations", "url")
+
+
+def describe_dataset(
+    entry: Mapping[str, Any], config: Mapping[str, Any], figures: Figures, *, max_bytes: int
+) -> dict[str, Any]:
+    """Numbers, pictures, downloads and set-aside rows of one dataset.
+
+    Parameters
+    ----------
+    entry : see `subcell.reporting.report.write_report`
+    config : the whole configuration
+    figures : gets the figure of the quality of fields
+    max_bytes : what a picture may take
+    """
+    name = entry["name"]
+    settings = config.get("datasets", {}).get(name, {})
+    quality = pd.read_csv(entry["quality_tsv"], sep="\t", dtype={"cell_line": str}, encoding="utf-8")
+    quality["cell_line"] = quality["cell_line"].fillna("")
+    by_line = {
+        str(line): dict(zip(part["metric"], part["value"], strict=True))
+        for line, part in quality.groupby("cell_line", sort=False)
+    }
+    aside = read_set_aside(entry["set_aside_tsv"])
+    simulated = entry.get("simulated", settings.get("source") == "simulate")
+    pictures = {
+        kind: inlined_picture(entry[f"{kind}_png"], max_bytes=max_bytes)
+        for kind in ("gallery", "crops", "lines")
+        if entry.get(f"{kind}_png")
+    }
+    return {
+        "name": name,
+        "settings": settings,
+        "simulated": simulated,
+        "total": by_line.pop("", {}),
+        "by_line": by_line,
+        "set_aside": aside.head(ROWS_SHOWN).to_dict("records"),
+        "set_aside_rows": len(aside),
+        "set_aside_reasons": _reasons(aside),
+        "pictures": pictures,
+        "quality": _describe_fields(entry.get("field_quality_tsv"), name, figures),
+        "downloads": _describe_downloads(entry.get("downloads_tsv")),
+        "source": describe_source(entry.get("source_json"), settings, simulated=simulated),
+    }
+
+
+def _reasons(aside: pd.DataFrame) -> list[tuple[str, int]]:
+    """The most frequent reasons why something was set aside."""
+    counts = aside["reason"].astype(str).value_counts().head(REASONS_SHOWN)
+    return [(str(reason), int(number)) for reason, number in counts.items()]
+
+
+def _describe_fields(path: str | Path | None, name: str, figures: Figures) -> dict[str, Any] | None:
+    """Figure of the quality of all fields, and those that differ from the others."""
+    if not path:
+        return None
+    text = dict.fromkeys(("field_id", "cell_line", "plate", "status", "unusual"), str)
+    table = pd.read_csv(path, sep="\t", dtype=text, encoding="utf-8").fillna(dict.fromkeys(text, ""))
+    good = table[table["status"] == "ok"]
+    unusual = table[table["unusual"] != ""]
+    return {
+        "figure": figures.add(f"{name}_field_quality", quality_figure(good), table) if len(good) else None,
+        "measures": list(MEASURES.values()),
+        "unusual": unusual.head(ROWS_SHOWN).to_dict("records"),
+        "unusual_rows": len(unusual),
+        "fields": len(table),
+    }
+
+
+def _describe_downloads(path: str | Path | None) -> dict[str, Any] | None:
+    """The ledger in sum: files, bytes and tries by channel, host and outcome."""
+    if not path:
+        return None
+    table = pd.read_csv(
+        path, sep="\t", dtype={"channel": str, "host": str, "status": str, "reason": str}, encoding="utf-8"
+    )
+    table = table.fillna({"channel": "", "host": "", "status": "", "reason": ""})
+    return {
+        "rows": table.head(ROWS_SHOWN).to_dict("records"),
+        "more": max(0, len(table) - ROWS_SHOWN),
+        "files": int(table["files"].sum()),
+        "ok": int(table.loc[table["status"] == "ok", "files"].sum()),
+        "bytes": int(table["bytes"].sum()),
+        "retried": int(table["retried"].sum()),
+        "hosts": sorted(set(table["host"]) - {""}),
+    }
+
+
+def describe_source(path: str | Path | None, settings: Mapping[str, Any], *, simulated: bool) -> dict[str, str]:
+    """Release, licence, attribution, citations and addresses of the images, as far as they are known."""
+    given: dict[str, Any] = {}
+    if path:
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+    about = {key: _as_text(given[key]) for key in ABOUT_SOURCE if given.get(key)}
+    if simulated:
+        seed = settings.get("seed")
+        release = "simulated" if seed is None else f"simulated with seed {seed}"
+        return {"release": release, "licence": "none: made by this run", **about}
+    return {"licence": "not given; ask whoever made the images", **about}
+
+
+def _as_text(value: Any) -> str:
+    """Text, the items of a list one after another."""
+    return ("; ".join(map(str, value)) if isinstance(value, list) else str(value))[:LONGEST_FACT]
+
+
+def readable_bytes(number: float) -> str:
+    """A size as a person says it: "812 B", "3.4 MB"."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

@@ -1,0 +1,81 @@
+"""Quality of every field after segmentation, which fields differ from the others, and what the download brought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+
+MEASURES = {
+    "cells": "Cells a field",
+    "nucleus_area_um2": "Nucleus, median, µm²",
+    "cell_area_um2": "Cell, median, µm²",
+    "focus": "Focus of the DNA channel",
+    "saturated_fraction": "Saturated pixels, share",
+}
+FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, "unusual")
+DOWNLOADS_COLUMNS = ("channel", "host", "status", "reason", "files", "bytes", "retried", "tries")
+
+FEWEST_TO_COMPARE = 8
+UNUSUAL_Z = 3.5
+"""Robust z-score beyond which a field is called unusual (Iglewicz and Hoaglin's limit)."""
+
+
+def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
+    """One row a field, `FIELD_QUALITY_COLUMNS`; `unusual` names the measures in which it differs from its cell line.
+
+    Parameters
+    ----------
+    qc : segmentation's table of fields
+    fields : table of fields
+
+    Notes
+    -----
+    A field is compared with those of its line (with all where a line has fewer than `FEWEST_TO_COMPARE`): unusual is a
+    modified z-score, 0.6745 (x - median) / MAD, beyond `UNUSUAL_Z`; for focus only below, for saturation only above.
+    """
+    known = fields.set_index("field_id")
+    table = pd.DataFrame({"field_id": qc["field_id"], "status": qc["status"]})
+    for name in ("cell_line", "plate"):
+        table[name] = table["field_id"].map(known[name]).fillna("") if name in known else ""
+    for name in MEASURES:
+        table[name] = pd.to_numeric(qc[name], errors="coerce").to_numpy() if name in qc else np.nan
+    good = table["status"] == "ok"
+    sizes = table[good].groupby("cell_line")["field_id"].transform("size")
+    group = table["cell_line"].where(sizes.reindex(table.index).fillna(0) >= FEWEST_TO_COMPARE, "")
+    unusual = pd.Series("", index=table.index)
+    for name, title in MEASURES.items():
+        scores = table[good].groupby(group[good])[name].transform(_modified_z)
+        beyond = {"focus": -scores, "saturated_fraction": scores}.get(name, scores.abs()) > UNUSUAL_Z
+        marked = beyond.reindex(table.index).fillna(False).astype(bool)
+        unusual[marked] += title.split(",")[0].lower() + "; "
+    return table.assign(unusual=unusual.str.removesuffix("; "))[list(FIELD_QUALITY_COLUMNS)]
+
+
+def _modified_z(values: pd.Series) -> pd.Series:
+    if values.notna().sum() < FEWEST_TO_COMPARE:
+        return pd.Series(0.0, index=values.index)
+    median = values.median()
+    spread = (values - median).abs().median()
+    return 0.6745 * (values - median) / spread if spread > 0 else pd.Series(0.0, index=values.index)
+
+
+def downloads_table(ledgers: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What all ledgers of a dataset say, `DOWNLOADS_COLUMNS`: one row a channel, host, status and reason.
+
+    `host` is "" for files that were on disk or simulated, `retried` counts files that needed more than one try.
+    """
+    tables = [ledger for ledger in ledgers if len(ledger)]
+    if not tables:
+        return pd.DataFrame(columns=list(DOWNLOADS_COLUMNS))
+    ledger = pd.concat(tables, ignore_index=True)
+    ledger = ledger.assign(
+        host=[urlsplit(url).hostname or "" if url.startswith(("http:", "https:")) else "" for url in ledger["url"]],
+        retried=(ledger["tries"] > 1).astype(int),
+        files=1,
+    )
+    keys = ["channel", "host", "status", "reason"]
+    sums = ledger.groupby(keys, sort=True)[["files", "bytes", "retried", "tries"]].sum().reset_index()
+    return sums[list(DOWNLOADS_COLUMNS)]

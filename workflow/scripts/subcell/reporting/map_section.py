@@ -1,0 +1,94 @@
+"""What the report says of one map beside its explorer: a figure for papers, the clusters, agreement with references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+from h5py import File
+
+from subcell.crops.anndata_file import text_of_categories
+from subcell.reporting import results as scores
+from subcell.reporting.explorer import read_clusters
+from subcell.reporting.exports import Figures
+from subcell.reporting.figures import agreement_figure, frequent_locations, level_columns, map_figure
+
+MEMBERS_SHOWN = 24
+CLUSTERS_SHOWN = 300
+
+
+def describe_map(entry: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
+    """Figure, clusters, agreement and the data of the explorer of one map.
+
+    Parameters
+    ----------
+    entry : dataset, model, map_h5ad, clusters_tsv; explorer_json and agreement_tsv where there are any
+    figures : gets the figures
+    """
+    with File(entry["map_h5ad"], "r") as file:
+        obs = text_of_categories(read_elem(file["obs"]))
+        points = read_elem(file["obsm/X_umap"]) if "obsm" in file and "X_umap" in file["obsm"] else obs.to_numpy()[:0]
+        about = read_elem(file["uns"]) if "uns" in file else {}
+    reason = str(about.get("not_run", "") or "")
+    clusters = read_clusters(entry["clusters_tsv"])
+    name = f"{entry['dataset']}_{entry['model']}"
+    table = None
+    if not reason:
+        places = pd.DataFrame(np.asarray(points), columns=["umap_1", "umap_2"], index=obs.index)
+        table = places.join(obs).reset_index()
+    explorer = entry.get("explorer_json")
+    return {
+        "dataset": entry["dataset"],
+        "model": entry["model"],
+        "figure": figures.add(f"{name}_map", map_figure(points, obs, reason=reason), table),
+        "units": len(obs),
+        "unit": str(about.get("unit", "unit")),
+        "reason": reason,
+        "levels": [column.removeprefix("level_") for column in level_columns(obs)],
+        "locations": frequent_locations(obs, most=8),
+        "clusters": [_describe_cluster(row) for row in clusters.head(CLUSTERS_SHOWN).to_dict("records")],
+        "clusters_more": max(0, len(clusters) - CLUSTERS_SHOWN),
+        "agreement": _describe_agreement(entry.get("agreement_tsv"), name, figures),
+        "explorer": json.loads(Path(explorer).read_text(encoding="utf-8")) if explorer and not reason else None,
+    }
+
+
+def _describe_agreement(path: str | Path | None, name: str, figures: Figures) -> dict[str, Any] | None:
+    """How far the clusters agree with reference sets, beside shuffled and random ones."""
+    if not path:
+        return None
+    table = pd.read_csv(path, sep="\t", encoding="utf-8")
+    if table.empty:
+        return None
+    return {
+        "figure": figures.add(f"{name}_agreement", agreement_figure(table), table),
+        "references": sorted(table["reference"].astype(str).unique()),
+    }
+
+
+def _describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the table of clusters; a long list of members is cut."""
+    members = [member for member in str(row.get("members", "")).split(";") if member.strip()]
+    shown = members[:MEMBERS_SHOWN]
+    stability = pd.to_numeric(row.get("stability"), errors="coerce")
+    return {
+        **{key: row.get(key, "") for key in ("level", "cluster", "parent", "size")},
+        "resolution": row.get("resolution", ""),
+        # With the share of members that have it, where the table says it.
+        "location": row.get("name") or row.get("top_location", ""),
+        "q_value": _small(row.get("q_value")),
+        "stability": scores.number(stability, 2),
+        "members": ", ".join(shown),
+        "more": len(members) - len(shown),
+    }
+
+
+def _small(value: Any) -> str:
+    """A corrected p-value as text; "" where there is none."""
+    value = pd.to_numeric(value, errors="coerce")
+    return "" if pd.isna(value) else "below 0.001" if value < 0.001 else f"{value:.3f}"

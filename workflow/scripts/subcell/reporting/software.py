@@ -1,0 +1,100 @@
+"""Software of all rules: what their environments pin, what is installed here, and under which licence."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PIN = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*==\s*([^\s;]+)")
+
+CITATIONS = {
+    "subcell": ("Gupta et al. SubCell: vision foundation models for microscopy capture single-cell biology. bioRxiv (2024).",
+                "10.1101/2024.12.06.627299"),
+    "cellpose": ("Stringer et al. Cellpose: a generalist algorithm for cellular segmentation. Nature Methods 18 (2021).",
+                 "10.1038/s41592-020-01018-x"),
+    "cellpose-sam": ("Pachitariu et al. Cellpose-SAM: superhuman generalization for cellular segmentation. bioRxiv (2025).",
+                     "10.1101/2025.04.28.651001"),
+    "leiden": ("Traag et al. From Louvain to Leiden: guaranteeing well-connected communities. Scientific Reports 9 (2019).",
+               "10.1038/s41598-019-41695-z"),
+    "umap": ("McInnes et al. UMAP: uniform manifold approximation and projection for dimension reduction. arXiv (2018).",
+             "10.48550/arXiv.1802.03426"),
+    "snakemake": ("Mölder et al. Sustainable data analysis with Snakemake. F1000Research 10 (2021).",
+                  "10.12688/f1000research.29032.2"),
+    "hpa": ("Thul et al. A subcellular map of the human proteome. Science 356 (2017).", "10.1126/science.aal3321"),
+}  # fmt: skip
+"""Key -> what to cite and its DOI, in the order in which they are numbered."""
+
+
+def cited(config: Mapping[str, Any], *, from_hpa: bool) -> dict[str, dict[str, Any]]:
+    """What a run has to cite, key -> {number, text, doi}."""
+    wanted = {"snakemake"}
+    if any(settings.get("kind") == "subcell" for settings in config.get("models", {}).values()):
+        wanted.add("subcell")
+    wanted.add("cellpose-sam" if config.get("segmentation", {}).get("model") == "cpsam_v2" else "cellpose")
+    if config.get("map"):
+        wanted |= {"leiden", "umap"}
+    if from_hpa:
+        wanted.add("hpa")
+    chosen = [key for key in CITATIONS if key in wanted]
+    return {
+        key: {"number": number, "text": CITATIONS[key][0], "doi": CITATIONS[key][1]}
+        for number, key in enumerate(chosen, start=1)
+    }
+
+
+def read_environments(paths: Iterable[str | Path]) -> dict[str, dict[str, str]]:
+    """Package -> environment -> version, of all conda environment files; packages by name."""
+    found: dict[str, dict[str, str]] = {}
+    for path in map(Path, paths):
+        listed = yaml.safe_load(path.read_text(encoding="utf-8")).get("dependencies", [])
+        pinned = [item for entry in listed if isinstance(entry, Mapping) for item in entry.get("pip", [])]
+        for item in pinned:
+            match = PIN.match(item)
+            if match:
+                found.setdefault(match[1].lower().replace("_", "-"), {})[path.stem] = match[2]
+    return dict(sorted(found.items()))
+
+
+def software_table(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """One row a package of any environment, Python and Snakemake first: name, version, environments, installed, licence.
+
+    `installed` is the version in the environment that writes the report, "" where the package belongs to another one.
+    """
+    python = {"version": "", "environments": "all", "installed": platform.python_version(), "licence": "PSF-2.0"}
+    rows = [{"name": "python", **python}]
+    rows.append({"name": "snakemake", "version": "", "environments": "the run itself", **_installed("snakemake")})
+    for name, versions in read_environments(paths).items():
+        row = {"name": name, "version": ", ".join(sorted(set(versions.values()))), "environments": ", ".join(versions)}
+        rows.append({**row, **_installed(name)})
+    return rows
+
+
+def installed_version(name: str) -> str:
+    """Version of a package in this environment, "" where it is not installed."""
+    return _installed(name)["installed"]
+
+
+def _installed(name: str) -> dict[str, str]:
+    try:
+        about = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return {"installed": "", "licence": ""}
+    return {"installed": about["Version"] or "", "licence": _licence(about)}
+
+
+def _licence(about: Any) -> str:
+    """The licence as a package states it: its expression, else its classifiers, else the first line of its text."""
+    if about.get("License-Expression"):
+        return str(about["License-Expression"])
+    classified = [
+        line.rsplit("::", 1)[1].strip() for line in about.get_all("Classifier", []) if line.startswith("License ::")
+    ]
+    classified = [name for name in classified if name != "OSI Approved"]
+    stated = str(about.get("License") or "").strip().splitlines()
+    return ", ".join(classified) or (stated[0][:60] if stated else "not stated")
