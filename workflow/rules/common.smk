@@ -76,12 +76,18 @@ def release_of(dataset):
 
 
 def segmented():
-    """Datasets whose cells we find ourselves; others bring crops of single cells."""
-    return [
-        name
-        for name, settings in config["datasets"].items()
-        if settings["source"] not in ("subcell_crops", "embeddings")
-    ]
+    """Datasets whose cells we find ourselves; others bring crops of single cells, or vectors."""
+    return [name for name in image_datasets() if config["datasets"][name]["source"] != "subcell_crops"]
+
+
+def published():
+    """Datasets that bring crops of single cells."""
+    return [name for name in image_datasets() if name not in segmented()]
+
+
+def collections():
+    """Datasets that are taken from public collections."""
+    return [name for name in image_datasets() if config["datasets"][name]["source"] in COLLECTIONS]
 
 
 def image_settings(dataset):

@@ -40,30 +40,17 @@ rule check_quality:
 
 
 rule draw_fields:
-    """Fields with outlines, and crops, from the first shard of a dataset."""
+    """Fields with outlines, from the first shard of a dataset."""
     input:
         fields="<results>/{dataset}/fields/0000.parquet",
         images="<results>/{dataset}/images/0000",
         masks="<results>/{dataset}/masks/0000.zarr",
-        crops="<results>/{dataset}/crops/0000.h5sc",
     output:
         gallery=report(
             "<results>/{dataset}/figures/fields.png",
             caption="../report/gallery.rst",
             category="Data",
             labels={"dataset": "{dataset}", "figure": "fields"},
-        ),
-        crops=report(
-            "<results>/{dataset}/figures/crops.png",
-            caption="../report/crops.rst",
-            category="Data",
-            labels={"dataset": "{dataset}", "figure": "crops"},
-        ),
-        lines=report(
-            "<results>/{dataset}/figures/lines.png",
-            caption="../report/lines.rst",
-            category="Data",
-            labels={"dataset": "{dataset}", "figure": "cell lines by location"},
         ),
     log:
         "<logs>/{dataset}/draw_fields.log",
@@ -77,9 +64,43 @@ rule draw_fields:
     params:
         code=code_version("reporting", "imaging"),
     message:
-        "Drawing fields and crops of {wildcards.dataset}"
+        "Drawing fields of {wildcards.dataset}"
     script:
         "../scripts/draw_fields.py"
+
+
+rule draw_crops:
+    """Crops by location, and cell lines by location, from the first shard of a dataset."""
+    input:
+        crops="<results>/{dataset}/crops/0000.h5sc",
+    output:
+        crops=report(
+            "<results>/{dataset}/figures/crops.png",
+            caption="../report/crops.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "figure": "crops"},
+        ),
+        lines=report(
+            "<results>/{dataset}/figures/lines.png",
+            caption="../report/lines.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "figure": "cell lines by location"},
+        ),
+    log:
+        "<logs>/{dataset}/draw_crops.log",
+    benchmark:
+        "<logs>/{dataset}/draw_crops.benchmark.jsonl"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_version("reporting", "crops"),
+    message:
+        "Drawing crops of {wildcards.dataset}"
+    script:
+        "../scripts/draw_crops.py"
 
 
 rule explore:
@@ -124,7 +145,7 @@ rule report:
         quality=collect("<results>/{dataset}/quality.tsv", dataset=image_datasets()),
         field_quality=collect("<results>/{dataset}/field_quality.tsv", dataset=image_datasets()),
         downloads=collect("<results>/{dataset}/downloads.tsv", dataset=image_datasets()),
-        fields=collect("<results>/{dataset}/figures/fields.png", dataset=image_datasets()),
+        galleries=collect("<results>/{dataset}/figures/fields.png", dataset=segmented()),
         crops=collect("<results>/{dataset}/figures/crops.png", dataset=image_datasets()),
         lines=collect("<results>/{dataset}/figures/lines.png", dataset=image_datasets()),
         curves=collect("<results>/models/{model}/training.parquet", model=trained_models()),
@@ -132,8 +153,8 @@ rule report:
         maps=per_pair("<results>/{dataset}/{model}/map.h5ad", mapped_pairs()),
         clusters=per_pair("<results>/{dataset}/{model}/clusters.tsv", mapped_pairs()),
         explorers=per_pair("<results>/{dataset}/{model}/explorer.json", mapped_pairs()),
-        # Written by stages that a run may not have.
-        sources=lambda wildcards: made("<results>/{name}/source.json", image_datasets()),
+        sources=collect("<results>/{dataset}/source.json", dataset=collections()),
+        # Written by a stage that a run may not have.
         reconstructions=lambda wildcards: made("<results>/models/{name}/reconstruction.png", trained_models()),
         agreements=per_pair("<results>/{dataset}/{model}/agreement.tsv", mapped_pairs()),
         attention=per_pair("<results>/{dataset}/{model}/attention/attention.tsv", network_pairs()),

@@ -14,7 +14,6 @@ DATASET_FILES = {
     "set_aside_tsv": "set_aside",
     "field_quality_tsv": "field_quality",
     "downloads_tsv": "downloads",
-    "gallery_png": "fields",
     "crops_png": "crops",
     "lines_png": "lines",
 }
@@ -29,12 +28,14 @@ def beside(paths):
 with job(snakemake):
     files, out, params = snakemake.input, snakemake.output, snakemake.params
     sources, agreements = beside(files.sources), beside(files.agreements)
+    galleries = {folder.parent: path for folder, path in beside(files.galleries).items()}
     datasets = [
         {"name": name, "simulated": params.config["datasets"][name]["source"] == "simulate"} for name in params.datasets
     ]
     for number, dataset in enumerate(datasets):
         dataset |= {key: files[name][number] for key, name in DATASET_FILES.items()}
-        dataset["source_json"] = sources.get(Path(dataset["quality_tsv"]).parent)
+        folder = Path(dataset["quality_tsv"]).parent
+        dataset |= {"source_json": sources.get(folder), "gallery_png": galleries.get(folder)}
     maps = [{"dataset": dataset, "model": model} for dataset, model in params.pairs]
     for number, entry in enumerate(maps):
         entry |= {key: files[name][number] for key, name in MAP_FILES.items()}
