@@ -10,7 +10,7 @@ from subcell.atlas.graph import neighbour_graph
 from subcell.atlas.hierarchy import PAPER_STEPS, Step, choose_plateaus, link_levels, paper_steps, partition, persistence
 from subcell.atlas.plan import find_levels, steps_of
 from subcell.atlas.planted import plant
-from subcell.atlas.stability import consensus, measure
+from subcell.atlas.stability import Kept, Problem, consensus, measure
 from subcell.atlas.units import summarise
 
 LADDER = {"lowest": 0.005, "highest": 3.0, "rungs": 12, "most_levels": 4}
@@ -96,6 +96,15 @@ def test_results_do_not_depend_on_workers(planted, method):
         for first, second in zip(getattr(one, kind), getattr(two, kind), strict=True):
             np.testing.assert_array_equal(first.clusters, second.clusters)
             assert first.ari_between == second.ari_between
+
+
+def test_a_process_forgets_the_graphs_of_another_map(planted):
+    units, summaries, _ = planted
+    steps, kept = tuple(paper_steps([(0.0, 125), (0.02, 60)])), Kept()
+    nothing, nobody = sparse.csr_array((240, 240)), np.zeros(240, bool)
+    for points in (units.X, np.random.default_rng(0).normal(size=units.shape).astype(np.float32)):
+        problem = Problem(nothing, points, summaries, False, steps, True, nobody, 1)
+        np.testing.assert_array_equal(problem.run("seed", 0, kept), problem.run("seed", 0, Kept()))
 
 
 def test_planted_clusters_are_stable_in_every_kind_of_run(planted):

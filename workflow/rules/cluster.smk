@@ -64,7 +64,8 @@ rule cluster:
         "../../envs/map.yaml"
     threads: config["map"]["workers"]
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        # The vectors of all cells, and what batch correction and resampling make of them.
+        mem_mb=lambda wildcards, input, attempt: max(4000, int(6 * input.size_mb)) * attempt,
         runtime=240,
     params:
         settings=map_settings(),

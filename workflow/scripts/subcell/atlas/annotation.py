@@ -42,10 +42,8 @@ MOST_TERMS = 20
 
 def nearest(distances: sparse.csr_array, obs: pd.DataFrame, *, most: int = NEIGHBOURS) -> sparse.csr_array:
     """The nearest neighbours of each unit that share neither antibody nor gene with it, (N, N) of 0 and 1."""
-    names = [
-        frozenset().union(*(split_locations(obs[column].iloc[row]) for column in ("gene", "antibody") if column in obs))
-        for row in range(len(obs))
-    ]
+    named = [obs[column].astype(object).map(split_locations) for column in ("gene", "antibody") if column in obs]
+    names = [frozenset().union(*of_one) for of_one in zip(*named, strict=True)] if named else [frozenset()] * len(obs)
     distances = sparse.csr_array(distances)
     rows, columns = [], []
     for row in range(distances.shape[0]):

@@ -9,10 +9,14 @@ from scipy.stats import hypergeom
 
 def at_least(hits: ArrayLike, population: ArrayLike, marked: ArrayLike, drawn: ArrayLike) -> NDArray[np.floating]:
     """Chance of at least `hits` marked ones among those drawn, each different combination computed once."""
-    rows = np.stack(np.broadcast_arrays(*(np.asarray(v, int) for v in (hits, population, marked, drawn))), axis=-1)
-    different, back = np.unique(rows.reshape(-1, 4), axis=0, return_inverse=True)
-    chance = hypergeom.sf(different[:, 0] - 1, different[:, 1], different[:, 2], different[:, 3])
-    return np.clip(chance, 0, 1)[back.ravel()].reshape(rows.shape[:-1])
+    counts = np.broadcast_arrays(*(np.asarray(values, int) for values in (hits, population, marked, drawn)))
+    code = np.zeros(counts[0].size, int)
+    for values in counts:
+        # Numbered anew each time, so that the product stays small.
+        _, code = np.unique(code * (values.max(initial=0) + 1) + values.ravel(), return_inverse=True)
+    _, first = np.unique(code, return_index=True)
+    k, n, m, d = (values.ravel()[first] for values in counts)
+    return np.clip(hypergeom.sf(k - 1, n, m, d), 0, 1)[code].reshape(counts[0].shape)
 
 
 def adjust(p_values: NDArray[np.floating], tests: int) -> NDArray[np.floating]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -53,9 +53,10 @@ class Problem:
     def run(self, kind: Kind, number: int, kept: Kept) -> Partitions:
         """One run; the same number gives the same result, in any process and order."""
         if kind == "seed":
-            network = kept.network(self)
+            kept.open(self)
+            graph = self.graph if kept.network is None else kept.network
             seed = self.seed + 1 + number
-            return partition(network, self.points, self.steps, seed, nested=self.nested, graphs=kept.graphs)
+            return partition(graph, self.points, self.steps, seed, nested=self.nested, graphs=kept.graphs)
         assert self.summaries is not None
         times = self.summaries.resample(np.random.default_rng([self.seed, number]))
         points = self.summaries.vectors(times)
@@ -76,20 +77,19 @@ class Problem:
 
 @dataclass
 class Kept:
-    """What a process keeps between runs."""
+    """What a process keeps between the runs of one problem."""
 
+    of: tuple[float, ...] = ()
+    network: igraph.Graph | None = None
     graphs: dict[str, sparse.csr_array] = field(default_factory=dict)
-    made: igraph.Graph | None = None
-    of: int | None = None
 
-    def network(self, problem: Problem) -> igraph.Graph | sparse.csr_array:
-        """The network of a problem's graph, made once a process."""
-        if problem.nested:
-            return problem.graph
-        mark = hash((problem.graph.shape, problem.graph.nnz, float(problem.graph.data.sum())))
-        if self.made is None or self.of != mark:
-            self.made, self.of = as_network(problem.graph), mark
-        return self.made
+    def open(self, problem: Problem) -> None:
+        """Forget what belongs to another problem, and make the network of this one."""
+        mark = (*problem.graph.shape, problem.graph.nnz, float(problem.graph.data.sum()), float(problem.points.sum()))
+        if self.of == mark:
+            return
+        self.of, self.graphs = mark, {}
+        self.network = None if problem.nested else as_network(problem.graph)
 
 
 _here = Kept()
@@ -128,6 +128,9 @@ def run_all(
     else:
         from joblib import Parallel, delayed
 
+        if kind == "seed":  # these need neither, and every process would get them
+            few = problem.points if problem.nested else problem.points[:, :0]
+            problem = replace(problem, summaries=None, points=few)
         # loky starts clean processes, and does not run the main script again in each.
         pool = Parallel(n_jobs=min(workers, runs), backend="loky", return_as="generator", batch_size=1)
         done = pool(delayed(_run_in_worker)(problem, kind, number) for number in range(runs))
