@@ -29,7 +29,7 @@ def find_neighbors(
     out_tsv: str | Path,
     *,
     unit: Unit | Literal["cell"] = "gene",
-    average: Literal["mean", "median"] = "mean",
+    average: Literal["mean", "median", "mean_and_spread"] = "mean",
     most: int = 10,
     seed: int = 42,
 ) -> None:
