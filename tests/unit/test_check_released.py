@@ -72,7 +72,7 @@ def published(tmp_path, monkeypatch):
         with torch.inference_mode():
             vectors.append(encoder(mask_and_scale(images, masks, eps=1e-8)).vector[0].numpy())
         rows.append(row)
-    anndata.AnnData(np.stack(vectors), obs=pd.DataFrame(rows)).write_h5ad(tmp_path / "table.h5ad")
+    anndata.AnnData(np.stack(vectors), obs=pd.DataFrame(rows, index=list("abcde"))).write_h5ad(tmp_path / "table.h5ad")
     return tmp_path
 
 
@@ -105,6 +105,8 @@ def test_the_preset_of_the_released_vectors_is_found(published):
 def test_another_table_and_missing_crops_are_named(published):
     with pytest.raises(SubcellError, match=r"10 of 10 files .* such as .*nowhere/7/7_A1_1_"):
         fetch(published, crops=str(published / "nowhere"))
-    anndata.AnnData(np.zeros((2, 3)), obs=pd.DataFrame({"a": [1, 2]})).write_h5ad(published / "table.h5ad")
+    anndata.AnnData(np.zeros((2, 3)), obs=pd.DataFrame({"a": [1, 2]}, index=["x", "y"])).write_h5ad(
+        published / "table.h5ad"
+    )
     with pytest.raises(SubcellError, match="obs lacks if_plate_id, position, sample, cell_id"):
         fetch(published)

@@ -128,7 +128,7 @@ rule locations:
         runtime=60,
     params:
         unit=lookup("map/unit", within=config),
-        code=code_version("atlas/locations.py", "atlas/units.py"),
+        code=code_version("atlas/locations.py", "atlas/units.py", "atlas/summaries.py"),
     message:
         "Locations in {wildcards.dataset} as {wildcards.model} says them"
     script:
@@ -158,7 +158,7 @@ rule neighbors:
             "average": config["map"]["average"],
             "seed": config["map"]["seed"],
         },
-        code=code_version("atlas/neighbors.py", "atlas/units.py"),
+        code=code_version("atlas/neighbors.py", "atlas/units.py", "atlas/summaries.py"),
     message:
         "Neighbours in {wildcards.dataset} as {wildcards.model} sees them"
     script:

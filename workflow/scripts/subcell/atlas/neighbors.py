@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
 from subcell.atlas.map import MIXED_UNITS
+from subcell.atlas.summaries import Average
 from subcell.atlas.units import Unit, aggregate
 from subcell.errors import SubcellError
 
@@ -29,7 +30,7 @@ def find_neighbors(
     out_tsv: str | Path,
     *,
     unit: Unit | Literal["cell"] = "gene",
-    average: Literal["mean", "median"] = "mean",
+    average: Average = "mean",
     most: int = 10,
     seed: int = 42,
 ) -> None:
