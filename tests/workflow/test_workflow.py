@@ -1,6 +1,8 @@
 """The workflow as a user meets it: dry run, lint, wrong input, and one real run of everything at its smallest."""
 
+import json
 import shutil
+import zipfile
 
 import pandas as pd
 import pytest
