@@ -76,6 +76,12 @@ def test_models_must_fit_the_datasets(models, expected):
     assert expected in problems({"datasets": DATASETS, "models": models})[0]
 
 
+@pytest.mark.parametrize("name", ["models", "report"])
+def test_datasets_are_not_called_as_folders_of_the_results(name):
+    found = problems({"datasets": {name: {"source": "simulate"}}})
+    assert f"datasets.{name}: `{name}` is a folder of the results; choose another name" in found
+
+
 def test_numbers_may_be_text_as_the_command_line_gives_them():
     config = resolve({"datasets": {"demo": {"source": "simulate", "shards": "3"}}, "crops": {"field_um": "1e2"}})
     assert config["datasets"]["demo"]["shards"] == 3

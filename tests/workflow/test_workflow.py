@@ -1,6 +1,8 @@
 """The workflow as a user meets it: dry run, lint, wrong input, and one real run of everything at its smallest."""
 
+import json
 import shutil
+import zipfile
 
 import pandas as pd
 import pytest
@@ -72,6 +74,13 @@ def test_the_smallest_run_is_complete_and_resumes(project):
     assert scores["value"].between(-1, 100).all()
     report = (results / "report.html").read_text()
     assert "imulated" in report
+    assert 'class="map-data"' in report
+    with zipfile.ZipFile(results / "report.zip") as made:
+        assert "report/report.html" in made.namelist()
+    crate = json.loads((results / "ro-crate-metadata.json").read_text())
+    files = [entry["@id"] for entry in crate["@graph"] if "File" in entry["@type"]]
+    assert "report.html" in files
+    assert all((results / name).is_file() for name in files)
 
     code, text = run("-n", *config, cwd=project)
     assert "Nothing to be done" in text

@@ -3,6 +3,7 @@ every job parses the workflow again."""
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -339,7 +340,9 @@ def zip_report():
     from snakemake_interface_report_plugins.registry import ReportPluginRegistry
 
     path = Path(pathvar("results")) / "report.zip"
-    temporary = path.with_name(f".report.{os.getpid()}.zip")
+    # The folder inside the zip is called as the file.
+    temporary = path.parent / f".report.{os.getpid()}.tmp" / path.name
+    temporary.parent.mkdir(exist_ok=True)
     plugin = ReportPluginRegistry().get_plugin("html")
     try:
         made = auto_report(workflow.dag, plugin, ReportSettings(path=temporary), GlobalReportSettings())
@@ -348,4 +351,4 @@ def zip_report():
     except Exception as problem:
         logger.warning(f"{path} could not be written: {problem}")
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary.parent)

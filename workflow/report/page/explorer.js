@@ -313,7 +313,7 @@ class Explorer {
 // What a cluster is rich in, as far as the run tested it.
 function termsOf(cluster) {
   const parts = [];
-  if (cluster.markers) parts.push(element("p", {}, "Features that set it apart: ", cluster.markers));
+  if (cluster.markers) parts.push(element("p", {}, "Markers: ", cluster.markers.replaceAll(";", ", ")));
   if (cluster.bootstrap !== undefined) {
     parts.push(element("p", {}, `Stability over resamples ${cluster.bootstrap.toFixed(2)}${cluster.stable === undefined ? "" : cluster.stable ? ", counted as stable" : ", not counted as stable"}.`));
   }

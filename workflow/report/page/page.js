@@ -22,8 +22,10 @@ function showPage() {
   const page = wanted.closest(".page");
   for (const other of document.querySelectorAll(".page")) other.hidden = other !== page;
   for (const link of document.querySelectorAll("nav.sections a")) {
-    if (link.getAttribute("href") === `#${page.id}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.getAttribute("href") === `#${page.id}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "center" });
+    } else link.removeAttribute("aria-current");
   }
   for (let inside = wanted; inside && inside !== page; inside = inside.parentElement) {
     if (inside.tagName === "DETAILS") inside.open = true;

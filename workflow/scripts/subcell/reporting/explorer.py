@@ -188,7 +188,8 @@ def _terms(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     best = ordered.groupby("source", sort=False).head(TERMS_A_CLUSTER) if "source" in ordered else ordered.head(6)
     return [
         {
-            "source": str(row.get("source", "")),
+            "source": str(row.get("source", ""))
+            + (" (negative control)" if row.get("negative_control") == "True" else ""),
             "term": str(row["term"]),
             "hits": str(row.get("hits", "")),
             "size": str(row.get("size", "")),

@@ -160,21 +160,21 @@ def quality_figure(fields: pd.DataFrame) -> Figure:
     measures = [name for name in MEASURES if fields[name].notna().any()]
     lines = sorted(fields["cell_line"].replace("", "not given").unique())[:MOST_LINES]
     figure = new_figure(11.0, 2.5 * math.ceil(len(measures) / 3) + 0.1 * len(lines))
+    place = pd.Index(lines).get_indexer(pd.Index(fields["cell_line"].replace("", "not given")))
+    # Spread by rank within a line, the same every time.
+    beside = place + 0.5 * ((fields.groupby(place).cumcount().to_numpy() * 0.618) % 1 - 0.5)
+    ringed = fields["unusual"].to_numpy() != ""
     for number, name in enumerate(measures, start=1):
         axes = figure.add_subplot(math.ceil(len(measures) / 3), 3, number)
-        for place, line in enumerate(lines):
-            part = fields[fields["cell_line"].replace("", "not given") == line]
-            part = part[part[name].notna()]
-            values = part[name].to_numpy(float)
-            # Spread by rank, the same every time.
-            beside = place + 0.5 * ((np.arange(len(values)) * 0.618) % 1 - 0.5)
-            dots: dict[str, Any] = {"rasterized": len(fields) > MANY_POINTS, "linewidths": 0, "alpha": 0.7}
-            axes.scatter(beside, values, s=9, color=ACCENT, **dots)
-            axes.hlines(
-                np.median(values) if len(values) else np.nan, place - 0.35, place + 0.35, color=INK, linewidth=1.6
-            )
-            ringed = part["unusual"].to_numpy() != ""
-            axes.scatter(beside[ringed], values[ringed], s=36, facecolors="none", edgecolors="#d55e00", linewidths=1.1)
+        values = fields[name].to_numpy(float)
+        known = np.isfinite(values) & (place >= 0)
+        axes.scatter(
+            beside[known], values[known], s=9, c=ACCENT, linewidths=0, alpha=0.7, rasterized=len(fields) > MANY_POINTS
+        )
+        medians = pd.Series(values[known]).groupby(place[known]).median()
+        axes.hlines(medians, medians.index - 0.35, medians.index + 0.35, color=INK, linewidth=1.6)
+        marked = known & ringed
+        axes.scatter(beside[marked], values[marked], s=36, facecolors="none", edgecolors="#d55e00", linewidths=1.1)
         axes.set_title(MEASURES[name], fontsize=9)
         axes.set_xticks(range(len(lines)), [shown_text(line, longest=14) for line in lines], rotation=40, ha="right")
         axes.tick_params(axis="x", length=0, labelsize=7.5)
@@ -189,7 +189,7 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    table : level, resolution, reference, value, shuffled, random
+    table : level, resolution, reference, value, shuffled, random; measure, where it is said
     """
     references = sorted(table["reference"].astype(str).unique())
     columns = min(3, len(references))
@@ -213,7 +213,8 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
         axes.set_title(shown_text(reference, longest=32), fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("Level, from coarse to fine")
-        axes.set_ylabel("Agreement")
+        measure = str(part["measure"].iloc[0]) if "measure" in part else "agreement"
+        axes.set_ylabel(shown_text(measure, longest=34).capitalize(), fontsize=8)
         axes.grid(axis="y")
     figure.legend(list(handles.values()), list(handles), loc="outside upper right", ncols=3, fontsize=8.5)
     return figure
