@@ -38,7 +38,7 @@ def full_size_fields() -> list[tuple[str, np.ndarray, float]]:
     if not (folder / "fields.csv").is_file():
         raise SystemExit("SUBCELL_SHARED must name the folder that holds data/hpa_fields")
     fields = []
-    for row in csv.DictReader(open(folder / "fields.csv", encoding="utf-8")):
+    for row in csv.DictReader((folder / "fields.csv").read_text(encoding="utf-8").splitlines()):
         if int(row["height"]) > 1024:
             planes = [read_plane(folder / f"{row['field_id']}_{colour}.png") for colour in COLOURS.values()]
             fields.append((row["field_id"], np.stack(planes), float(row["pixel_size_um"])))

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Download, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.datasets import Camera, Download, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
 from subcell.config.model import Config
 from subcell.config.sections import (
     Crops,
+    FineTune,
     Handcrafted,
     Map,
     RandomVit,
@@ -33,6 +34,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "datasets.NAME with `source: hpa`": Hpa,
     "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
+    "datasets.NAME.camera": Camera,
     "download": Download,
     "segmentation": Segmentation,
     "crops": Crops,
@@ -44,6 +46,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "map": Map,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
+    "fine_tune": FineTune,
     "train_compact": TrainCompact,
 }
 HEAD = """# Configuration
@@ -101,7 +104,7 @@ def _kind(annotation: Any) -> str:
     if origin is list:
         return f"list of {_kind(arguments[0])}"
     if origin is tuple:
-        return "pair of integers"
+        return "pair of integers" if arguments[0] is int else "pair of numbers"
     if origin is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

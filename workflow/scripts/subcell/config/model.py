@@ -6,7 +6,18 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from subcell.config.datasets import AnyDataset, Download, MakeSheet
-from subcell.config.sections import Crops, Map, Model, Name, Scoring, Section, Segmentation, Subcell, TrainCompact
+from subcell.config.sections import (
+    Crops,
+    FineTune,
+    Map,
+    Model,
+    Name,
+    Scoring,
+    Section,
+    Segmentation,
+    Subcell,
+    TrainCompact,
+)
 
 Benchmark = Literal["localization", "cell_line", "segmentation"]
 
@@ -34,6 +45,7 @@ class Config(Section):
         description="threads a job computes with, whatever `--cores` says: results depend on it in the last digits",
     )
     make_sheet: MakeSheet = Field(MakeSheet(), description="for the target of that name")
+    fine_tune: FineTune = Field(FineTune(), description="for the target of that name")
     train_compact: TrainCompact = Field(TrainCompact(), description="for the target of that name")
     pathvars: dict[Literal["results", "logs"], str] = Field(
         default={}, description="other folders than `results` and `logs`, e.g. to keep runs apart"

@@ -93,6 +93,9 @@ class Camera:
         return np.asarray(cv2.resize(gain.astype(np.float32), plane.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
+NO_CORRECTION = Camera()
+
+
 def flat_field_name(plate: str | None, channel: str) -> str:
     """Path of a flat field in its folder; whatever a plate is called, it is one folder there."""
     from urllib.parse import quote
@@ -103,7 +106,7 @@ def flat_field_name(plate: str | None, channel: str) -> str:
 def _corrected(
     plane: NDArray[Any], offset: float, gain: NDArray[np.float32] | None, shift: tuple[float, float]
 ) -> NDArray[Any]:
-    values = plane.astype(np.float32) - np.float32(offset)
+    values: NDArray[Any] = plane.astype(np.float32) - np.float32(offset)
     if gain is not None:
         values /= gain
     if any(shift):

@@ -15,13 +15,14 @@ CELLPOSE_MODELS = ("cpsam_v2", "cpsam")
 CELLPOSE_TILE_PX = 256
 
 
-def load_cellpose(model: str, device: torch.device) -> torch.nn.Module:
-    """Load one of Cellpose's networks by name or path, in bfloat16 where the device computes in it.
+def load_cellpose(model: str, device: torch.device, *, bf16: bool | None = None) -> torch.nn.Module:
+    """Load one of Cellpose's networks by name or path.
 
     Parameters
     ----------
     model : "cpsam_v2" or "cpsam", downloaded by Cellpose on first use, or the path of a Cellpose model
     device : where to put it
+    bf16 : weights as bfloat16; where the device computes in it when None
 
     Raises
     ------
@@ -42,7 +43,9 @@ def load_cellpose(model: str, device: torch.device) -> torch.nn.Module:
     context = ssl._create_default_https_context
     try:
         loaded = models.CellposeModel(
-            pretrained_model=os.fspath(model), device=device, use_bfloat16=computes_in_bf16(device)
+            pretrained_model=os.fspath(model),
+            device=device,
+            use_bfloat16=computes_in_bf16(device) if bf16 is None else bf16,
         )
     except Exception as error:  # urllib, ssl, pickle, zip and torch errors, and KeyErrors of other files
         if model in CELLPOSE_MODELS and not cached.exists():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError, ShapeError
-from subcell.imaging.camera import Camera, bit_depth, is_stretched
+from subcell.imaging.camera import NO_CORRECTION, Camera, bit_depth, is_stretched
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.masks import create_masks
 from subcell.segmentation.measure import constant_channels, field_quality, measure_cells, pixel_size_warning
@@ -22,8 +22,6 @@ from subcell.segmentation.overlap import overlapped
 from subcell.segmentation.scoring import score_masks
 from subcell.segmentation.segmenter import Flows, Labels, Prepared, Segmenter
 from subcell.segmentation.tables import CELLS_SCHEMA, QC_SCHEMA, write_table
-
-NO_CORRECTION = Camera()
 
 BATCH_BYTES = 2**30
 

@@ -180,10 +180,8 @@ class Segmenter:
 
     def fields_a_batch(self, prepared: Prepared) -> int:
         """How many fields of this size the networks take at a time, by the memory that is free."""
-        tile = self._tile_px(prepared)
-        kind = "cellpose" if self._cellpose else "compact"
-        tiles = batch_tiles(self.device, tile_px=tile, bytes_a_pixel=BYTES_A_PIXEL[kind])
-        return max(1, tiles // tiles_of(*prepared.image.shape[1:], tile))
+        height, width = prepared.image.shape[1:]
+        return max(1, self._batch_tiles(prepared) // tiles_of(height, width, self._tile_px(prepared)))
 
     def predict(self, fields: Sequence[Prepared]) -> list[Flows]:
         """Run the networks over fields of one size, as `fields_a_batch` says at a time."""
@@ -199,8 +197,7 @@ class Segmenter:
             if not places:
                 continue
             images = np.stack([self._picture(name, fields[number]) for name, number in places])
-            tile = self._tile_px(fields[0])
-            batch = self.fields_a_batch(fields[0]) * tiles_of(*images.shape[2:], tile)
+            tile, batch = self._tile_px(fields[0]), self._batch_tiles(fields[0])
             found, logits = predict_flows(self._networks[group[0]], images, tile_px=tile, batch_size=batch)
             for (name, number), flow, logit in zip(places, found, logits, strict=True):
                 flows[number][name] = flow, logit
@@ -275,8 +272,13 @@ class Segmenter:
     def _needs(self, name: str, field: Prepared) -> bool:
         return name == "nuclei" or (bool(field.stains) and self.cell_body == "network")
 
+    def _batch_tiles(self, field: Prepared) -> int:
+        kind = "cellpose" if self._cellpose else "compact"
+        return batch_tiles(self.device, tile_px=self._tile_px(field), bytes_a_pixel=BYTES_A_PIXEL[kind])
+
     def _tile_px(self, field: Prepared) -> int:
-        return CELLPOSE_TILE_PX if self._cellpose else tile_size(*field.image.shape[1:])
+        height, width = field.image.shape[1:]
+        return CELLPOSE_TILE_PX if self._cellpose else tile_size(height, width)
 
     def _picture(self, name: str, field: Prepared) -> NDArray[np.float32]:
         picture = field.image[[SEEN.index(channel) for channel in INPUTS[name]]]
