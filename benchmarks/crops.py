@@ -48,6 +48,7 @@ def main():
         data = np.load(os.path.join(folder, name))
         config = {"HDF5CellExtraction": {"threads": threads, "image_size": side, "cache": folder + "-cache", "compression": True}}
         os.makedirs(folder + "-cache", exist_ok=True)
+        os.makedirs(folder + "-" + name + str(threads), exist_ok=True)
         project = Project(folder + "-" + name + str(threads), config_path=config, extraction_f=HDF5CellExtraction, overwrite=True)
         project.load_input_from_array(data["image"], channel_names=["a", "b", "c", "d"])
         project.filehandler._write_segmentation_sdata(data["nuclei"].astype("uint32"), "seg_all_nucleus")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError, ShapeError
@@ -35,6 +36,9 @@ DYNAMICS_STEP = 2
 
 RIM_UM = {"stained": 2.5, "unstained": 5.0}
 """Width of the cytoplasm given to a nucleus whose cell was not found, with and without a stain of the cell body."""
+
+EDGE_UM, EDGE_LOGIT = 1.0, 1.0
+"""Smoothing of the foreground into which cells grow, and how far below the network's threshold it ends."""
 
 BODY = ("microtubules", "er")
 SEEN = INPUTS["cells"]
@@ -300,7 +304,10 @@ class Segmenter:
             cellprob_threshold=self.cellprob_threshold,
             device=self.device,
         )
-        return masks, logit > self.cellprob_threshold
+        # The network's edge follows every gap in a stain; a cell's does not.
+        sigma_px = EDGE_UM / (field.pixel_size_um * field.native[0] / field.coarse[0])
+        smooth = ndimage.gaussian_filter(np.clip(logit, -4, 4), sigma_px)
+        return masks, smooth > self.cellprob_threshold - EDGE_LOGIT
 
 
 def _varies(plane: NDArray[Any]) -> bool:
