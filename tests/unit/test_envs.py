@@ -38,7 +38,11 @@ def test_every_named_environment_exists_and_none_is_unused():
     assert named_by_rules() == {path.resolve() for path in ENVS}
 
 
-@pytest.mark.parametrize("path", ENVS, ids=lambda p: p.stem)
+OF_ITS_OWN = {"flat_field"}
+"""BaSiC needs an older numpy than everything else, so its environment cannot follow the lock."""
+
+
+@pytest.mark.parametrize("path", [path for path in ENVS if path.stem not in OF_ITS_OWN], ids=lambda p: p.stem)
 def test_environment_pins_what_the_lock_pins(path):
     env = yaml.safe_load(path.read_text())
     assert env["channels"] == ["conda-forge"]
@@ -59,3 +63,9 @@ def test_lock_has_hashes_and_no_index_address():
     blocks = re.split(r"\n(?=\S)", text.strip())
     assert all("--hash=sha256:" in block for block in blocks)
     assert not re.search(r"https?://|file:|--index|--find-links", text)
+
+
+@pytest.mark.parametrize("name", sorted(OF_ITS_OWN))
+def test_environment_of_its_own_pins_everything(name):
+    *_, pip = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pip["pip"])

@@ -237,9 +237,9 @@ def test_cellposes_tiling_puts_a_network_s_result_back_in_its_place(shape):
         def forward(self, x):
             return x, x.new_zeros((len(x), 256))
 
-    image = np.random.default_rng(0).random((3, *shape), np.float32)
-    flows, logit = predict_flows(Echo(3), image)
-    assert np.allclose(np.concatenate([flows, logit[None]]), image, atol=1e-5)
+    images = np.random.default_rng(0).random((2, 3, *shape), np.float32)
+    flows, logit = predict_flows(Echo(3), images, batch_size=3)
+    assert np.allclose(np.concatenate([flows, logit[:, None]], axis=1), images, atol=1e-5)
 
 
 def test_common_fields_are_one_tile():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from subcell.errors import ImageError, ShapeError
+from subcell.segmentation.bodies import watershed_bodies
 from subcell.segmentation.masks import create_masks, open_masks
 from subcell.segmentation.pairing import keep_pairs, pair
 from subcell.segmentation.scaling import normalise, resize_image, resize_labels
@@ -28,7 +29,7 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_cell_has_its_nucleus_and_every_nucleus_its_cell():
-    nuclei, cells = pair(*scene(), um_per_px=0.5, rim_um=2.0)
+    nuclei, cells, _ = pair(*scene(), um_per_px=0.5, rim_um=2.0)
     assert set(np.unique(nuclei)) == set(np.unique(cells)) == {0, 1, 2}
     assert nuclei[30, 30] == cells[30, 30] == cells[30, 45]
     assert cells[90, 30] == 0
@@ -42,7 +43,7 @@ def test_a_body_with_two_nuclei_is_shared_out_to_the_nearer_one():
     cells[10:50, 10:90] = 1
     nuclei[disc(nuclei.shape, 30, 30, 8)] = 1
     nuclei[disc(nuclei.shape, 30, 70, 8)] = 2
-    nuclei, cells = pair(nuclei, cells, um_per_px=0.5, rim_um=2.0)
+    nuclei, cells, _ = pair(nuclei, cells, um_per_px=0.5, rim_um=2.0)
     assert cells[30, 12] == cells[12, 45] == nuclei[30, 30]
     assert cells[30, 88] == cells[12, 55] == nuclei[30, 70]
     assert (cells > 0).sum() == 40 * 80
@@ -61,7 +62,7 @@ def test_small_objects_are_dropped_by_their_area():
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.int32, (12, 14), elements=st.integers(0, 4)), arrays(np.int32, (12, 14), elements=st.integers(0, 4)))
 def test_pairing_any_labels_gives_ids_without_gaps_and_nuclei_inside(nuclei, cells):
-    nuclei, cells = pair(nuclei, cells, um_per_px=1.0, rim_um=2.0)
+    nuclei, cells, _ = pair(nuclei, cells, um_per_px=1.0, rim_um=2.0)
     count = nuclei.max()
     assert set(np.unique(nuclei)) - {0} == set(range(1, count + 1)) == set(np.unique(cells)) - {0}
     assert (cells[nuclei > 0] == nuclei[nuclei > 0]).all()
@@ -72,6 +73,36 @@ def test_keep_pairs_needs_the_id_in_both():
     kept = keep_pairs(nuclei, cells)
     assert kept[0].tolist() == [[1, 0, 2, 0]]
     assert kept[1].tolist() == [[1, 0, 2, 2]]
+    assert kept[2].tolist() == [1, 3]
+
+
+def test_nuclei_side_by_side_in_one_body_are_one_cell_with_a_count():
+    nuclei, cells = np.zeros((60, 160), np.int32), np.zeros((60, 160), np.int32)
+    cells[10:50, 10:150] = 1
+    # Edges 2 pixels apart, then 34.
+    for number, x in enumerate((30, 48, 98), start=1):
+        nuclei[disc(nuclei.shape, 30, x, 8)] = number
+    paired = pair(nuclei, cells, um_per_px=0.5, rim_um=2.0, same_cell_um=2.0)
+    assert paired.nuclei_in_cell.tolist() == [2, 1]
+    assert paired.nuclei[30, 30] == paired.nuclei[30, 48] == paired.cells[30, 39] == 1
+    assert paired.nuclei[30, 98] == paired.cells[30, 148] == 2
+    # Side by side in two bodies they are neighbours.
+    cells[:, 39:] *= 2
+    assert pair(nuclei, cells, um_per_px=0.5, rim_um=2.0, same_cell_um=2.0).nuclei_in_cell.tolist() == [1, 1, 1]
+
+
+def test_watershed_gives_bodies_that_end_where_their_own_stain_does():
+    nuclei = np.zeros((100, 200), np.int32)
+    stain = np.zeros((1, 100, 200), np.float32)
+    # A bright cell and a dim one: no threshold for all would outline both.
+    for number, (x, brightness) in enumerate(((50, 1.0), (150, 0.15)), start=1):
+        stain[0][disc(nuclei.shape, 50, x, 30)] = brightness
+        nuclei[disc(nuclei.shape, 50, x, 12)] = number
+    bodies, foreground = watershed_bodies(nuclei, stain, um_per_px=0.64)
+    for number, x in ((1, 50), (2, 150)):
+        expected, found = disc(nuclei.shape, 50, x, 30), bodies == number
+        assert (expected & found).sum() / (expected | found).sum() > 0.85
+    assert (foreground == (bodies > 0)).all()
 
 
 @pytest.mark.parametrize("factor", [4, 3.3, 1, 0.5])

@@ -96,7 +96,7 @@ def image_settings(dataset):
     settings = config["datasets"][dataset]
     if settings["source"] != "simulate":
         return {key: settings[key] for key in ("source", *ADDRESSES) if key in settings}
-    return {key: value for key, value in settings.items() if key not in ("shards", "split")}
+    return {key: value for key, value in settings.items() if key not in ("shards", "split", "camera")}
 
 
 def web_lists(wildcards):
@@ -222,9 +222,28 @@ def trained_models():
 
 
 def segmentation_weights():
-    """The weights file of the segmentation model, where it is a file."""
-    model = config["segmentation"]["model"]
-    return {"compact": "resources/compact.safetensors", "cpsam_v2": []}.get(model, model)
+    """The weights files of the segmentation models, where they are files."""
+    files = {"compact": "resources/compact.safetensors", "cpsam_v2": None, "cpsam": None, None: None}
+    models = [config["segmentation"][key] for key in ("model", "compare_with")]
+    return list(filter(None, (files.get(model, model) for model in models)))
+
+
+def fine_tuned_weights():
+    """The file that `fine_tune` writes; its name says to the segmentation which kind of model it holds."""
+    model = config["fine_tune"]["model"]
+    compact = model == "compact" or model.endswith(".safetensors")
+    return f"<results>/fine_tuned/{'compact.safetensors' if compact else 'cellpose_model'}"
+
+
+def camera_of(wildcards):
+    """Corrections of a dataset's images."""
+    return config["datasets"][wildcards.dataset].get("camera", {})
+
+
+def flat_field_of(wildcards):
+    """Input function: the flat fields of a dataset's plates, where it wants them."""
+    wanted = camera_of(wildcards).get("flat_field")
+    return collect("<results>/{dataset}/flat_field", dataset=wildcards.dataset) if wanted else []
 
 
 def scored(benchmark):

@@ -5,6 +5,7 @@ rule crop:
         images="<results>/{dataset}/images/{shard}",
         masks="<results>/{dataset}/masks/{shard}.zarr",
         cells="<results>/{dataset}/cells/{shard}.parquet",
+        flat_field=flat_field_of,
     output:
         crops="<results>/{dataset}/crops/{shard}.h5sc",
         set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
@@ -21,6 +22,7 @@ rule crop:
         runtime=120,
     params:
         settings=lookup("crops", within=config),
+        camera=camera_of,
         code=code_version("imaging", "crops"),
     message:
         "Cropping the cells of {wildcards.dataset}, shard {wildcards.shard}"

@@ -4,6 +4,7 @@ rule segment:
         fields="<results>/{dataset}/fields/{shard}.parquet",
         images="<results>/{dataset}/images/{shard}",
         weights=segmentation_weights(),
+        flat_field=flat_field_of,
     output:
         masks=directory("<results>/{dataset}/masks/{shard}.zarr"),
         cells="<results>/{dataset}/cells/{shard}.parquet",
@@ -22,11 +23,85 @@ rule segment:
         runtime=240,
     params:
         settings=lookup("segmentation", within=config),
+        camera=camera_of,
         code=code_version("imaging", "segmentation"),
     message:
         "Segmenting {wildcards.dataset}, shard {wildcards.shard}"
     script:
         "../scripts/segment.py"
+
+
+rule check_plates:
+    """Fields that stand out from their plate, and plates that stand out from the dataset."""
+    input:
+        qc=per_shard("<results>/{dataset}/qc/{shard}.parquet"),
+    output:
+        fields="<results>/{dataset}/quality/fields.tsv",
+        plates="<results>/{dataset}/quality/plates.tsv",
+    log:
+        "<logs>/{dataset}/check_plates.log",
+    benchmark:
+        "<logs>/{dataset}/check_plates.benchmark.jsonl"
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code_version("segmentation"),
+    message:
+        "Comparing the plates of {wildcards.dataset}"
+    script:
+        "../scripts/check_plates.py"
+
+
+rule estimate_flat_field:
+    """How evenly each plate and channel was lit, by BaSiC."""
+    input:
+        fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
+        images=per_shard("<results>/{dataset}/images/{shard}"),
+    output:
+        flat_field=directory("<results>/{dataset}/flat_field"),
+    log:
+        "<logs>/{dataset}/estimate_flat_field.log",
+    benchmark:
+        "<logs>/{dataset}/estimate_flat_field.benchmark.jsonl"
+    conda:
+        "../../envs/flat_field.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=240,
+    params:
+        code=code_version("imaging"),
+    message:
+        "Estimating the illumination of {wildcards.dataset}"
+    script:
+        "../scripts/estimate_flat_field.py"
+
+
+rule fine_tune:
+    """Adapt a segmentation model to labelled fields of your own, and score it on a part that it never saw."""
+    output:
+        weights=fine_tuned_weights(),
+        scores="<results>/fine_tuned/scores.tsv",
+    log:
+        "<logs>/fine_tune.log",
+    benchmark:
+        "<logs>/fine_tune.benchmark.jsonl"
+    conda:
+        "../../envs/segment.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=600,
+    params:
+        settings=lookup("fine_tune", within=config),
+        code=code_version("imaging", "segmentation"),
+    message:
+        "Fine-tuning a segmentation model"
+    script:
+        "../scripts/fine_tune.py"
 
 
 rule train_compact:

@@ -2,17 +2,22 @@
 
 from job import job
 from subcell.catalog.fields import read_fields
+from subcell.imaging.camera import Camera
 from subcell.segmentation.run import segment_fields
 from subcell.segmentation.segmenter import Segmenter
 
 with job(snakemake) as run:
-    segmenter = Segmenter(**snakemake.params.settings, device=run.device)
+    settings = dict(snakemake.params.settings)
+    second = settings.pop("compare_with")
     segment_fields(
         snakemake.input.images,
         read_fields(snakemake.input.fields),
-        segmenter,
+        Segmenter(**settings, device=run.device),
         snakemake.output.masks,
         snakemake.output.cells,
         snakemake.output.qc,
+        camera=Camera(**{**snakemake.params.camera, "flat_field": str(snakemake.input.flat_field) or None}),
+        compare_with=Segmenter(**{**settings, "model": second}, device=run.device) if second else None,
+        workers=run.threads,
         progress=run.progress,
     )

@@ -22,6 +22,27 @@ class Split(Section):
     )
 
 
+Channel = Literal["microtubules", "er", "nucleus", "protein"]
+
+
+class Camera(Section):
+    """Corrections before segmentation and cropping. None suits HPA's images, which are stretched for display."""
+
+    offset: Literal["none", "auto"] | dict[Channel, float] = Field(
+        "none",
+        description="counts that the camera adds: `auto` takes the 0.1 percentile of each field and channel, unless the "
+        "channel is display-stretched; or counts a channel. Masking writes zeros, so an offset would draw an edge",
+    )
+    shift_px: dict[Channel, tuple[float, float]] = Field(
+        {}, description="channel: [down, right], pixels by which it lies off the others"
+    )
+    flat_field: bool = Field(
+        False,
+        description="even the illumination of each plate and channel, estimated by BaSiC from its fields (at least 16); "
+        "needs `--sdm conda`",
+    )
+
+
 class Dataset(Section):
     """What every source has."""
 
@@ -44,6 +65,7 @@ class Simulate(Dataset):
         "confocal", description="`widefield` blurs and has a camera offset"
     )
     missing_channels: list[Literal["microtubules", "er"]] = Field([], description="stains that this dataset lacks")
+    camera: Camera = Field(Camera(), description="corrections of the images")
 
 
 class Images(Dataset):
@@ -61,6 +83,7 @@ class Images(Dataset):
         None, description="where the sheet has no paths: e.g. `{field_id}_{color}.png`, relative to the sheet"
     )
     defaults: dict[str, str | float | int] = Field({}, description="column: value for every row that has none")
+    camera: Camera = Field(Camera(offset="auto"), description="corrections of the images")
     allow_outside: bool = Field(False, description="allow paths that leave the sheet's folder")
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.datasets import Camera, Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
 from subcell.config.map import Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map, ReferenceFile
 from subcell.config.model import Config
 from subcell.config.sections import (
@@ -19,6 +19,7 @@ from subcell.config.sections import (
     CheckReleased,
     Crops,
     Dino4Cells,
+    FineTune,
     Handcrafted,
     Imported,
     Neighbors,
@@ -42,6 +43,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "datasets.NAME with `source: hpa`": Hpa,
     "datasets.NAME with `source: subcell_crops`": SubcellCrops,
     "datasets.NAME.split": Split,
+    "datasets.NAME.camera": Camera,
     "download": Download,
     "segmentation": Segmentation,
     "crops": Crops,
@@ -66,6 +68,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "neighbors": Neighbors,
     "scoring": Scoring,
     "make_sheet": MakeSheet,
+    "fine_tune": FineTune,
     "train_compact": TrainCompact,
     "check_released": CheckReleased,
 }

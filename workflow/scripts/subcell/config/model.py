@@ -11,6 +11,7 @@ from subcell.config.sections import (
     Attention,
     CheckReleased,
     Crops,
+    FineTune,
     Model,
     Name,
     Neighbors,
@@ -53,6 +54,7 @@ class Config(Section):
     )
     make_sheet: MakeSheet = Field(MakeSheet(), description="for the target of that name")
     check_released: CheckReleased = Field(CheckReleased(), description="for the target of that name")
+    fine_tune: FineTune = Field(FineTune(), description="for the target of that name")
     train_compact: TrainCompact = Field(TrainCompact(), description="for the target of that name")
     pathvars: dict[Literal["results", "logs"], str] = Field(
         default={}, description="other folders than `results` and `logs`, e.g. to keep runs apart"

@@ -1,8 +1,9 @@
 """Sections of the configuration that describe how a dataset becomes cells, vectors, a map and scores."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
 """Names become folders: letters, digits, `_` and `-`."""
@@ -43,6 +44,38 @@ class Segmentation(Section):
     min_nucleus_um2: float = Field(16.0, ge=0, description="smaller nuclei are dropped, square micrometres (HPA: 16)")
     min_cell_um2: float = Field(35.0, ge=0, description="smaller cells are dropped, square micrometres (HPA: 35)")
 
+    cell_body: Literal["network", "watershed"] = Field(
+        "network",
+        description="what outlines cells: the network, or a watershed from the nuclei on microtubules and ER; without either "
+        "stain a cell is its nucleus and a rim (`cell_body` in the tables says so)",
+    )
+    same_cell_um: float = Field(
+        2.0,
+        ge=0,
+        le=50,
+        description="nuclei that share a cell body and are no further apart count as nuclei of one cell, micrometres; 0 "
+        "makes each nucleus a cell",
+    )
+    compare_with: str | None = Field(
+        None,
+        description="a second `model`; the agreement of both is noted for each field (`agreement_f1`), at twice the time",
+    )
+
+
+class FineTune(Section):
+    """How the target `fine_tune` adapts a segmentation model to your own labelled fields."""
+
+    sheet: str | None = Field(
+        None,
+        description="csv: `field_id`, `pixel_size_um`, paths `microtubules`, `er`, `nucleus`, and label images "
+        "`reference_nuclei`, `reference_cells` (either suffices), relative to the sheet",
+    )
+    model: str = Field("compact", description="where it starts: `compact`, `cpsam_v2`, or a path")
+    held_out: float = Field(0.2, gt=0, lt=1, description="share of fields that are kept for the score")
+    steps: int = Field(400, ge=1, le=1_000_000, description="training steps of a compact network; epochs of Cellpose's")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="compact; Cellpose's models take a fiftieth of it")
+    seed: int = Field(1, ge=0, description="seed of the held-out part and of training")
+
 
 class TrainCompact(Section):
     """How the shipped segmentation network was trained; used by the target `train_compact` only."""
@@ -55,14 +88,38 @@ class TrainCompact(Section):
     seed: int = Field(1, ge=0, description="seed of fields, weights and augmentation")
 
 
+PRESETS: dict[str, dict[str, float | int]] = {
+    "train": {"field_um": 71.76, "pixels": 448},
+    "native": {"field_um": 51.26, "pixels": 640},
+}
+"""896 and 640 of HPA's pixels of 0.0800885 um: SubCell was trained at half the resolution at which it was evaluated."""
+
+
 class Crops(Section):
     """How cells are cut out."""
 
+    preset: Literal["train", "native"] | None = Field(
+        None,
+        exclude=True,
+        description="SubCell's scales, instead of the next two: `train` 71.76 um on 448 px (0.16 um a pixel, as its training "
+        "crops), `native` 51.26 um on 640 px (HPA's own pixels, as in the paper's evaluation)",
+    )
     field_um: float = Field(51.2, gt=1, le=1000, description="side of the square around a cell, micrometres")
     pixels: int = Field(96, ge=16, le=2048, description="side of the stored crop, pixels")
     border_cells: Literal["keep", "drop"] = Field(
         "keep", description="cells cut by the edge of the field; kept ones are marked in `touches_border`"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("preset") not in PRESETS:
+            return given
+        preset = PRESETS[given["preset"]]
+        if clash := [name for name in preset if given.get(name, preset[name]) != preset[name]]:
+            problem = f"`preset: {given['preset']}` sets {' and '.join(clash)} already; leave out one or the other"
+            raise PydanticCustomError("names", "{problem}", {"problem": f"crops: {problem}"})
+        return given | preset
 
 
 class Training(Section):

@@ -15,9 +15,17 @@ DILATE_UM = 0.24
 """SubCell grows each mask by a 7 x 7 square, 3 px at HPA's 0.08 um, so that a cell keeps its own rim."""
 
 
-def field_size_px(field_um: float, pixel_size_um: float) -> int:
-    """Side of a crop in pixels of the source; whole pixels, so the scale is off by at most half a pixel in all."""
-    return max(1, round(field_um / pixel_size_um))
+SAME_SCALE = 0.01
+"""A crop whose own pixels are within this share of those asked for is not resampled: it would only be blurred."""
+
+
+def field_size_px(field_um: float, pixel_size_um: float, pixels: int | None = None) -> int:
+    """Side of a crop in pixels of the source; whole pixels, so the scale is off by at most half a pixel in all.
+
+    Where it comes within 1% of `pixels`, the side that the crop will have, it is that.
+    """
+    side = max(1, round(field_um / pixel_size_um))
+    return pixels if pixels and abs(side - pixels) <= SAME_SCALE * pixels else side
 
 
 def dilation_px(pixel_size_um: float, dilate_um: float = DILATE_UM) -> int:

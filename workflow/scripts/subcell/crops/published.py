@@ -145,7 +145,7 @@ def _one_cell(
         image,
         nucleus.astype(np.int32),
         mask.astype(np.int32),
-        field_px=field_size_px(field_um, um),
+        field_px=field_size_px(field_um, um, pixels),
         out_px=pixels,
         dilate_px=0,  # they were grown when they were published
     )

@@ -15,10 +15,15 @@ from subcell.channels import CHANNELS
 from subcell.crops.cut import crop_cells, dilation_px, field_size_px
 from subcell.crops.store import PLANES, create_crops
 from subcell.errors import ImageError, ShapeError
+from subcell.imaging.camera import NO_CORRECTION, Camera
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.masks import open_masks
 
-CELL_COLUMNS = ("label", "nucleus_area_um2", "cell_area_um2", "touches_border", *(f"mean_{name}" for name in CHANNELS))
+CELL_COLUMNS = (
+    *("label", "nucleus_area_um2", "cell_area_um2", "touches_border"),
+    *(f"mean_{name}" for name in CHANNELS),
+    *("centroid_y_px", "centroid_x_px", "nuclei", "dna_intensity", "cell_body"),
+)
 """What a crop keeps of the table of cells."""
 
 BLOCK_BYTES = 64 * 2**20
@@ -37,6 +42,7 @@ def crop_fields(
     field_um: float = 51.2,
     pixels: int = 96,
     border_cells: Literal["keep", "drop"] = "keep",
+    camera: Camera = NO_CORRECTION,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Cut all cells of a shard's fields and write them to one h5sc file.
@@ -51,6 +57,7 @@ def crop_fields(
     field_um : side of the square around a cell, in microns, the same for every pixel size of the source
     pixels : side of a crop in pixels
     border_cells : whether cells that the edge of their field cuts are written (marked in `touches_border`) or left out
+    camera : corrections of the images; those with which they were segmented
     progress : wraps the loop over fields, as tqdm does
 
     Returns
@@ -74,6 +81,7 @@ def crop_fields(
                 continue
             try:
                 image, present = read_field(images_dir, ledger, field["field_id"])
+                image, _ = camera.correct(image, present, plate=field.get("plate"))
                 nuclei, labels = masks.labels(field["field_id"])
                 describe = describer(field, present, cells_in_field=len(table))
                 for block in _blocks(kept, pixels=pixels, bytes_a_pixel=image.dtype.itemsize):
@@ -81,7 +89,7 @@ def crop_fields(
                         image,
                         np.asarray(nuclei),
                         np.asarray(labels),
-                        field_px=field_size_px(field_um, field["pixel_size_um"]),
+                        field_px=field_size_px(field_um, field["pixel_size_um"], pixels),
                         out_px=pixels,
                         dilate_px=dilation_px(field["pixel_size_um"]),
                         labels=block["label"].to_numpy(),
@@ -105,7 +113,7 @@ def describer(
 
     def describe(cells: pd.DataFrame, clipped_fraction: np.ndarray) -> pd.DataFrame:
         columns: dict[str, Any] = {"field_id": field["field_id"]}
-        columns |= {name: field.get(name) for name in (*DESCRIPTION_COLUMNS, "split")}
+        columns |= {name: field.get(name) for name in (*DESCRIPTION_COLUMNS, "split", "pixel_size_source")}
         columns["pixel_size_um"] = float(field["pixel_size_um"])
         columns |= {name: cells[name].to_numpy() if name in cells else np.nan for name in CELL_COLUMNS}
         columns["clipped_fraction"] = clipped_fraction
@@ -118,6 +126,6 @@ def describer(
 
 def no_cells(cells: pd.DataFrame, pixels: int) -> tuple[np.ndarray, pd.DataFrame]:
     """No images and a table without rows, so that a shard without cells still has the columns of the others."""
-    field = dict.fromkeys(("field_id", *DESCRIPTION_COLUMNS, "split")) | {"pixel_size_um": np.nan}
+    field: dict[str, Any] = dict.fromkeys(("field_id", *DESCRIPTION_COLUMNS, "split")) | {"pixel_size_um": np.nan}
     obs = describer(field, (), cells_in_field=0)(cells.iloc[:0], np.zeros(0, np.float32))
     return np.zeros((0, len(PLANES), pixels, pixels), np.uint8), obs

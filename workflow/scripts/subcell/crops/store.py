@@ -3,11 +3,13 @@
 Layout as written by scPortrait 1.8 (`scportrait.io.h5sc`): `obs` one row a cell, `var` one row a channel (masks first),
 `obsm/single_cell_images` (N, channels, H, W), `uns/single_cell_images` what they are. Two things differ on purpose:
 pixels stay integers (the source's own counts, not float16 in [0, 1]), and a chunk is a whole cell, because every
-reader here wants all channels of a cell.
+reader here wants all channels of a cell. Each chunk has a checksum that is compared whenever it is read, and a file the
+hash of its content, which says whether two files hold the same cells.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -93,11 +95,19 @@ class CropWriter:
         rows = self._images.shape[0]
         self._images.resize(rows + len(obs), axis=0)
         self._images[rows:] = images
+        self._hash.update(images.astype(self._images.dtype.newbyteorder("<"), copy=False).tobytes())
 
     def _create(self, dtype: np.dtype[Any], *, rows: int) -> None:
         shape = (len(PLANES), self._pixels, self._pixels)
+        self._hash = hashlib.sha256()
         self._images = self._file.create_dataset(
-            IMAGES, (rows, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), compression="lzf"
+            IMAGES,
+            (rows, *shape),
+            dtype,
+            maxshape=(None, *shape),
+            chunks=(1, *shape),
+            compression="lzf",
+            fletcher32=True,
         )
 
     def _widen(self, dtype: np.dtype[Any]) -> None:
@@ -106,6 +116,7 @@ class CropWriter:
         self._create(dtype, rows=narrow.shape[0])
         for row in range(narrow.shape[0]):
             self._images[row] = narrow[row]
+            self._hash.update(self._images[row].astype(self._images.dtype.newbyteorder("<")).tobytes())
         del self._file["narrow"]
 
     def finish(self) -> None:
@@ -117,6 +128,7 @@ class CropWriter:
             raise ShapeError(f"{self._path}: cell_id {repeated[0]!r} occurs twice")
         obs.index = obs.index.astype(str)
         obs.index.name = "cell_id"
+        self._hash.update("\n".join(obs.index).encode())
         obs[ROW_NUMBER] = np.arange(cells, dtype=np.uint64)
         write_elem(self._file, "obs", categories_of_text(obs))
         mapping = ["mask"] * len(MASKS) + ["image_channel"] * len(CHANNELS)
@@ -135,11 +147,31 @@ class CropWriter:
             "field_um": self._field_um,
             "pixels": self._pixels,
             "um_per_px": self._field_um / self._pixels,
+            "content_sha256": self._hash.hexdigest(),
         }
         write_elem(self._file, "uns", {"single_cell_images": described})
         attributes = {k: v for k, v in described.items() if not isinstance(v, np.ndarray)}
         attributes |= {k: [text.encode() for text in v] for k, v in described.items() if isinstance(v, np.ndarray)}
         self._images.attrs.update(attributes | {"encoding-type": "array", "encoding-version": "0.2.0"})
+
+
+def content_sha256(path: str | Path) -> str:
+    """Hash of what a crop file holds, from its pixels and cell_ids; equal to its `uns/single_cell_images/content_sha256`.
+
+    Raises
+    ------
+    ImageError : no crop file, or one whose pixels are damaged
+    """
+    digest = hashlib.sha256()
+    try:
+        with h5py.File(path, "r") as file:
+            images = file[IMAGES]
+            for row in range(len(images)):
+                digest.update(images[row].astype(images.dtype.newbyteorder("<")).tobytes())
+            digest.update("\n".join(read_elem(file["obs"]).index).encode())
+    except (OSError, KeyError) as problem:
+        raise ImageError(f"{path}: damaged, or not a crop file ({problem}); delete it and run again") from None
+    return digest.hexdigest()
 
 
 def write_h5sc(path: str | Path, obs: pd.DataFrame, images: NDArray[Any], *, field_um: float) -> None:
@@ -218,7 +250,11 @@ class CropStore:
         shards = np.searchsorted(self._starts, wanted, side="right") - 1
         for place in order:
             shard = int(shards[place])
-            images[place] = self._images(shard)[wanted[place] - self._starts[shard]]
+            try:
+                images[place] = self._images(shard)[wanted[place] - self._starts[shard]]
+            except OSError as problem:
+                path, row = self.paths[shard], wanted[place] - self._starts[shard]
+                raise ImageError(f"{path}: cell {row} is damaged ({problem}); delete the file and run again") from None
         return images
 
     def close(self) -> None:

@@ -14,7 +14,16 @@ from subcell.imaging.colour import one_hue_to_grey
 from subcell.imaging.ledger import read_ledger
 from subcell.imaging.tiff import read_tiff
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE_PX", "file_kind", "read_field", "read_labels", "read_ledger", "read_plane"]
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_SIDE_PX",
+    "file_kind",
+    "read_field",
+    "read_label_image",
+    "read_labels",
+    "read_ledger",
+    "read_plane",
+]
 
 MAX_PIXELS = 16384 * 16384
 MIN_SIDE_PX = 16
@@ -143,8 +152,12 @@ def read_labels(
     row = _rows_of(ledger, field_id).get(channel)
     if row is None:
         return None
-    path = Path(images_dir) / row.file
-    labels = _decode(path, parse_plane(row.plane), max_pixels)
+    return read_label_image(Path(images_dir) / row.file, row.plane, max_pixels=max_pixels)
+
+
+def read_label_image(path: str | Path, plane: str = "", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a file of labels: (Y, X) int32; errors as in `read_labels`."""
+    labels = _decode(Path(path), parse_plane(plane), max_pixels)
     if labels.ndim == 3:
         if (labels != labels[..., :1]).any():
             raise ImageError(f"{path}: a label image must be grey, one number an object; this one is in colour")

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
+from subcell.crops.reader import Crops
 from subcell.crops.store import CropStore
 from subcell.model.augment import geometry, intensity
 from subcell.model.inputs import half_masked, mask_and_scale
@@ -76,19 +77,7 @@ def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: i
     Iterable of row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
     """
     rows = _RowsOfSteps(sampler, first, steps)
-    return DataLoader(_Crops(store), sampler=rows, batch_size=None, num_workers=workers)
-
-
-class _Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Row numbers of a batch -> themselves and its crops."""
-
-    def __init__(self, store: CropStore) -> None:
-        self._store = store
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        images = self._store.read(rows)
-        # Torch knows little of uint16.
-        return torch.from_numpy(rows), torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.int32))
+    return DataLoader(Crops(store), sampler=rows, batch_size=None, num_workers=workers)
 
 
 class _RowsOfSteps(Sampler[NDArray[np.int64]]):

@@ -116,7 +116,9 @@ def from_simulated(
                 image, nuclei, cells = _stretch(image, nuclei, cells, rng)
             truth = {"nuclei": _pieces(nuclei), "cells": cells}
             yield {
-                name: _example(image[[CHANNELS.index(channel) for channel in channels]], truth[name], zoom=TARGET_STEP)
+                name: make_example(
+                    image[[CHANNELS.index(channel) for channel in channels]], truth[name], zoom=TARGET_STEP
+                )
                 for name, channels in INPUTS.items()
             }
 
@@ -143,7 +145,7 @@ def from_labelled_nuclei(folder: str | Path, *, working_um_per_px: float, split:
         zoom = diameter_px / wanted_px
         shape = tuple(max(8, round(side / zoom)) for side in labels.shape)
         small = resize_labels(_pieces(labels), (shape[0], shape[1]))
-        yield _example(normalise(image[None].astype(np.float32)), small, zoom=labels.shape[0] / shape[0])
+        yield make_example(normalise(image[None].astype(np.float32)), small, zoom=labels.shape[0] / shape[0])
 
 
 def read_labelled_nuclei(folder: str | Path, *, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -169,7 +171,8 @@ def median_diameter_px(labels: NDArray[np.integer]) -> float:
     return float(2 * np.sqrt(np.median(areas) / np.pi)) if len(areas) else 0.0
 
 
-def _example(image: NDArray[np.float32], labels: NDArray[np.int32], *, zoom: float) -> Example:
+def make_example(image: NDArray[np.float32], labels: NDArray[np.int32], *, zoom: float) -> Example:
+    """A picture with its targets; labels of the picture's own size are thinned to every `zoom`th pixel."""
     from cellpose.dynamics import masks_to_flows_gpu
 
     if image.shape[1] == labels.shape[0] and zoom != 1:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,11 @@ from subcell.segmentation.network import SIZE_MULTIPLE_PX
 
 SMALLEST_TILE_PX, LARGEST_TILE_PX = 224, 1056
 TILE_OVERLAP = 0.1
+BYTES_A_PIXEL = {"compact": 600, "cellpose": 4000}
+"""Memory that the networks need for a pixel of their input, weights aside; generous, for a GPU that others use too."""
+
+CPU_TILES, MOST_TILES = 2, 256
+
 CHECK_EXTENT_PX = 25
 """Size to which objects shrink for the flow check; its cost grows with the third power of their size."""
 
@@ -26,43 +34,91 @@ def tile_size(height: int, width: int) -> int:
     """
 
     def computed_px(tile: int) -> int:
-        tiles = 1
-        for side in (height, width):
-            # As in cellpose.transforms.get_pad_yx: at least 16 pixels are added.
-            padded = max(tile, side + 16) if side < tile else -(-side // 16) * 16 + 16
-            tiles *= 1 if padded <= tile else int(np.ceil((1 + 2 * TILE_OVERLAP) * padded / tile))
-        return tiles * tile**2
+        return tiles_of(height, width, tile) * tile**2
 
     return min(range(SMALLEST_TILE_PX, LARGEST_TILE_PX + 1, SIZE_MULTIPLE_PX), key=computed_px)
 
 
+def tiles_of(height: int, width: int, tile_px: int) -> int:
+    """Tiles into which Cellpose cuts an image of this size."""
+    tiles = 1
+    for side in (height, width):
+        padded = _padded(side, tile_px)
+        tiles *= 1 if padded <= tile_px else int(np.ceil((1 + 2 * TILE_OVERLAP) * padded / tile_px))
+    return tiles
+
+
+def _padded(side: int, tile_px: int) -> int:
+    # As in cellpose.transforms.get_pad_yx: at least 16 pixels are added.
+    return max(tile_px, side + 16) if side < tile_px else -(-side // 16) * 16 + 16
+
+
+def batch_tiles(device: torch.device, *, tile_px: int, bytes_a_pixel: int) -> int:
+    """Tiles that a device works on at a time: half of a GPU's free memory, two on a CPU.
+
+    On a CPU more tiles cost memory and time: their activations no longer fit its caches.
+
+    Parameters
+    ----------
+    device : where the network is
+    tile_px : side of a tile
+    bytes_a_pixel : memory that the network needs for a pixel of its input, see `BYTES_A_PIXEL`
+    """
+    if device.type != "cuda":
+        return CPU_TILES
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(np.clip(free // 2 // (bytes_a_pixel * tile_px**2), 1, MOST_TILES))
+
+
 def predict_flows(
-    network: Any, image: NDArray[np.float32], *, tile_px: int | None = None, batch_size: int = 4
+    network: Any, images: NDArray[np.float32], *, tile_px: int | None = None, batch_size: int = CPU_TILES
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Run a network over an image in tiles.
+    """Run a network over images of one size in tiles; tiles of several images share a batch.
 
     Parameters
     ----------
     network : Cellpose network or one like it
-    image : (C, Y, X) normalised
+    images : (N, C, Y, X) normalised
     tile_px : side of the tiles; the cheapest one when None
     batch_size : tiles at a time
 
     Returns
     -------
-    flows : (2, Y, X) five times the unit flow along y and x
-    logit : (Y, X) of lying in an object
+    flows : (N, 2, Y, X) five times the unit flow along y and x
+    logit : (N, Y, X) of lying in an object
     """
-    tile_px = tile_px or tile_size(*image.shape[1:])
-    y, _ = run_net(
-        network,
-        np.ascontiguousarray(image.transpose(1, 2, 0)[None]),
-        batch_size=batch_size,
-        tile_overlap=TILE_OVERLAP,
-        bsize=tile_px,
-    )
-    planes = np.ascontiguousarray(y[0].transpose(2, 0, 1), np.float32)
-    return planes[-3:-1], planes[-1]
+    tile_px = tile_px or tile_size(*images.shape[2:])
+    y = None
+    while y is None:
+        try:
+            with _quiet():
+                y, _ = run_net(
+                    network,
+                    np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
+                    batch_size=batch_size,
+                    tile_overlap=TILE_OVERLAP,
+                    bsize=tile_px,
+                )
+        except torch.cuda.OutOfMemoryError:
+            # Another process may have taken what was free.
+            if batch_size == 1:
+                raise
+            batch_size //= 2
+            torch.cuda.empty_cache()
+    planes = np.ascontiguousarray(y.transpose(0, 3, 1, 2), np.float32)
+    return planes[:, -3:-1], planes[:, -1]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Cellpose logs a progress bar of its own for every stack of images."""
+    logger = logging.getLogger("cellpose.core")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def masks_from_flows(

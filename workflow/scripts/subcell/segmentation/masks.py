@@ -1,4 +1,8 @@
-"""Label images of a shard in one zarr 3 folder: a group a field, with the arrays `nuclei` and `cells`."""
+"""Label images of a shard in one zarr 3 folder, as OME-Zarr 0.5 labels.
+
+`<shard>.zarr/<number>/labels/nuclei/0` and `.../cells/0` are the arrays of a field, without a pyramid: 0 is background,
+int32 as scikit-image has them. napari-ome-zarr opens `<shard>.zarr/<number>/labels/cells` at the field's pixel size.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from subcell.errors import ImageError, ShapeError
+
+OME_VERSION = "0.5"
 
 LARGEST_CHUNK_PX = 4096
 """Ordinary fields are one chunk, hence one file; reading a field always reads all of it."""
@@ -55,7 +61,7 @@ class MaskStore:
         ImageError : the field has no label images here
         """
         group = self._group(field_id)
-        return np.asarray(group["nuclei"]), np.asarray(group["cells"])
+        return np.asarray(group["labels/nuclei/0"]), np.asarray(group["labels/cells/0"])
 
     def pixel_size_um(self, field_id: str) -> float:
         """Microns a pixel of a field's label images."""
@@ -102,9 +108,11 @@ class MaskWriter:
             raise ShapeError(f"field {field_id}: nuclei have the shape {nuclei.shape}, cells {cells.shape}")
         group = self._root.create_group(f"{self._written:05d}")
         group.attrs.update({"field_id": field_id, "pixel_size_um": float(pixel_size_um)})
-        for name, labels in (("nuclei", nuclei), ("cells", cells)):
-            array = group.create_array(
-                name,
+        images = {"nuclei": nuclei, "cells": cells}
+        parent = group.create_group("labels", attributes={"ome": {"version": OME_VERSION, "labels": list(images)}})
+        for name, labels in images.items():
+            array = parent.create_group(name, attributes={"ome": _about(name, pixel_size_um)}).create_array(
+                "0",
                 shape=labels.shape,
                 chunks=tuple(max(1, min(side, LARGEST_CHUNK_PX)) for side in labels.shape),
                 dtype="int32",
@@ -113,6 +121,18 @@ class MaskWriter:
             )
             array[:] = labels
         self._written += 1
+
+
+def _about(name: str, pixel_size_um: float) -> dict[str, Any]:
+    """OME-Zarr's description of a label image of one resolution."""
+    scale = [{"type": "scale", "scale": [float(pixel_size_um)] * 2}]
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    return {
+        "version": OME_VERSION,
+        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
+        "image-label": {},
+    }
 
 
 @contextmanager
@@ -128,7 +148,7 @@ def create_masks(path: str | Path) -> Iterator[MaskWriter]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield MaskWriter(zarr.create_group(temporary, zarr_format=3, attributes={"axes": "yx"}))
+        yield MaskWriter(zarr.create_group(temporary, zarr_format=3))
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
     finally:

@@ -17,6 +17,13 @@ FOCUS_UM_PER_PX = 0.32
 """Pixel size at which focus is measured: finer pixels would change it, not only the lens."""
 
 
+NUCLEUS_DIAMETERS_UM = (9.5, 26.0)
+"""Medians of a field outside this range hint at a wrong pixel size."""
+
+FEWEST_NUCLEI = 4
+"""Fewer whole nuclei say little of a pixel size."""
+
+
 def measure_cells(
     image: NDArray[Any],
     nuclei: NDArray[np.integer],
@@ -25,6 +32,8 @@ def measure_cells(
     field_id: str,
     present: Sequence[str],
     pixel_size_um: float,
+    nuclei_in_cell: NDArray[np.integer] | None = None,
+    cell_body: str = "",
 ) -> list[dict[str, Any]]:
     """Measure every cell of a field.
 
@@ -35,12 +44,16 @@ def measure_cells(
     field_id : the field
     present : channels that it has; the mean of another is NaN
     pixel_size_um : microns a pixel
+    nuclei_in_cell : (n,) how many nuclei each cell has; one each when None
+    cell_body : the stains from which the cells' outlines come
 
     Returns
     -------
     one dict a cell, ascending labels: areas in square microns, centroid and box of the cell in pixels (upper ends of
-    the box exclusive), whether the cell lies at the edge of the field, and mean intensity of each channel in the cell
+    the box exclusive), whether the cell lies at the edge of the field, mean intensity of each channel in the cell, of
+    DNA in its nucleus, and number of nuclei
     """
+    dna = image[CHANNELS.index("nucleus")]
     windows = ndimage.find_objects(cells)
     pixels = np.bincount(nuclei.ravel(), minlength=len(windows) + 1)
     rows = []
@@ -72,6 +85,9 @@ def measure_cells(
                     f"mean_{channel}": float(image[number][window][inside].mean()) if channel in present else np.nan
                     for number, channel in enumerate(CHANNELS)
                 },
+                "dna_intensity": float(dna[window][nuclei[window] == label].mean()) if pixels[label] else np.nan,
+                "nuclei": 1 if nuclei_in_cell is None else int(nuclei_in_cell[label - 1]),
+                "cell_body": cell_body,
             }
         )
     return rows
@@ -89,8 +105,24 @@ def field_quality(
     focus : variance of the Laplacian of the DNA channel at 0.32 um a pixel over the variance of the channel; it falls
         as the field gets out of focus and does not depend on brightness
     saturated_fraction : the largest share, over channels, of pixels at the highest value of their type
+    multinucleated, border_fraction : cells with several nuclei; share of cells that touch the border
+    dna_intensity : median over cells of the mean of DNA in the nucleus
+    nucleus_diameter_um : of a disc as large as the median nucleus that the border does not cut
+    covered_fraction : share of the field that cells cover
+    background_<channel> : 1st percentile of the channel
     """
+    whole = [cell["nucleus_area_um2"] for cell in cells if not cell["touches_border"] and cell.get("nuclei", 1) == 1]
+    field_um2 = image.shape[1] * image.shape[2] * pixel_size_um**2
     return {
+        "multinucleated": sum(cell.get("nuclei", 1) > 1 for cell in cells),
+        "border_fraction": float(np.mean([cell["touches_border"] for cell in cells])) if cells else np.nan,
+        "dna_intensity": _median([cell.get("dna_intensity", np.nan) for cell in cells]),
+        "nucleus_diameter_um": float(2 * np.sqrt(_median(whole) / np.pi)),
+        "covered_fraction": sum(cell["cell_area_um2"] for cell in cells) / field_um2 if present else np.nan,
+        **{
+            f"background_{channel}": float(np.percentile(image[number], 1)) if channel in present else np.nan
+            for number, channel in enumerate(CHANNELS)
+        },
         "cells": len(cells),
         "touching_border": sum(cell["touches_border"] for cell in cells),
         "nucleus_area_um2": _median([cell["nucleus_area_um2"] for cell in cells]),
@@ -98,6 +130,18 @@ def field_quality(
         "focus": _focus(image[CHANNELS.index("nucleus")], pixel_size_um) if "nucleus" in present else np.nan,
         "saturated_fraction": max((_saturated(image[CHANNELS.index(channel)]) for channel in present), default=0.0),
     }
+
+
+def pixel_size_warning(cells: Sequence[dict[str, Any]], *, diameter_um: float, pixel_size_um: float) -> str:
+    """What is implausible about a field's pixel size, judged by its nuclei; empty where nothing is.
+
+    Copies of images that were made smaller keep a nominal pixel size that may be off by half.
+    """
+    low, high = NUCLEUS_DIAMETERS_UM
+    if len(cells) < FEWEST_NUCLEI or not np.isfinite(diameter_um) or low <= diameter_um <= high:
+        return ""
+    side, way = ("small", "larger") if diameter_um < low else ("large", "smaller")
+    return f"nuclei are {diameter_um:.1f} um wide, too {side} for {pixel_size_um:g} um a pixel; the true pixel size may be {way}"
 
 
 def constant_channels(image: NDArray[Any], present: Sequence[str]) -> tuple[str, ...]:

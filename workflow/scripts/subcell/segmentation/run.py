@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError, ShapeError
+from subcell.imaging.camera import NO_CORRECTION, Camera, bit_depth, is_stretched
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.masks import create_masks
-from subcell.segmentation.measure import constant_channels, field_quality, measure_cells
-from subcell.segmentation.segmenter import Segmenter
+from subcell.segmentation.measure import constant_channels, field_quality, measure_cells, pixel_size_warning
+from subcell.segmentation.overlap import overlapped
+from subcell.segmentation.scoring import score_masks
+from subcell.segmentation.segmenter import Flows, Labels, Prepared, Segmenter
 from subcell.segmentation.tables import CELLS_SCHEMA, QC_SCHEMA, write_table
 
+BATCH_BYTES = 2**30
+
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A field that was read and prepared, or the reason why it could not be."""
+
+    field: dict[str, Any]
+    image: NDArray[Any] | None = None
+    present: tuple[str, ...] = ()
+    prepared: tuple[Prepared, ...] = ()
+    about: dict[str, Any] = dataclass_field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What is written of a field."""
+
+    quality: dict[str, Any]
+    cells: list[dict[str, Any]] = dataclass_field(default_factory=list)
+    labels: Labels | None = None
 
 
 def segment_fields(
@@ -27,12 +56,16 @@ def segment_fields(
     masks_path: str | Path,
     cells_path: str | Path,
     qc_path: str | Path,
+    *,
+    camera: Camera = NO_CORRECTION,
+    compare_with: Segmenter | None = None,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Label nuclei and cells in every field of a shard, measure the cells, and note the quality of the fields.
 
     A field whose images cannot be used is set aside: it has a row with the reason in the table of quality and no label
-    images, and the others go on.
+    images, and the others go on. Reading, networks, and writing overlap; what is written does not depend on that.
 
     Parameters
     ----------
@@ -42,59 +75,131 @@ def segment_fields(
     masks_path : folder of label images to write (zarr)
     cells_path : table of cells to write (parquet, `CELLS_SCHEMA`)
     qc_path : table of fields to write (parquet, `QC_SCHEMA`)
+    camera : corrections that come before everything else
+    compare_with : another segmenter, whose agreement with the first is noted for each field
+    workers : threads that turn flows into labels
     progress : wraps the loop over fields, as tqdm does
 
     Returns
     -------
     DataFrame of the fields, as written to `qc_path`; status is "ok", "no cells" or "set aside"
     """
+    segmenters = [segmenter] if compare_with is None else [segmenter, compare_with]
     ledger = read_ledger(images_dir)
     cells: list[dict[str, Any]] = []
     quality: list[dict[str, Any]] = []
+
+    def read(field: dict[str, Any]) -> _Read:
+        try:
+            image, present = read_field(images_dir, ledger, field["field_id"])
+            about = _about_pixels(image, present)
+            image, offsets = camera.correct(image, present, plate=field.get("plate"))
+            about["camera_offset"] = ";".join(f"{channel}={counts:g}" for channel, counts in offsets.items())
+            prepared = tuple(one.prepare(image, present, field["pixel_size_um"]) for one in segmenters)
+        except (ImageError, ShapeError) as problem:
+            return _Read(field, problem=_download_reason(ledger, field["field_id"]) or str(problem))
+        return _Read(field, image, present, prepared, about)
+
+    def batch_of(one: _Read) -> tuple[object, int]:
+        if one.problem:
+            return None, 1
+        most = min(by.fields_a_batch(seen) for by, seen in zip(segmenters, one.prepared, strict=True))
+        # Half-finished fields stay in memory: no more of them than a gigabyte.
+        return tuple(seen.image.shape for seen in one.prepared), min(most, max(1, BATCH_BYTES // _size(one)))
+
+    def predict(batch: list[_Read]) -> list[list[Flows]]:
+        if batch[0].problem:
+            return [[] for _ in batch]
+        by_segmenter = [by.predict([one.prepared[n] for one in batch]) for n, by in enumerate(segmenters)]
+        return [list(flows) for flows in zip(*by_segmenter, strict=True)]
+
+    def finish(one: _Read, flows: list[Flows]) -> _Done:
+        if one.problem or one.image is None:
+            return _Done(_quality(one.field, status="set aside", reason=one.problem, cells=0, touching_border=0))
+        found = [by.finish(seen, flow) for by, seen, flow in zip(segmenters, one.prepared, flows, strict=True)]
+        return _measured(one, found)
+
+    def write(done: _Done) -> None:
+        quality.append(done.quality)
+        cells.extend(done.cells)
+        if done.labels is not None:
+            masks.append(
+                done.quality["field_id"],
+                done.labels.nuclei,
+                done.labels.cells,
+                pixel_size_um=done.quality["pixel_size_um"],
+            )
+
     # In the order of their ids, so that the files do not depend on the order of a sheet.
-    todo = fields.sort_values("field_id")[["field_id", "pixel_size_um"]].itertuples(index=False)
-    rows = list(todo)
+    rows = fields.sort_values("field_id").to_dict("records")
     with create_masks(masks_path) as masks:
-        for field in progress(rows) if progress else rows:
-            try:
-                image, present = read_field(images_dir, ledger, field.field_id)
-                nuclei, labels = segmenter.segment(image, present, field.pixel_size_um)
-            except (ImageError, ShapeError) as problem:
-                quality.append(_set_aside(field.field_id, _download_reason(ledger, field.field_id) or str(problem)))
-                continue
-            masks.append(field.field_id, nuclei, labels, pixel_size_um=field.pixel_size_um)
-            measured = measure_cells(
-                image, nuclei, labels, field_id=field.field_id, present=present, pixel_size_um=field.pixel_size_um
-            )
-            cells.extend(measured)
-            constant = constant_channels(image, present)
-            no_cells = "the nucleus channel is constant" if "nucleus" in constant else "no cell was found"
-            quality.append(
-                {
-                    "field_id": field.field_id,
-                    "status": "ok" if measured else "no cells",
-                    "reason": "" if measured else no_cells,
-                    "constant_channels": ";".join(constant),
-                    **field_quality(image, present, measured, pixel_size_um=field.pixel_size_um),
-                }
-            )
+        overlapped(
+            progress(rows) if progress else rows,
+            read=read,
+            batch_of=batch_of,
+            predict=predict,
+            finish=finish,
+            write=write,
+            workers=workers,
+        )
     write_table(cells, CELLS_SCHEMA, cells_path)
     return write_table(quality, QC_SCHEMA, qc_path)
 
 
-def _set_aside(field_id: str, reason: str) -> dict[str, Any]:
-    return {
-        "field_id": field_id,
-        "status": "set aside",
-        "reason": reason,
-        "cells": 0,
-        "touching_border": 0,
-        "nucleus_area_um2": np.nan,
-        "cell_area_um2": np.nan,
-        "focus": np.nan,
-        "saturated_fraction": np.nan,
-        "constant_channels": "",
-    }
+def _size(one: _Read) -> int:
+    """Bytes that a field takes until it is written: itself, both label images, and what the networks see and say."""
+    assert one.image is not None
+    return int(one.image.nbytes + 8 * one.image[0].size + sum(4 * seen.image.nbytes for seen in one.prepared))
+
+
+def _measured(one: _Read, found: list[Labels]) -> _Done:
+    assert one.image is not None
+    um, labels = one.field["pixel_size_um"], found[0]
+    cells = measure_cells(
+        one.image,
+        labels.nuclei,
+        labels.cells,
+        field_id=one.field["field_id"],
+        present=one.present,
+        pixel_size_um=um,
+        nuclei_in_cell=labels.nuclei_in_cell,
+        cell_body=labels.cell_body,
+    )
+    constant = constant_channels(one.image, one.present)
+    no_cells = "the nucleus channel is constant" if "nucleus" in constant else "no cell was found"
+    about = field_quality(one.image, one.present, cells, pixel_size_um=um)
+    quality = _quality(
+        one.field,
+        status="ok" if cells else "no cells",
+        reason="" if cells else no_cells,
+        constant_channels=";".join(constant),
+        cell_body=labels.cell_body,
+        pixel_size_warning=pixel_size_warning(cells, diameter_um=about["nucleus_diameter_um"], pixel_size_um=um),
+        agreement_f1=_agreement(found),
+        **one.about,
+        **about,
+    )
+    return _Done(quality, cells, labels)
+
+
+def _about_pixels(image: NDArray[Any], present: tuple[str, ...]) -> dict[str, Any]:
+    stretched = [channel for n, channel in enumerate(CHANNELS) if channel in present and is_stretched(image[n])]
+    return {"bit_depth": bit_depth(image), "stretched_channels": ";".join(stretched)}
+
+
+def _agreement(found: list[Labels]) -> float:
+    """F1 at an overlap of 0.5 between the cells of two segmenters; 1 where neither found any."""
+    if len(found) < 2:
+        return float("nan")
+    score = float(score_masks(found[0].cells, found[1].cells, (0.5,))["f1"][0, 0])
+    return 1.0 if np.isnan(score) else score
+
+
+def _quality(field: dict[str, Any], **measured: Any) -> dict[str, Any]:
+    row = {"field_id": field["field_id"], "constant_channels": "", "pixel_size_warning": "", **measured}
+    row |= {name: field.get(name) for name in ("plate", "pixel_size_um", "pixel_size_source")}
+    empty = {name: np.nan for name, kind in zip(QC_SCHEMA.names, QC_SCHEMA.types, strict=True) if kind == "double"}
+    return empty | row
 
 
 def _download_reason(ledger: pd.DataFrame, field_id: str) -> str:

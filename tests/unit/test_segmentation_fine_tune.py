@@ -1,0 +1,76 @@
+"""Fine-tuning on labelled fields, from the sheet to the score."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from test_segmentation import PIXEL_UM, two_cells
+
+from subcell.errors import SheetError
+from subcell.segmentation.fine_tune import fine_tune, read_labelled
+from subcell.segmentation.network import load_networks
+from subcell.segmentation.segmenter import COMPACT_WEIGHTS
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def labelled_sheet(folder, fields=3):
+    y, x = np.mgrid[:192, :192]
+    rows = []
+    for number in range(fields):
+        image = np.roll(two_cells(size=192), 9 * number, axis=2)
+        cells = np.zeros((192, 192), np.uint16)
+        for label, (cy, cx) in enumerate(((100, 150), (190, 12)), start=1):
+            cells[np.hypot(y - cy, x - (cx + 9 * number)) < 50] = label
+        names = {name: f"{name}{number}.png" for name in ("microtubules", "er", "nucleus", "reference_cells")}
+        for name, plane in zip(names.values(), [*image[:3], cells], strict=True):
+            Image.fromarray(plane).save(folder / name)
+        rows.append({"field_id": f"f{number}", "pixel_size_um": PIXEL_UM, **names})
+    pd.DataFrame(rows).to_csv(folder / "sheet.csv", index=False)
+    return folder / "sheet.csv"
+
+
+def test_training_changes_the_network_that_has_labels_and_scores_the_held_out_field(tmp_path):
+    sheet = labelled_sheet(tmp_path)
+    lines = []
+    settings = {"sheet": sheet, "steps": 3, "held_out": 0.3, "batch": 2, "crop_px": 96, "log": lines.append}
+    scores = fine_tune(tmp_path / "out" / "compact.safetensors", tmp_path / "scores.tsv", **settings)
+    assert scores[["objects", "model", "fields", "true"]].to_numpy().tolist() == [
+        ["cells", "before", 1, 2],
+        ["cells", "after", 1, 2],
+    ]
+    assert pd.read_csv(tmp_path / "scores.tsv", sep="\t")["f1_50"].between(0, 1).all()
+    assert "2 fields to train on, 1 held out" in lines[0]
+    before, (after, about) = load_networks(COMPACT_WEIGHTS)[0], load_networks(tmp_path / "out" / "compact.safetensors")
+    assert about["tuned_on"] == 2
+
+    def changed(name):
+        old, new = (networks[name].state_dict() for networks in (before, after))
+        return any((old[key] != new[key]).any() for key in old)
+
+    assert changed("cells")
+    assert not changed("nuclei")
+
+
+def test_sheets_that_cannot_be_used_say_why(tmp_path):
+    sheet = labelled_sheet(tmp_path, fields=2)
+    with pytest.raises(SheetError, match="names no sheet"):
+        read_labelled(None)
+    table = pd.read_csv(sheet)
+    table.loc[0, "nucleus"] = "../outside.png"
+    table.loc[1, "er"] = "missing.png"
+    table.to_csv(sheet, index=False)
+    with pytest.raises(SheetError, match=r"(?s)row 2 \(f0\): .*outside.*row 3 \(f1\): .*missing\.png"):
+        read_labelled(sheet)
+    table.drop(columns="reference_cells").to_csv(sheet, index=False)
+    with pytest.raises(SheetError, match="lacks the columns reference_cells"):
+        read_labelled(sheet)
+    with pytest.raises(SheetError, match="leave none to train on"):
+        fine_tune(tmp_path / "w.safetensors", tmp_path / "s.tsv", sheet=labelled_sheet(tmp_path, fields=1))

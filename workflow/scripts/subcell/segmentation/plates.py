@@ -1,0 +1,94 @@
+"""Fields that stand out from their plate, and plates that stand out from their dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.channels import CHANNELS
+
+METRICS = (
+    *("cells", "nucleus_area_um2", "cell_area_um2", "dna_intensity", "focus", "saturated_fraction"),
+    *("border_fraction", "covered_fraction", *(f"background_{channel}" for channel in CHANNELS)),
+)
+
+LIMIT = 3.5
+"""Robust z-score from which on a value is an outlier (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
+
+LEAST_SPREAD = 0.05
+"""Share of the median below which no spread is believed: values that hardly vary would make outliers of each other."""
+
+FEWEST = 5
+"""Fewer values have no outliers."""
+
+FIELD_COLUMNS = ("field_id", "plate", "metric", "value", "plate_median", "robust_z")
+PLATE_COLUMNS = ("plate", "fields", "fields_set_aside", "outlying_fields", "metric", "median", "robust_z", "outlier")
+
+
+def check_plates(qc_paths: Iterable[str | Path], out_fields: str | Path, out_plates: str | Path) -> None:
+    """Write both tables of `outliers` for the quality tables of all shards of a dataset."""
+    tables = [pd.read_parquet(path) for path in qc_paths]
+    fields, plates = outliers(pd.concat(tables, ignore_index=True))
+    for table, path in ((fields, Path(out_fields)), (plates, Path(out_plates))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        temporary.replace(path)
+
+
+def outliers(qc: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare fields with the other fields of their plate, and plates with the other plates.
+
+    Parameters
+    ----------
+    qc : one row a field, `subcell.segmentation.tables.QC_SCHEMA`; fields without a plate count as one plate
+
+    Returns
+    -------
+    fields : the outlying values alone, `FIELD_COLUMNS`
+    plates : a row a plate and metric, `PLATE_COLUMNS`; robust_z of the plate's median among all plates' medians
+    """
+    qc = qc.assign(plate=qc["plate"].fillna("").astype(str)).sort_values(["plate", "field_id"])
+    used = qc[qc["status"] != "set aside"]
+    found: list[tuple[Any, ...]] = []
+    summaries: list[tuple[Any, ...]] = []
+    for plate, fields in qc.groupby("plate", sort=True):
+        seen = used[used["plate"] == plate]
+        values = {metric: seen[metric].to_numpy(float) for metric in METRICS}
+        before = len(found)
+        for metric in METRICS:
+            scores = robust_z(values[metric])
+            found += [
+                (seen["field_id"].iloc[row], plate, metric, values[metric][row], _median(values[metric]), scores[row])
+                for row in np.flatnonzero(np.abs(scores) > LIMIT)
+            ]
+        counts = (len(fields), len(fields) - len(seen), len({row[0] for row in found[before:]}))
+        summaries += [(plate, *counts, metric, _median(values[metric])) for metric in METRICS]
+    plates = pd.DataFrame(summaries, columns=list(PLATE_COLUMNS[:-2]))
+    plates["robust_z"] = plates.groupby("metric")["median"].transform(lambda middle: robust_z(middle.to_numpy(float)))
+    plates["outlier"] = plates["robust_z"].abs() > LIMIT
+    return pd.DataFrame(found, columns=list(FIELD_COLUMNS)), plates
+
+
+def robust_z(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Distance from the median in units of the standard deviation that the median absolute deviation implies.
+
+    NaN for values that are not finite, and for all where fewer than `FEWEST` are.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < FEWEST:
+        return np.full(len(values), np.nan)
+    middle = np.median(known)
+    spread = max(1.4826 * np.median(np.abs(known - middle)), LEAST_SPREAD * abs(middle), np.finfo(float).tiny)
+    scores: NDArray[np.floating] = (values - middle) / spread
+    return scores
+
+
+def _median(values: NDArray[np.floating]) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
