@@ -127,7 +127,9 @@ def main() -> None:
         print(f"nuclei and cells, {note}\t{row}", flush=True)
         for name in INPUTS:
             both = [[result[name] for result in results[side]] for side in ("ours", "peer")]
-            print(f"agreement of {name}, {note}, AP at IoU 0.5\t{agreement(*both):.3f}\t\tAP\t", flush=True)
+            print(f"agreement of {name}, {note}, AP at IoU 0.5\t{agreement(*both):.3f}\t\tAP\t")
+            counts = [sum(len(np.unique(labels)) - 1 for labels in side) for side in both]
+            print(f"{name} found, {note}\t{counts[0]}\t{counts[1]}\tobjects\t", flush=True)
         if not flow_threshold:
             start = time.perf_counter()
             for _, image, um in fields:

@@ -22,9 +22,6 @@ class Split(Section):
     )
 
 
-Channel = Literal["microtubules", "er", "nucleus", "protein"]
-
-
 class Camera(Section):
     """Corrections before segmentation and cropping. None suits HPA's images, which are stretched for display."""
 
@@ -134,7 +131,7 @@ class Hpa(Selection):
     assays: list[str] = Field(
         ["human"], description="`human` is the usual staining; a release may hold `gfp`, `sirna` and `mouse` too"
     )
-    channels: list[Literal["microtubules", "er", "nucleus", "protein"]] = Field(
+    channels: list[Channel] = Field(
         ["microtubules", "er", "nucleus", "protein"], min_length=1, description="stains to fetch"
     )
     pixel_size_um: float = Field(0.0800885, gt=0.01, le=2, description="micrometres a pixel")
