@@ -7,6 +7,9 @@ with the compact network as `model.net`; `diameter` makes it shrink the field to
 The pictures that the peer gets are normalised beforehand, outside its time, because Cellpose's own contrast is another;
 ours is inside its time. What is timed is nuclei and cells, up to labels at the field's own pixels: matching them is ours
 alone, and has its own row.
+
+Nuclei agree. Cells do not, with this network: a cell is hundreds of pixels wide at the field's own pixels, and Cellpose's
+dynamics break wide objects up. On one field of 19 cells the same flows give 34, 64 and 126 objects at 0.64, 0.32 and 0.16 um.
 """
 
 import csv
