@@ -6,7 +6,7 @@ rule crop:
         masks="<results>/{dataset}/masks/{shard}.zarr",
         cells="<results>/{dataset}/cells/{shard}.parquet",
     output:
-        crops="<results>/{dataset}/crops/{shard}.h5sc",
+        crops=rebuildable("<results>/{dataset}/crops/{shard}.h5sc"),
         set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
     log:
         "<logs>/{dataset}/crop/{shard}.log",
@@ -34,7 +34,7 @@ rule import_crops:
         fields="<results>/{dataset}/fields/{shard}.parquet",
         images="<results>/{dataset}/images/{shard}",
     output:
-        crops="<results>/{dataset}/crops/{shard}.h5sc",
+        crops=rebuildable("<results>/{dataset}/crops/{shard}.h5sc"),
         set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
         cells="<results>/{dataset}/cells/{shard}.parquet",
         qc="<results>/{dataset}/qc/{shard}.parquet",

@@ -15,6 +15,8 @@ rule embed:
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=240,
+        gpu=gpus_to_embed,
+        gpu_mb=8000,
     params:
         settings=lookup("models/{model}", within=config),
         code=code_version("embedding", "model"),

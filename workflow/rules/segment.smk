@@ -5,7 +5,7 @@ rule segment:
         images="<results>/{dataset}/images/{shard}",
         weights=segmentation_weights(),
     output:
-        masks=directory("<results>/{dataset}/masks/{shard}.zarr"),
+        masks=rebuildable(directory("<results>/{dataset}/masks/{shard}.zarr")),
         cells="<results>/{dataset}/cells/{shard}.parquet",
         qc="<results>/{dataset}/qc/{shard}.parquet",
     log:
@@ -20,6 +20,8 @@ rule segment:
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=240,
+        gpu=min(1, config["gpus"]),
+        gpu_mb=8000,
     params:
         settings=lookup("segmentation", within=config),
         code=code_version("imaging", "segmentation"),
@@ -43,6 +45,8 @@ rule train_compact:
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=600,
+        gpu=min(1, config["gpus"]),
+        gpu_mb=8000,
     params:
         settings=lookup("train_compact", within=config),
         code=code_version("segmentation", "sources"),

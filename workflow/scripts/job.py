@@ -1,17 +1,23 @@
 """What all drivers share: log file, threads, device, progress, and one clear line when the user can fix it."""
 
+import errno
 import logging
 import os
+import re
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from subcell.errors import SubcellError
+from isolation import isolate
+
+ENVIRONMENT = isolate()  # before anything else is imported, here or in a driver
+
+from subcell.errors import SubcellError  # noqa: E402
 
 Item = TypeVar("Item")
 
@@ -22,10 +28,20 @@ class Run:
 
     threads: int
     log: logging.Logger
+    gpus: int = 1
+    gpu_mb: int = 0
+    until_the_end: ExitStack = field(default_factory=ExitStack)
 
     @property
     def device(self) -> str:
-        """`cuda` where there is one, else `cpu`. Loads torch, which only networks need."""
+        """`cuda` where there is one, else `cpu`. Loads torch and takes a GPU, which only networks need."""
+        from subcell.devices import take_gpus
+
+        # Before torch counts GPUs: to this job there are no others than its own.
+        taken = self.until_the_end.enter_context(take_gpus(self.gpus, self.gpu_mb, log=self.log.info))
+        if taken:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+            self.log.info("on GPU %s", ", ".join(taken))
         import torch
 
         torch.set_num_threads(self.threads)
@@ -60,21 +76,44 @@ def job(snakemake: Any) -> Iterator[Run]:
         force=True,
     )
     log = logging.getLogger(snakemake.rule)
-    log.info("%s, python %s in %s", snakemake.rule, sys.version.split()[0], sys.prefix)
+    log.info("%s, python %s in %s (%s)", snakemake.rule, sys.version.split()[0], sys.prefix, ENVIRONMENT)
     # Snakemake marks the folders that it makes with a file, which zarr does not know.
     warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
     threads = int(snakemake.config["threads"])
     _limit_threads(threads)
+    resources = getattr(snakemake, "resources", {})
+    gpus, gpu_mb = int(resources.get("gpu", 0)), int(resources.get("gpu_mb", 0))
     try:
-        yield Run(threads=threads, log=log)
-    except SubcellError as error:
-        log.error("%s", error)
-        print(f"{snakemake.rule}: {error}", file=sys.stderr)
+        with ExitStack() as until_the_end:
+            yield Run(threads, log, gpus=max(1, gpus), gpu_mb=gpu_mb, until_the_end=until_the_end)
+    except (SubcellError, OSError) as error:
+        line = str(error) if isinstance(error, SubcellError) else _about_the_disk(error)
+        if not line:
+            log.error("%s", traceback.format_exc())
+            raise
+        log.error("%s", line)
+        print(f"{snakemake.rule}: {line}", file=sys.stderr)
         sys.exit(1)
     except Exception:
         log.error("%s", traceback.format_exc())
         raise
     log.info("finished")
+
+
+DISK = {
+    errno.ENOSPC: "no space is left on the disk; free some",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the disk is read-only; make it writable",
+    errno.EACCES: "no permission; correct it",
+}
+
+
+def _about_the_disk(error: OSError) -> str:
+    """What a user can do about the disk; empty where the error is of another kind. HDF5 hides the number in its text."""
+    hidden = re.search(r"errno[ =]+(\d+)", str(error), re.IGNORECASE)
+    advice = DISK.get(error.errno or int(hidden[1] if hidden else 0))
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{advice} and run again" if advice else ""
 
 
 def _limit_threads(threads: int) -> None:
