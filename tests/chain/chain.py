@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,7 @@ def environment(*, conda: bool = False, **more: str) -> dict[str, str]:
 
 def start(project: Path, *arguments: object, **more: str) -> subprocess.Popen[str]:
     """Start the chain; stdout and stderr go to `chain.out` in the project."""
-    command = ["snakemake", "--configfile", CONFIG, *map(str, arguments)]
+    command = ["snakemake", *map(str, arguments), "--configfile", CONFIG]
     conda = "conda" in command
     with open(project / "chain.out", "a", encoding="utf-8") as out:
         out.write(f"$ {' '.join(command)}\n")
@@ -65,9 +66,8 @@ def finish(project: Path, *arguments: object, **more: str) -> str:
 
 
 def jobs_done(text: str) -> list[str]:
-    """Rules of the jobs that Snakemake finished or was to run, in the order in which it started them."""
-    started = [line.strip() for line in text.splitlines()]
-    return [line.split()[1].rstrip(":") for line in started if line.startswith(("rule ", "localrule "))]
+    """Rules of the jobs that ended well, in that order."""
+    return re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", text, re.MULTILINE)
 
 
 def processes(project: Path) -> Mapping[int, str]:

@@ -1,6 +1,7 @@
 """What all drivers share: log file, threads, device, progress, and one clear line when the user can fix it."""
 
 import errno
+import fcntl
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from isolation import isolate
 
 ENVIRONMENT = isolate()  # before anything else is imported, here or in a driver
 
+from subcell.damage import damaged  # noqa: E402
 from subcell.errors import SubcellError  # noqa: E402
 
 Item = TypeVar("Item")
@@ -68,14 +70,13 @@ def job(snakemake: Any) -> Iterator[Run]:
     """
     path = str(snakemake.log[0])
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")
     logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[logging.FileHandler(path, mode="w", encoding="utf-8")],
-        force=True,
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler], force=True
     )
     log = logging.getLogger(snakemake.rule)
+    _wait_for_predecessor(snakemake.rule, handler.stream.fileno())
+    os.truncate(path, 0)
     log.info("%s, python %s in %s (%s)", snakemake.rule, sys.version.split()[0], sys.prefix, ENVIRONMENT)
     # Snakemake marks the folders that it makes with a file, which zarr does not know.
     warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
@@ -86,18 +87,26 @@ def job(snakemake: Any) -> Iterator[Run]:
     try:
         with ExitStack() as until_the_end:
             yield Run(threads, log, gpus=max(1, gpus), gpu_mb=gpu_mb, until_the_end=until_the_end)
-    except (SubcellError, OSError) as error:
-        line = str(error) if isinstance(error, SubcellError) else _about_the_disk(error)
+    except Exception as error:
+        line = str(error) if isinstance(error, SubcellError) else _about_files(error, snakemake)
         if not line:
             log.error("%s", traceback.format_exc())
             raise
         log.error("%s", line)
         print(f"{snakemake.rule}: {line}", file=sys.stderr)
         sys.exit(1)
-    except Exception:
-        log.error("%s", traceback.format_exc())
-        raise
     log.info("finished")
+
+
+def _wait_for_predecessor(rule: str, log_file: int) -> None:
+    """Where Snakemake was killed its jobs go on, and one of them may be this job: two must not write the same files."""
+    try:
+        fcntl.flock(log_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{rule}: a job of an earlier run still works on this; waiting for it to end", file=sys.stderr)
+        fcntl.flock(log_file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
 
 
 DISK = {
@@ -108,12 +117,16 @@ DISK = {
 }
 
 
-def _about_the_disk(error: OSError) -> str:
-    """What a user can do about the disk; empty where the error is of another kind. HDF5 hides the number in its text."""
+def _about_files(error: Exception, snakemake: Any) -> str:
+    """What a user can do about the disk or about a damaged input; empty where neither is the cause."""
+    # HDF5 hides the number in its text.
     hidden = re.search(r"errno[ =]+(\d+)", str(error), re.IGNORECASE)
-    advice = DISK.get(error.errno or int(hidden[1] if hidden else 0))
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{advice} and run again" if advice else ""
+    number = getattr(error, "errno", None) or int(hidden[1] if hidden else 0)
+    if number in DISK:
+        where = getattr(error, "filename", None) or next(iter(snakemake.output), "")
+        return f"{where}: {DISK[number]} and run again"
+    broken = damaged(getattr(snakemake, "input", ()))
+    return f"{'; '.join(broken)}; delete it and run again" if broken else ""
 
 
 def _limit_threads(threads: int) -> None:

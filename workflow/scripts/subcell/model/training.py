@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
-from subcell.errors import NothingLeftError
+from subcell.errors import NothingLeftError, SubcellError
 from subcell.model.batches import read_batches
 from subcell.model.checkpoint import save_checkpoint
 from subcell.model.loop import CellLabels, TrainingLoop
@@ -34,6 +34,7 @@ SAVE_EVERY_S = 600.0
 SAY_EVERY_S = 20.0
 
 Curve = tuple[int, int, str, str, float]
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def train(
@@ -210,7 +211,7 @@ def _run(
     start = began = said = saved = time.monotonic()
     with torch.random.fork_rng():
         loop.network.train()
-        batches = read_batches(store, sampler, first=first, steps=steps, workers=workers)
+        batches = _say_what_died(read_batches(store, sampler, first=first, steps=steps, workers=workers))
         for step, (rows, crops) in enumerate(batches, start=first):
             measured = loop.step(step, rows, crops, learning_rate=schedule.rate(step))
             now = time.monotonic()
@@ -230,6 +231,19 @@ def _run(
                 save_state(state_dir, {"fingerprint": run, "step": done, "curves": curves, **loop.state()})
             began = time.monotonic()
     return curves
+
+
+def _say_what_died(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass batches through; a process that reads them and was killed becomes one clear line."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise SubcellError(
+            f"a process that reads crops ahead was killed, often because memory ran out ({error}); "
+            "run again: training goes on where it last saved"
+        ) from error
 
 
 def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe) -> Mapping[str, Any]:

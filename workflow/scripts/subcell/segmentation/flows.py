@@ -46,7 +46,7 @@ def predict_flows(
     network : Cellpose network or one like it
     image : (C, Y, X) normalised
     tile_px : side of the tiles; the cheapest one when None
-    batch_size : tiles at a time
+    batch_size : tiles at a time; one where memory does not suffice
 
     Returns
     -------
@@ -54,15 +54,22 @@ def predict_flows(
     logit : (Y, X) of lying in an object
     """
     tile_px = tile_px or tile_size(*image.shape[1:])
-    y, _ = run_net(
-        network,
-        np.ascontiguousarray(image.transpose(1, 2, 0)[None]),
-        batch_size=batch_size,
-        tile_overlap=TILE_OVERLAP,
-        bsize=tile_px,
-    )
+    pixels = np.ascontiguousarray(image.transpose(1, 2, 0)[None])
+    try:
+        y, _ = run_net(network, pixels, batch_size=batch_size, tile_overlap=TILE_OVERLAP, bsize=tile_px)
+    except (MemoryError, RuntimeError) as error:
+        if batch_size == 1 or not is_out_of_memory(error):
+            raise
+        y, _ = run_net(network, pixels, batch_size=1, tile_overlap=TILE_OVERLAP, bsize=tile_px)
     planes = np.ascontiguousarray(y[0].transpose(2, 0, 1), np.float32)
     return planes[-3:-1], planes[-1]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory, of this machine or of its GPU."""
+    # Torch has a class of its own for GPUs only.
+    said = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in said or "bad alloc" in said
 
 
 def masks_from_flows(

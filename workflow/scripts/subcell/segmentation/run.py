@@ -12,6 +12,7 @@ import pandas as pd
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError, ShapeError
 from subcell.imaging.read import read_field, read_ledger
+from subcell.segmentation.flows import is_out_of_memory
 from subcell.segmentation.masks import create_masks
 from subcell.segmentation.measure import constant_channels, field_quality, measure_cells
 from subcell.segmentation.segmenter import Segmenter
@@ -61,6 +62,12 @@ def segment_fields(
                 nuclei, labels = segmenter.segment(image, present, field.pixel_size_um)
             except (ImageError, ShapeError) as problem:
                 quality.append(_set_aside(field.field_id, _download_reason(ledger, field.field_id) or str(problem)))
+                continue
+            except (MemoryError, RuntimeError) as problem:
+                if not is_out_of_memory(problem):
+                    raise
+                size = f"{image.shape[1]} x {image.shape[2]} pixels"
+                quality.append(_set_aside(field.field_id, f"memory does not suffice for a field of {size}"))
                 continue
             masks.append(field.field_id, nuclei, labels, pixel_size_um=field.pixel_size_um)
             measured = measure_cells(
