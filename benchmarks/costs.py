@@ -62,7 +62,13 @@ def main() -> None:
         say("masks_mb", megabytes(folder / "m.zarr") / len(fields), "MB a field of 2048 px")
         start = time.process_time()
         crop_fields(
-            folder / "images", folder / "m.zarr", folder / "c.parquet", fields, folder / "c.h5sc", field_um=71.8, pixels=448
+            folder / "images",
+            folder / "m.zarr",
+            folder / "c.parquet",
+            fields,
+            folder / "c.h5sc",
+            field_um=71.8,
+            pixels=448,
         )
         store = CropStore(folder / "c.h5sc")
         say("crop_cpu_s", (time.process_time() - start) / len(store), "s a cell at 448 px")

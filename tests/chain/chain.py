@@ -45,6 +45,7 @@ def start(project: Path, *arguments: object, **more: str) -> subprocess.Popen[st
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            umask=0o002,
         )
 
 

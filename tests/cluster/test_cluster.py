@@ -80,6 +80,13 @@ def test_the_chain_survives_a_killed_job_and_gives_what_a_local_run_gives(cluste
         assert "nothing of Snakemake's in it" in first, path
 
 
+def test_a_group_may_write_what_a_run_wrote(local, cluster, project):
+    """Both ran with umask 002, which Slurm takes along."""
+    for results in (local, project / "results"):
+        narrow = [path for path in results.rglob("*") if not path.is_symlink() and not path.stat().st_mode & 0o020]
+        assert narrow == []
+
+
 def test_a_package_that_an_environment_lacks_is_missed_not_borrowed(project):
     """Snakemake's environment has torch; the one of `crop` must not find it there."""
     driver = project / "workflow/scripts/crop.py"

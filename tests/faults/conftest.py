@@ -14,7 +14,9 @@ TABLE = Path("faults.tsv")
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """A project whose chain has run to its end."""
+    """A project whose chain has run to its end; UNDISTURBED names one to start from."""
+    if os.environ.get("UNDISTURBED"):
+        return Path(os.environ["UNDISTURBED"])
     project = copy_project(tmp_path_factory.mktemp("undisturbed") / "subcell")
     finish(project, "--cores", 2)
     return project
@@ -49,7 +51,10 @@ def small_disk(folder, size_mb):
         pytest.skip("mounting a small disk needs root")
     folder.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")

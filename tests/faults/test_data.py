@@ -50,13 +50,23 @@ def test_a_bad_image_among_a_thousand(tmp_path, table):
     fields = as_fields(pd.DataFrame(rows))
     link_images(fields, tmp_path / "images")
     quality = segment_fields(
-        tmp_path / "images", fields, Segmenter(), tmp_path / "m.zarr", tmp_path / "cells.parquet", tmp_path / "qc.parquet"
+        tmp_path / "images",
+        fields,
+        Segmenter(),
+        tmp_path / "m.zarr",
+        tmp_path / "cells.parquet",
+        tmp_path / "qc.parquet",
     )
     aside = quality[quality["status"] == "set aside"]
     assert list(aside["field_id"]) == ["f0617"]
     assert len(quality) == 1000
     assert "nucleus" in aside["reason"].iloc[0] or "blue" in aside["reason"].iloc[0]
-    table("a bad image among 1,000 fields", f"set aside: {aside['reason'].iloc[0].split(': ', 1)[-1]}", "-", "999 fields used")
+    table(
+        "a bad image among 1,000 fields",
+        f"set aside: {aside['reason'].iloc[0].split(': ', 1)[-1]}",
+        "-",
+        "999 fields used",
+    )
 
 
 @pytest.fixture
@@ -66,7 +76,9 @@ def sheet(tmp_path):
     for number, spots in enumerate((5, 5, 0)):
         for color in COLORS:
             image = cells(256, seed=number, number=spots) if spots else np.full((256, 256), 7, np.uint8) + (number % 2)
-            noisy = image if spots else image + np.random.default_rng(number).integers(0, 3, image.shape, dtype=np.uint8)
+            noisy = (
+                image if spots else image + np.random.default_rng(number).integers(0, 3, image.shape, dtype=np.uint8)
+            )
             Image.fromarray(noisy).save(tmp_path / f"f{number}_{color}.png")
         rows.append({"field_id": f"f{number}", "pixel_size_um": 0.32, "antibody": "HPA000001", "gene": "G1"})
     path = tmp_path / "fields.csv"
@@ -137,7 +149,9 @@ def test_a_field_that_memory_does_not_suffice_for_is_set_aside(tmp_path, table):
     rows = []
     for name, size in (("large", 4000), ("small", 256)):
         for color in COLORS:
-            Image.fromarray(np.tile(cells(256), (-(-size // 256),) * 2)[:size, :size]).save(tmp_path / f"{name}_{color}.png")
+            Image.fromarray(np.tile(cells(256), (-(-size // 256),) * 2)[:size, :size]).save(
+                tmp_path / f"{name}_{color}.png"
+            )
         rows.append(
             {"field_id": name, "pixel_size_um": 0.32}
             | {channel: str(tmp_path / f"{name}_{color}.png") for color, channel in COLORS.items()}

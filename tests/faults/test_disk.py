@@ -95,6 +95,8 @@ def test_the_clock_goes_back(fresh, undisturbed, table):
     text = finish(fresh, "--cores", 2)
     assert differences(fresh / "results", undisturbed / "results") == []
     finish(fresh, "--touch", "--cores", 1)
-    code, after = run(fresh, "-n")
+    _, after = run(fresh, "-n")
     assert "Nothing to be done" in after
-    table("clock going back by a day", "-", ", ".join(sorted(set(jobs_done(text)))), "equal; --touch sets the times right")
+    table(
+        "clock going back by a day", "-", ", ".join(sorted(set(jobs_done(text)))), "equal; --touch sets the times right"
+    )

@@ -1,9 +1,9 @@
 """The plan of a run: known sums, and what binds."""
 
-import yaml
 from pathlib import Path
 
 import pytest
+import yaml
 
 from subcell.config import resolve
 from subcell.costs import CLUSTER, WORKSTATION, Machine, Stage, describe, read_constants, stages_of, total_hours

@@ -93,7 +93,10 @@ def requirements(name):
 
 def closure(env):
     """Distributions that an environment gets: its pins and all that they need."""
-    todo = [normal(pin.partition("==")[0]) for pin in yaml.safe_load((ROOT / "envs" / env).read_text())["dependencies"][-1]["pip"]]
+    todo = [
+        normal(pin.partition("==")[0])
+        for pin in yaml.safe_load((ROOT / "envs" / env).read_text())["dependencies"][-1]["pip"]
+    ]
     found = set()
     while todo:
         name = todo.pop()

@@ -68,9 +68,7 @@ def read_constants(path: Path = CONSTANTS) -> dict[str, float]:
         return {row["constant"]: float(row["value"]) for row in rows}
 
 
-def stages_of(
-    config: Mapping[str, Any], constants: Mapping[str, float], *, fields: int, gpus: int
-) -> list[Stage]:
+def stages_of(config: Mapping[str, Any], constants: Mapping[str, float], *, fields: int, gpus: int) -> list[Stage]:
     """Stages of a run.
 
     Parameters
@@ -92,26 +90,23 @@ def stages_of(
         Stage("crop", shards, cpu_h=cells * c["crop_cpu_s"] / 3600, tb=crop_tb),
     ]
 
-    def forward(passes: float) -> dict[str, float]:
-        """Hours of so many forward passes of a base network."""
+    def forward(stage: Stage, passes: float) -> Stage:
+        """The stage with so many forward passes of a base network."""
         if gpus:
-            return {"gpu_h": passes / c["embed_gpu_cells_per_s"] / 3600}
-        return {"cpu_h": passes * c["embed_cpu_s"] / 3600}
+            return replace(stage, gpu_h=passes / c["embed_gpu_cells_per_s"] / 3600)
+        return replace(stage, cpu_h=passes * c["embed_cpu_s"] / 3600)
 
     for name, model in config["models"].items():
         if model.get("train_on"):
             training = model["training"]
-            seen = training["epochs"] * TRAINING_ANTIBODIES * training["items_per_antibody"] * training["cells_per_item"]
+            seen = (
+                training["epochs"] * TRAINING_ANTIBODIES * training["items_per_antibody"] * training["cells_per_item"]
+            )
             passes = VIEWS * seen * c["train_forwards"] * scale * c[f"{model['size']}_flops"]
-            stages.append(Stage(f"train {name}", 1, at_once=config["threads"], **forward(passes)))
-    stages.append(
-        Stage(
-            "embed",
-            shards * len(config["models"]),
-            tb=len(config["models"]) * cells * c["vector_mb"] / 1e6,
-            **forward(cells * scale * sum(c[f"{size}_flops"] for size in sizes)),
-        )
-    )
+            stages.append(forward(Stage(f"train {name}", 1, at_once=config["threads"]), passes))
+    vectors_tb = len(config["models"]) * cells * c["vector_mb"] / 1e6
+    embed = Stage("embed", shards * len(config["models"]), tb=vectors_tb)
+    stages.append(forward(embed, cells * scale * sum(c[f"{size}_flops"] for size in sizes)))
     maps = len(config["map"]["models"] or config["models"])
     stages.append(Stage("map", maps, cpu_h=maps * c["map_proteins"] * c["map_cpu_s"] / 3600, at_once=maps))
     return stages

@@ -108,8 +108,7 @@ def _claim(gpus: Sequence[Gpu], count: int, needs_mb: int, claims: Path) -> dict
     fitting = [
         gpu
         for gpu in gpus
-        if gpu.name not in claimed
-        or (sum(claimed[gpu.name]) + needs_mb <= gpu.total_mb and needs_mb <= gpu.free_mb)
+        if gpu.name not in claimed or (sum(claimed[gpu.name]) + needs_mb <= gpu.total_mb and needs_mb <= gpu.free_mb)
     ]
     if len(fitting) < count:
         return {}

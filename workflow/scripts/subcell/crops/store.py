@@ -97,7 +97,13 @@ class CropWriter:
     def _create(self, dtype: np.dtype[Any], *, rows: int) -> None:
         shape = (len(PLANES), self._pixels, self._pixels)
         self._images = self._file.create_dataset(
-            IMAGES, (rows, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), compression="lzf", fletcher32=True
+            IMAGES,
+            (rows, *shape),
+            dtype,
+            maxshape=(None, *shape),
+            chunks=(1, *shape),
+            compression="lzf",
+            fletcher32=True,
         )
 
     def _widen(self, dtype: np.dtype[Any]) -> None:
