@@ -7,7 +7,7 @@ import time
 import pytest
 from chain import finish, jobs_done, run
 from compare import differences
-from conftest import small_disk
+from disk import small_disk
 
 
 def test_a_full_disk(fresh, undisturbed, table):

@@ -73,13 +73,13 @@ def test_a_full_disk_and_a_damaged_input_are_one_line(tmp_path: Path, capsys: py
     full = a_job(tmp_path / "job.log")
     with pytest.raises(SystemExit), job(full):
         raise OSError(28, "No space left on device", "crops/0000.h5sc")
+    full.output = ["crops/0001.h5sc"]
     with pytest.raises(SystemExit), job(full):
-        full.output = ["crops/0001.h5sc"]
         raise OSError("Can't write data (errno = 28, error message = 'No space left on device')")
     broken = tmp_path / "a.json"
     broken.write_text("{")
+    full.input = [broken]
     with pytest.raises(SystemExit), job(full):
-        full.input = [broken]
         json.loads(broken.read_text())
     first, second, third = capsys.readouterr().err.splitlines()
     assert first == "crop: crops/0000.h5sc: no space is left on the disk; free some and run again"
@@ -92,13 +92,16 @@ def test_a_second_process_waits_for_the_first_of_the_same_job(tmp_path: Path) ->
     code = HOLD_A_JOB.format(log=tmp_path / "job.log")
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     first = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-    assert first.stdout and first.stdout.readline() == "in\n"
+    assert first.stdout is not None
+    assert first.stdout.readline() == "in\n"
     second = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert second.stderr and "waiting for it to end" in second.stderr.readline()
+    assert second.stderr is not None
+    assert "waiting for it to end" in second.stderr.readline()
     first.kill()
-    assert second.stdout and second.stdout.readline() == "in\n"
+    assert second.stdout is not None
+    assert second.stdout.readline() == "in\n"
     second.kill()
     for process in (first, second):
         process.communicate()
