@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from isolation import isolate
@@ -34,7 +35,7 @@ class Run:
     gpu_mb: int = 0
     until_the_end: ExitStack = field(default_factory=ExitStack)
 
-    @property
+    @cached_property
     def device(self) -> str:
         """`cuda` where there is one, else `cpu`. Loads torch and takes a GPU, which only networks need."""
         from subcell.devices import take_gpus
@@ -48,6 +49,15 @@ class Run:
 
         torch.set_num_threads(self.threads)
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def processes(self) -> int:
+        """Processes that train side by side: one a GPU that this job asked for and has."""
+        if self.gpus == 1 or self.device == "cpu":
+            return 1
+        import torch
+
+        return min(self.gpus, torch.cuda.device_count())
 
     def progress(self, items: Iterable[Item], total: int | None = None, desc: str = "") -> Iterator[Item]:
         """Pass items through, and say how far it is about every ten seconds."""

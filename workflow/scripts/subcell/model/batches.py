@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from subcell.crops.store import CropStore
 from subcell.model.augment import geometry, intensity
 from subcell.model.inputs import half_masked, mask_and_scale
+from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe
 from subcell.model.sampler import ItemSampler
 
@@ -92,7 +93,7 @@ class _Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 class _RowsOfSteps(Sampler[NDArray[np.int64]]):
-    """Batches of all epochs from a step on."""
+    """This process's part of the batches of all epochs from a step on."""
 
     def __init__(self, sampler: ItemSampler, first: int, steps: int) -> None:
         self._sampler, self._first, self._steps = sampler, first, steps
@@ -105,4 +106,4 @@ class _RowsOfSteps(Sampler[NDArray[np.int64]]):
         for epoch in range(self._first // per_epoch, -(-self._steps // per_epoch)):
             for number, rows in enumerate(self._sampler.epoch(epoch)):
                 if self._first <= epoch * per_epoch + number < self._steps:
-                    yield rows
+                    yield np.split(rows, processes())[rank()]
