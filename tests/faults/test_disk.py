@@ -56,9 +56,14 @@ def corrupt(path):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("damage", [truncate, corrupt])
 @pytest.mark.parametrize(
-    "name", ["fields/0001.parquet", "cells/0001.parquet", "crops/0001.h5sc", "random_vit/cells.h5ad"]
+    ("damage", "name"),
+    [
+        (truncate, "fields/0001.parquet"),
+        (corrupt, "cells/0001.parquet"),
+        (truncate, "crops/0001.h5sc"),
+        (corrupt, "random_vit/cells.h5ad"),
+    ],
 )
 def test_a_damaged_file_is_named_deleted_and_made_again(finished, undisturbed, table, damage, name):
     path = finished / "results/tiny" / name
