@@ -15,7 +15,7 @@ def test_one_core_gives_the_bits_of_two_in_another_clone(fresh, undisturbed):
 
 
 def test_five_shards_give_the_cells_and_vectors_of_two(fresh, undisturbed):
-    """Of the untrained network: a trained one sees the cells in another order."""
+    """Of the untrained network; that training does not depend on shards is tested by itself."""
     config = fresh / CONFIG
     config.write_text(re.sub("shards: 2", "shards: 5", config.read_text()))
     finish(fresh, "results/tiny/random_vit/cells.h5ad", "--cores", 2)
