@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SETUP_GB := 14
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: demo test test-report lint format docs lock real clean
+.PHONY: demo test test-report test-cluster test-faults plan lint format docs lock real clean
 
 demo: $(VENV)/.ready
 	$(RUN) --cores $(CORES)
@@ -24,6 +24,21 @@ test-report: $(VENV)/.ready .cache/browser/.ready
 .cache/browser/.ready: tests/browser/requirements.txt $(VENV)/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target .cache/browser -r tests/browser/requirements.txt
 	@touch $@
+
+# The chain on a real Slurm of two nodes on this machine, each rule in its own environment; needs root and Debian's Slurm
+SLURM_PACKAGES := slurm-wlm slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
+test-cluster: $(VENV)/.ready
+	@command -v slurmctld >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/cluster --durations 5
+
+# Faults that really happen to the chain: kills, full and read-only disks, damaged files; writes faults.tsv
+test-faults: $(VENV)/.ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/faults --durations 5
+
+# What a run will cost, stage by stage, and what it waits for: make plan CONFIG=config/hpa-full.yaml FIELDS=80000
+CONFIG ?= config/hpa-full.yaml
+plan: $(VENV)/.ready
+	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.costs --config $(CONFIG) $(if $(FIELDS),--fields $(FIELDS))
 
 # The chain on a sheet of real fields: make real SHEET=../my/fields.csv
 real: $(VENV)/.ready

@@ -1,5 +1,6 @@
 """What all drivers share."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from isolation import isolate
 from job import job
 from subcell.errors import SubcellError
 
@@ -21,6 +23,16 @@ with job(SimpleNamespace(log=["{log}"], rule="embed", config={{"threads": 3}})) 
     assert run.device
     import torch
     print(torch.get_num_threads())
+"""
+
+HOLD_A_JOB = """
+import time
+from types import SimpleNamespace
+from job import job
+
+with job(SimpleNamespace(log=["{log}"], rule="embed", config={{"threads": 1}})):
+    print("in", flush=True)
+    time.sleep(600)
 """
 
 
@@ -57,10 +69,69 @@ def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path: Path) -> None
     assert "Traceback" in log.read_text()
 
 
-def test_jobs_take_turns_on_several_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
-    with job(a_job(tmp_path / "job.log")) as run:
-        assert torch.cuda.is_available() or run.device_of(3) == "cpu"
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-        assert [run.device_of(shard) for shard in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+def test_a_full_disk_and_a_damaged_input_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full = a_job(tmp_path / "job.log")
+    with pytest.raises(SystemExit), job(full):
+        raise OSError(28, "No space left on device", "crops/0000.h5sc")
+    full.output = ["crops/0001.h5sc"]
+    with pytest.raises(SystemExit), job(full):
+        raise OSError("Can't write data (errno = 28, error message = 'No space left on device')")
+    broken = tmp_path / "a.json"
+    broken.write_text("{")
+    full.input = [broken]
+    with pytest.raises(SystemExit), job(full):
+        json.loads(broken.read_text())
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "crop: crops/0000.h5sc: no space is left on the disk; free some and run again"
+    assert second == "crop: crops/0001.h5sc: no space is left on the disk; free some and run again"
+    assert third.startswith(f"crop: {broken}: damaged or cut off")
+    assert third.endswith("delete it and run again")
+
+
+def test_a_second_process_waits_for_the_first_of_the_same_job(tmp_path: Path) -> None:
+    code = HOLD_A_JOB.format(log=tmp_path / "job.log")
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    first = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "in\n"
+    second = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert second.stderr is not None
+    assert "waiting for it to end" in second.stderr.readline()
+    first.kill()
+    assert second.stdout is not None
+    assert second.stdout.readline() == "in\n"
+    second.kill()
+    for process in (first, second):
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("snakemake", "prefix", "kept"),
+    [("other/lib/python3.11/site-packages", "env", False), ("env/lib/python3.11/site-packages", "env", True)],
+)
+def test_only_a_foreign_snakemake_leaves_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snakemake: str, prefix: str, kept: bool
+) -> None:
+    packages = tmp_path / snakemake
+    module = SimpleNamespace(__file__=str(packages / "snakemake/__init__.py"))
+    borrowed = SimpleNamespace(__file__=str(packages / "borrowed.py"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / prefix))
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), str(packages)])
+    monkeypatch.setitem(sys.modules, "snakemake", module)
+    monkeypatch.setitem(sys.modules, "borrowed", borrowed)
+    assert ("nothing of Snakemake's" in isolate()) is not kept
+    assert (str(packages) in sys.path) is kept
+    assert ("borrowed" in sys.modules) is kept
+    assert "snakemake" in sys.modules
+
+
+def test_an_activated_environment_whose_python_does_not_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "0123456789abcdef0123456789abcdef_"))
+    with pytest.raises(SystemExit, match="makes it anew"):
+        isolate()
+    monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "base"))
+    isolate()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from subcell.crops.store import write_h5sc
+from subcell.crops.store import CropStore, write_h5sc
 from subcell.errors import NothingLeftError, SubcellError
 from subcell.model.checkpoint import load_encoder
 from subcell.model.optimisation import Schedule, build_optimizer
@@ -76,7 +76,7 @@ def run(folder, crop_file, **settings):
         "seed": 1,
     }
     train(
-        [crop_file],
+        crop_file if isinstance(crop_file, list) else [crop_file],
         out_checkpoint=folder / "checkpoint.safetensors",
         out_curves=folder / "training.parquet",
         state_dir=folder / "state",
@@ -84,6 +84,21 @@ def run(folder, crop_file, **settings):
     )
     curves = pd.read_parquet(folder / "training.parquet")
     return load_file(folder / "checkpoint.safetensors"), curves[curves["metric"] != "cells_per_s"]
+
+
+def test_training_does_not_depend_on_the_shards(tmp_path, crop_file):
+    """The same cells in two files, in another order."""
+    store = CropStore(crop_file)
+    paths = []
+    for number in (1, 0):
+        rows = np.flatnonzero(np.arange(len(store)) % 2 == number)[::-1]
+        paths.append(tmp_path / f"{number}.h5sc")
+        write_h5sc(paths[-1], store.obs.iloc[rows], store.read(rows), field_um=51.2)
+    settings = {"epochs": 1, "items_per_batch": 4}
+    one, _ = run(tmp_path / "one", crop_file, **settings)
+    two, _ = run(tmp_path / "two", paths, **settings)
+    for name, weight in one.items():
+        assert torch.equal(weight, two[name]), name
 
 
 class KilledError(Exception):

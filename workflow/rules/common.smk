@@ -221,6 +221,17 @@ def trained_models():
     return [name for name, settings in config["models"].items() if settings.get("train_on")]
 
 
+def rebuildable(path):
+    """A file of a shard that costs disk and can be made again."""
+    return path if config["keep_shards"] else temp(path)
+
+
+def gpus_to_embed(wildcards):
+    """GPUs that a job which embeds asks for: only networks can use one."""
+    network = config["models"][wildcards.model]["kind"] not in ("handcrafted", "shortcuts")
+    return int(network and config["gpus"] > 0)
+
+
 def segmentation_weights():
     """The weights files of the segmentation models, where they are files."""
     files = {"compact": "resources/compact.safetensors", "cpsam_v2": None, "cpsam": None, None: None}

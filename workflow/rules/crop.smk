@@ -7,7 +7,7 @@ rule crop:
         cells="<results>/{dataset}/cells/{shard}.parquet",
         flat_field=flat_field_of,
     output:
-        crops="<results>/{dataset}/crops/{shard}.h5sc",
+        crops=rebuildable("<results>/{dataset}/crops/{shard}.h5sc"),
         set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
     log:
         "<logs>/{dataset}/crop/{shard}.log",
@@ -36,7 +36,7 @@ rule import_crops:
         fields="<results>/{dataset}/fields/{shard}.parquet",
         images="<results>/{dataset}/images/{shard}",
     output:
-        crops="<results>/{dataset}/crops/{shard}.h5sc",
+        crops=rebuildable("<results>/{dataset}/crops/{shard}.h5sc"),
         set_aside="<results>/{dataset}/crops/{shard}.set_aside.tsv",
         cells="<results>/{dataset}/cells/{shard}.parquet",
         qc="<results>/{dataset}/qc/{shard}.parquet",

@@ -66,7 +66,7 @@ rule download:
         # Published crops are listed cell by cell there.
         release=lambda wildcards: [] if wildcards.dataset in segmented() else release_of(wildcards.dataset),
     output:
-        images=directory("<results>/{dataset}/images/{shard}"),
+        images=rebuildable(directory("<results>/{dataset}/images/{shard}")),
     log:
         "<logs>/{dataset}/download/{shard}.log",
     benchmark:

@@ -40,6 +40,8 @@ rule embed:
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=240,
+        gpu=gpus_to_embed,
+        gpu_mb=8000,
     params:
         settings=lookup("models/{model}", within=config),
         about=lambda wildcards: {"stains_replaced": replaced_stains(wildcards.dataset)},

@@ -6,7 +6,7 @@ rule segment:
         weights=segmentation_weights(),
         flat_field=flat_field_of,
     output:
-        masks=directory("<results>/{dataset}/masks/{shard}.zarr"),
+        masks=rebuildable(directory("<results>/{dataset}/masks/{shard}.zarr")),
         cells="<results>/{dataset}/cells/{shard}.parquet",
         qc="<results>/{dataset}/qc/{shard}.parquet",
     log:
@@ -21,6 +21,8 @@ rule segment:
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=240,
+        gpu=min(1, config["gpus"]),
+        gpu_mb=8000,
     params:
         settings=lookup("segmentation", within=config),
         camera=camera_of,
@@ -118,6 +120,8 @@ rule train_compact:
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=600,
+        gpu=min(1, config["gpus"]),
+        gpu_mb=8000,
     params:
         settings=lookup("train_compact", within=config),
         code=code_version("segmentation", "sources"),

@@ -19,6 +19,8 @@ rule train:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=1440,
+        gpu=config["gpus"],
+        gpu_mb=24000,
     params:
         settings=lookup("models/{model}", within=config),
         state=lambda wildcards: f"{pathvar('results')}/.state/{wildcards.model}",

@@ -6,7 +6,7 @@ from subcell.embedding.run import embed_shard
 
 with job(snakemake) as run:
     settings = snakemake.params.settings
-    device = run.device_of(int(snakemake.wildcards.shard)) if settings["kind"] in NETWORKS else "cpu"
+    device = run.device if settings["kind"] in NETWORKS else "cpu"
     embedder = build_embedder(
         snakemake.wildcards.model,
         settings,

@@ -1,17 +1,26 @@
 """What all drivers share: log file, threads, device, progress, and one clear line when the user can fix it."""
 
+import errno
+import fcntl
 import logging
 import os
+import re
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
-from subcell.errors import SubcellError
+from isolation import isolate
+
+ENVIRONMENT = isolate()  # before anything else is imported, here or in a driver
+
+from subcell.damage import damaged  # noqa: E402
+from subcell.errors import SubcellError  # noqa: E402
 
 Item = TypeVar("Item")
 
@@ -22,23 +31,33 @@ class Run:
 
     threads: int
     log: logging.Logger
+    gpus: int = 1
+    gpu_mb: int = 0
+    until_the_end: ExitStack = field(default_factory=ExitStack)
 
-    @property
+    @cached_property
     def device(self) -> str:
-        """`cuda` where there is one, else `cpu`. Loads torch, which only networks need."""
+        """`cuda` where there is one, else `cpu`. Loads torch and takes a GPU, which only networks need."""
+        from subcell.devices import take_gpus
+
+        # Before torch counts GPUs: to this job there are no others than its own.
+        taken = self.until_the_end.enter_context(take_gpus(self.gpus, self.gpu_mb, log=self.log.info))
+        if taken:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+            self.log.info("on GPU %s", ", ".join(taken))
         import torch
 
         torch.set_num_threads(self.threads)
         return "cuda" if torch.cuda.is_available() else "cpu"
 
-    def device_of(self, number: int) -> str:
-        """The device of one of many jobs: of several GPUs they take turns by their number."""
-        device = self.device
-        if device == "cpu":
-            return device
+    @property
+    def processes(self) -> int:
+        """Processes that train side by side: one a GPU that this job asked for and has."""
+        if self.gpus == 1 or self.device == "cpu":
+            return 1
         import torch
 
-        return f"cuda:{number % torch.cuda.device_count()}"
+        return min(self.gpus, torch.cuda.device_count())
 
     def progress(self, items: Iterable[Item], total: int | None = None, desc: str = "") -> Iterator[Item]:
         """Pass items through, and say how far it is about every ten seconds."""
@@ -61,29 +80,63 @@ def job(snakemake: Any) -> Iterator[Run]:
     """
     path = str(snakemake.log[0])
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8")
     logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[logging.FileHandler(path, mode="w", encoding="utf-8")],
-        force=True,
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler], force=True
     )
     log = logging.getLogger(snakemake.rule)
-    log.info("%s, python %s in %s", snakemake.rule, sys.version.split()[0], sys.prefix)
+    _wait_for_predecessor(snakemake.rule, handler.stream.fileno())
+    os.truncate(path, 0)
+    log.info("%s, python %s in %s (%s)", snakemake.rule, sys.version.split()[0], sys.prefix, ENVIRONMENT)
     # Snakemake marks the folders that it makes with a file, which zarr does not know.
     warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
     threads = int(snakemake.config["threads"])
     _limit_threads(threads)
+    resources = getattr(snakemake, "resources", {})
+    gpus, gpu_mb = int(resources.get("gpu", 0)), int(resources.get("gpu_mb", 0))
     try:
-        yield Run(threads=threads, log=log)
-    except SubcellError as error:
-        log.error("%s", error)
-        print(f"{snakemake.rule}: {error}", file=sys.stderr)
+        with ExitStack() as until_the_end:
+            yield Run(threads, log, gpus=max(1, gpus), gpu_mb=gpu_mb, until_the_end=until_the_end)
+    except Exception as error:
+        line = str(error) if isinstance(error, SubcellError) else _about_files(error, snakemake)
+        if not line:
+            log.error("%s", traceback.format_exc())
+            raise
+        log.error("%s", line)
+        print(f"{snakemake.rule}: {line}", file=sys.stderr)
         sys.exit(1)
-    except Exception:
-        log.error("%s", traceback.format_exc())
-        raise
     log.info("finished")
+
+
+def _wait_for_predecessor(rule: str, log_file: int) -> None:
+    """Where Snakemake was killed its jobs go on, and one of them may be this job: two must not write the same files."""
+    try:
+        fcntl.flock(log_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{rule}: a job of an earlier run still works on this; waiting for it to end", file=sys.stderr)
+        fcntl.flock(log_file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
+
+
+DISK = {
+    errno.ENOSPC: "no space is left on the disk; free some",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the disk is read-only; make it writable",
+    errno.EACCES: "no permission; correct it",
+}
+
+
+def _about_files(error: Exception, snakemake: Any) -> str:
+    """What a user can do about the disk or about a damaged input; empty where neither is the cause."""
+    # HDF5 hides the number in its text.
+    hidden = re.search(r"errno[ =]+(\d+)", str(error), re.IGNORECASE)
+    number = getattr(error, "errno", None) or int(hidden[1] if hidden else 0)
+    if number in DISK:
+        where = getattr(error, "filename", None) or next(iter(snakemake.output), "")
+        return f"{where}: {DISK[number]} and run again"
+    broken = damaged(getattr(snakemake, "input", ()))
+    return f"{'; '.join(broken)}; delete it and run again" if broken else ""
 
 
 def _limit_threads(threads: int) -> None:

@@ -52,6 +52,18 @@ class Config(Section):
         le=256,
         description="threads a job computes with, whatever `--cores` says: results depend on it in the last digits",
     )
+    gpus: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="GPUs that a training asks a cluster for and runs on; the other networks ask for one each; "
+        "0 asks for none, and takes one where there is one",
+    )
+    keep_shards: bool = Field(
+        True,
+        description="keep images, masks and crops of shards; `false` deletes each when nothing in the run needs it any more, "
+        "and a later run that does makes it again",
+    )
     make_sheet: MakeSheet = Field(MakeSheet(), description="for the target of that name")
     check_released: CheckReleased = Field(CheckReleased(), description="for the target of that name")
     fine_tune: FineTune = Field(FineTune(), description="for the target of that name")

@@ -58,7 +58,9 @@ class VectorFile:
         row_bytes = max(1, int(np.prod(row_shape)) * np.dtype(dtype).itemsize)
         # HDF5 cannot chunk an array without rows, nor by more rows than there are.
         chunks = (max(1, min(self.rows, CHUNK_BYTES // row_bytes)), *row_shape) if self.rows else None
-        array = self.file.create_dataset(name, (self.rows, *row_shape), dtype, chunks=chunks)
+        array = self.file.create_dataset(
+            name, (self.rows, *row_shape), dtype, chunks=chunks, fletcher32=chunks is not None
+        )
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
     def write(self, name: str, start: int, values: NDArray[Any]) -> None:

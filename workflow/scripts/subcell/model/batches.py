@@ -14,6 +14,7 @@ from subcell.crops.reader import Crops
 from subcell.crops.store import CropStore
 from subcell.model.augment import geometry, intensity
 from subcell.model.inputs import half_masked, mask_and_scale
+from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe
 from subcell.model.sampler import ItemSampler
 
@@ -81,7 +82,7 @@ def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: i
 
 
 class _RowsOfSteps(Sampler[NDArray[np.int64]]):
-    """Batches of all epochs from a step on."""
+    """This process's part of the batches of all epochs from a step on."""
 
     def __init__(self, sampler: ItemSampler, first: int, steps: int) -> None:
         self._sampler, self._first, self._steps = sampler, first, steps
@@ -94,4 +95,4 @@ class _RowsOfSteps(Sampler[NDArray[np.int64]]):
         for epoch in range(self._first // per_epoch, -(-self._steps // per_epoch)):
             for number, rows in enumerate(self._sampler.epoch(epoch)):
                 if self._first <= epoch * per_epoch + number < self._steps:
-                    yield rows
+                    yield np.split(rows, processes())[rank()]

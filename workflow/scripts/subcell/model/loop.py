@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 from numpy.typing import NDArray
 
 from subcell.errors import SubcellError
 from subcell.model.batches import make_views
 from subcell.model.optimisation import build_optimizer
 from subcell.model.pretraining import Pretraining
+from subcell.model.processes import processes, rank
 from subcell.model.sampler import Positives, positive_labels
 from subcell.model.validation import location_table
 
@@ -75,8 +77,14 @@ class TrainingLoop:
     ) -> None:
         self.network = network
         self._fabric = Fabric(
-            accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
+            accelerator=device,
+            devices=processes(),
+            # The classifier has nothing to learn from a batch without labels.
+            strategy=DDPStrategy(find_unused_parameters=True) if processes() > 1 else "auto",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
+        if processes() > 1:
+            self._fabric.launch()
         self._forward, self._optimizer = self._fabric.setup(network, build_optimizer(network))
         self._labels = labels
         self._cells_per_item = cells_per_item
@@ -109,7 +117,8 @@ class TrainingLoop:
         ------
         SubcellError : the loss is not a number
         """
-        drawn = int(np.random.SeedSequence((self._seed, number)).generate_state(1, np.uint64)[0] >> 1)
+        own = (rank(),) if rank() else ()
+        drawn = int(np.random.SeedSequence((self._seed, number, *own)).generate_state(1, np.uint64)[0] >> 1)
         generator = torch.Generator(self.device).manual_seed(drawn)
         torch.manual_seed(drawn)
         for group in self._optimizer.param_groups:

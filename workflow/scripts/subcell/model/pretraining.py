@@ -14,6 +14,7 @@ from subcell.model.encoder import build_encoder
 from subcell.model.heads import OnlineClassifier, ProjectionHead
 from subcell.model.losses import contrastive_loss, reconstruction_loss
 from subcell.model.masking import choose_patches, object_patches
+from subcell.model.processes import gather
 from subcell.model.recipes import Recipe
 from subcell.model.sizes import Size
 
@@ -83,6 +84,7 @@ class Pretraining(nn.Module):
         `protein_specific` without weights; `classifier`, which trains the classifier alone
         """
         vectors, terms = self._encode(views, generator)
+        vectors = gather(vectors)
         weights = {"reconstruction": self.recipe.reconstruction}
         for name, head, labels, weight in (
             ("cell_specific", self.cell_head, cells, self.recipe.cell_specific),
@@ -90,16 +92,20 @@ class Pretraining(nn.Module):
         ):
             if head is not None:
                 terms[name] = contrastive_loss(
-                    head(vectors), labels.repeat(len(views)), temperature=self.recipe.temperature
+                    head(vectors), gather(labels.repeat(len(views))), temperature=self.recipe.temperature
                 )
                 weights[name] = weight
         losses = {"loss": torch.stack([weights[name] * term for name, term in terms.items()]).sum(), **terms}
         # Last, so that its dropout draws after everything that teaches the encoder.
-        if self.classifier is not None and labelled.any():
-            known = labelled.repeat(len(views))
+        known = gather(labelled.repeat(len(views)))
+        if self.classifier is not None and known.any():
             logits = self.classifier(vectors[known])
             losses["classifier"] = sigmoid_focal_loss(
-                logits, locations.repeat(len(views), 1)[known].to(logits.dtype), alpha=0.25, gamma=2, reduction="mean"
+                logits,
+                gather(locations.repeat(len(views), 1))[known].to(logits.dtype),
+                alpha=0.25,
+                gamma=2,
+                reduction="mean",
             )
         return losses
 

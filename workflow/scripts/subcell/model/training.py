@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
-from subcell.errors import NothingLeftError
+from subcell.errors import ConfigError, NothingLeftError, SubcellError
 from subcell.model.batches import read_batches
 from subcell.model.checkpoint import save_checkpoint
 from subcell.model.loop import CellLabels, TrainingLoop
 from subcell.model.optimisation import Schedule
 from subcell.model.pretraining import Pretraining
+from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe, recipe_named
 from subcell.model.resume import fingerprint, forget_state, load_state, save_state
 from subcell.model.sampler import ItemSampler, Positives
@@ -81,7 +83,8 @@ def train(
     validate_every : epochs between looks at the validation cells; the last epoch is always followed by one
     precision : `bf16` computes in bfloat16 where that is safe
     seed : of weights, batches and augmentation
-    device, threads : `cpu` or `cuda`; threads of a CPU, None leaves them
+    device, threads : `cpu` or `cuda`; threads of a CPU, None leaves them. Where torchrun started several processes, each
+        takes its part of every batch; see `subcell.model.processes`
     workers : processes that read crops ahead; 0 reads in this one
     log : called with a line now and then
 
@@ -105,6 +108,11 @@ def train(
         items_per_antibody=items_per_antibody,
         seed=seed,
     )
+    if sampler.items_per_batch % processes():
+        raise ConfigError(
+            f"a batch has {sampler.items_per_batch} items, which {processes()} GPUs cannot share evenly; change "
+            "`training.items_per_batch` or `gpus`"
+        )
     settings = {
         "recipe": recipe if isinstance(recipe, str) else "",
         "size": size if isinstance(size, str) else "",
@@ -153,6 +161,8 @@ def train(
         run=fingerprint({**settings, **asdict(numbers), "validate_every": validate_every}, list(store.obs.index[rows])),
         log=log or (lambda line: None),
     )
+    if rank():
+        return
     _write_curves(out_curves, curves)
     save_checkpoint(
         out_checkpoint,
@@ -166,13 +176,16 @@ def train(
 def training_and_validation_rows(obs: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row numbers of the cells to learn from and to watch; without any split all are learned from, none watched.
 
+    Both in the order of their cell ids, so that training does not depend on how many shards the cells lie in.
+
     Raises
     ------
     NothingLeftError : there are splits, but no training cell
     """
+    order = np.argsort(obs.index.to_numpy(object), kind="stable")
     if not obs["split"].notna().any():
-        return np.arange(len(obs)), np.zeros(0, np.int64)
-    rows, valid = (np.flatnonzero(obs["split"] == split) for split in ("train", "valid"))
+        return order, np.zeros(0, np.int64)
+    rows, valid = (order[(obs["split"] == split).to_numpy()[order]] for split in ("train", "valid"))
     if not len(rows):
         raise NothingLeftError(
             f"none of {len(obs)} cells has the split 'train'; look at `split` of the datasets in `train_on`"
@@ -208,7 +221,7 @@ def _run(
         first, curves = state["step"], [tuple(row) for row in state["curves"]]
     log(f"step {first} of {steps}, {cells} cells a step, {per_epoch} steps an epoch")
     start = began = said = saved = time.monotonic()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _say_what_died():
         loop.network.train()
         batches = read_batches(store, sampler, first=first, steps=steps, workers=workers)
         for step, (rows, crops) in enumerate(batches, start=first):
@@ -217,6 +230,8 @@ def _run(
             measured |= {"learning_rate": schedule.rate(step), "cells_per_s": cells / (now - began)}
             epoch, done = step // per_epoch + 1, step + 1
             curves += [(done, epoch, "train", name, value) for name, value in measured.items()]
+            if rank():
+                continue
             if done % per_epoch == 0 and (epoch % validate_every == 0 or epoch == epochs):
                 values = watch(loop.network, store, watched_rows, classes, device=loop.device)
                 curves += [(done, epoch, "valid", name, value) for name, value in values.items()]
@@ -230,6 +245,20 @@ def _run(
                 save_state(state_dir, {"fingerprint": run, "step": done, "curves": curves, **loop.state()})
             began = time.monotonic()
     return curves
+
+
+@contextmanager
+def _say_what_died() -> Iterator[None]:
+    """Turn the death of a process that reads crops, which torch raises wherever this one is, into one clear line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise SubcellError(
+            f"a process that reads crops ahead was killed, often because memory ran out ({error}); "
+            "run again: training goes on where it last saved"
+        ) from error
 
 
 def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe) -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ def predict_flows(
     network : Cellpose network or one like it
     images : (N, C, Y, X) normalised
     tile_px : side of the tiles; the cheapest one when None
-    batch_size : tiles at a time
+    batch_size : tiles at a time; one where memory does not suffice
 
     Returns
     -------
@@ -99,12 +99,13 @@ def predict_flows(
                     tile_overlap=TILE_OVERLAP,
                     bsize=tile_px,
                 )
-        except torch.cuda.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
             # Another process may have taken what was free.
-            if batch_size == 1:
+            if batch_size == 1 or not is_out_of_memory(error):
                 raise
             batch_size //= 2
-            torch.cuda.empty_cache()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
     planes = np.ascontiguousarray(y.transpose(0, 3, 1, 2), np.float32)
     return planes[:, -3:-1], planes[:, -1]
 
@@ -119,6 +120,13 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory, of this machine or of its GPU."""
+    # Torch has a class of its own for GPUs only.
+    said = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in said or "bad alloc" in said
 
 
 def masks_from_flows(

@@ -16,6 +16,7 @@ from subcell.channels import CHANNELS
 from subcell.errors import ImageError, ShapeError
 from subcell.imaging.camera import NO_CORRECTION, Camera, bit_depth, is_stretched
 from subcell.imaging.read import read_field, read_ledger
+from subcell.segmentation.flows import is_out_of_memory
 from subcell.segmentation.masks import create_masks
 from subcell.segmentation.measure import constant_channels, field_quality, measure_cells, pixel_size_warning
 from subcell.segmentation.overlap import overlapped
@@ -107,17 +108,31 @@ def segment_fields(
         # Half-finished fields stay in memory: no more of them than a gigabyte.
         return tuple(seen.image.shape for seen in one.prepared), min(most, max(1, BATCH_BYTES // _size(one)))
 
-    def predict(batch: list[_Read]) -> list[list[Flows]]:
+    def predict(batch: list[_Read]) -> list[list[Flows] | None]:
         if batch[0].problem:
-            return [[] for _ in batch]
-        by_segmenter = [by.predict([one.prepared[n] for one in batch]) for n, by in enumerate(segmenters)]
+            return [None for _ in batch]
+        try:
+            by_segmenter = [by.predict([one.prepared[n] for one in batch]) for n, by in enumerate(segmenters)]
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Alone each of them may do; one that does not is set aside.
+            return [None] if len(batch) == 1 else [flows for one in batch for flows in predict([one])]
         return [list(flows) for flows in zip(*by_segmenter, strict=True)]
 
-    def finish(one: _Read, flows: list[Flows]) -> _Done:
+    def finish(one: _Read, flows: list[Flows] | None) -> _Done:
         if one.problem or one.image is None:
-            return _Done(_quality(one.field, status="set aside", reason=one.problem, cells=0, touching_border=0))
-        found = [by.finish(seen, flow) for by, seen, flow in zip(segmenters, one.prepared, flows, strict=True)]
-        return _measured(one, found)
+            return _set_aside(one.field, one.problem)
+        try:
+            if flows is None:
+                raise MemoryError
+            found = [by.finish(seen, flow) for by, seen, flow in zip(segmenters, one.prepared, flows, strict=True)]
+            return _measured(one, found)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = one.image.shape[1:]
+            return _set_aside(one.field, f"memory does not suffice for a field of {height} x {width} pixels")
 
     def write(done: _Done) -> None:
         quality.append(done.quality)
@@ -144,6 +159,10 @@ def segment_fields(
         )
     write_table(cells, CELLS_SCHEMA, cells_path)
     return write_table(quality, QC_SCHEMA, qc_path)
+
+
+def _set_aside(field: dict[str, Any], reason: str) -> _Done:
+    return _Done(_quality(field, status="set aside", reason=reason, cells=0, touching_border=0))
 
 
 def _size(one: _Read) -> int:

@@ -1,0 +1,12 @@
+# The workflow with everything it needs, for `docker run --rm -v "$PWD/results:/workflow/results" IMAGE`.
+FROM python:3.11-slim-bookworm
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends git make gcc g++ \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /workflow
+COPY Makefile requirements-uv.txt requirements.lock ./
+RUN make .venv && rm -rf /root/.cache
+COPY . .
+ENV PATH=/workflow/.venv/bin:$PATH
+ENTRYPOINT ["snakemake"]
+CMD ["--cores", "all"]

@@ -1,0 +1,86 @@
+"""Jobs and Snakemake are killed; run again, the chain ends with the results of an undisturbed run."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+from chain import finish, jobs_done, kill, processes, run, start
+from compare import differences
+
+KILLS = int(os.environ.get("KILLS", "20"))
+OF_ONE_SCRIPT = 2
+"""So that every stage of the chain has its kills."""
+
+
+def script_of(command):
+    return command.split("/")[-1].split(".", 1)[-1]
+
+
+def test_jobs_killed_at_random_points_cost_nothing_but_themselves(fresh, undisturbed, table):
+    """The script that was killed least so far is next, after a random part of a few seconds; each at most twice."""
+    rng = random.Random(10)
+    killed, attempts = Counter(), 0
+    while sum(killed.values()) < KILLS:
+        chain, attempts = start(fresh, "--cores", 2), attempts + 1
+        while chain.poll() is None and sum(killed.values()) < KILLS:
+            time.sleep(rng.uniform(0.2, 6))
+            running = sorted(processes(fresh).items(), key=lambda item: killed[script_of(item[1])])
+            alive = running and killed[script_of(running[0][1])] < OF_ONE_SCRIPT
+            if alive and kill(running[0][0]):
+                killed[script_of(running[0][1])] += 1
+        # Every finished chain before the last kill would end this loop early.
+        if chain.wait() == 0:
+            break
+    finish(fresh, "--cores", 2)
+    assert sum(killed.values()) >= min(KILLS, 10), killed
+    assert len(killed) >= min(KILLS, 8), killed
+    assert differences(fresh / "results", undisturbed / "results") == []
+    done = Counter(jobs_done((fresh / "chain.out").read_text()))
+    assert done == Counter(jobs_done((undisturbed / "chain.out").read_text())), "a job that had ended well ran again"
+    assert not list((fresh / "results").rglob("*.partial"))
+    table(
+        f"kill -9 of {sum(killed.values())} jobs at random points ({', '.join(sorted(killed))})",
+        "Error in rule ..., with the end of its log; the other jobs go on",
+        "the killed jobs",
+        "equal",
+    )
+
+
+def test_snakemake_itself_is_killed(fresh, undisturbed, table):
+    chain = start(fresh, "--cores", 2)
+    while not any("train.py" in command for command in processes(fresh).values()):
+        assert chain.poll() is None
+        time.sleep(0.1)
+    orphans = processes(fresh)
+    chain.send_signal(signal.SIGKILL)
+    chain.wait()
+    assert orphans
+    done = jobs_done((fresh / "chain.out").read_text())
+    code, text = run(fresh, "--cores", 2)
+    assert code != 0
+    assert "--unlock" in text
+    finish(fresh, "--unlock")
+    finish(fresh, "--cores", 2)
+    assert differences(fresh / "results", undisturbed / "results") == []
+    again = Counter(jobs_done((fresh / "chain.out").read_text())) - Counter(done)
+    assert again["catalog_tiny"] == 0
+    table(
+        "kill -9 of Snakemake; the stale lock that it leaves",
+        "Directory cannot be locked ... --unlock",
+        "the jobs that ran then; a job that outlived Snakemake is waited for",
+        "equal",
+    )
+
+
+def test_two_runs_at_once_in_one_folder(fresh, undisturbed, table):
+    chain = start(fresh, "--cores", 2)
+    while not (fresh / ".snakemake" / "locks").is_dir() or not any((fresh / ".snakemake" / "locks").iterdir()):
+        time.sleep(0.1)
+    code, text = run(fresh, "--cores", 1)
+    assert code != 0
+    assert "cannot be locked" in text
+    assert chain.wait() == 0
+    assert differences(fresh / "results", undisturbed / "results") == []
+    table("two runs at once in one folder", "the second: Directory cannot be locked", "nothing", "equal")

@@ -1,0 +1,72 @@
+"""Which of some files are damaged: asked after a job failed over what it read, not before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def damaged(paths: Iterable[str | Path]) -> list[str]:
+    """Files that cannot be read to their end.
+
+    Parameters
+    ----------
+    paths : files, and folders with their files; what has no reader here counts as whole
+
+    Returns
+    -------
+    a line a damaged file, with its path and what is wrong
+    """
+    lines = []
+    for path in map(Path, paths):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            read = READERS.get(file.suffix)
+            if read is None or not file.is_file():
+                continue
+            try:
+                read(file)
+            except ImportError:
+                continue  # an environment without the reader does not read such files
+            except Exception as problem:  # each reader has its own errors for broken bytes
+                first = str(problem).strip().partition("\n")[0] or type(problem).__name__
+                lines.append(f"{file}: damaged or cut off ({first})")
+    return lines
+
+
+def _read_parquet(path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    for _ in pq.ParquetFile(path).iter_batches():
+        pass
+
+
+def _read_hdf5(path: Path) -> None:
+    import h5py
+
+    def read(_: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset) and node.shape is not None:
+            for rows in node.iter_chunks() if node.chunks else [()]:
+                node[rows]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(read)
+
+
+def _read_safetensors(path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    load_file(path)
+
+
+def _read_json(path: Path) -> None:
+    json.loads(path.read_bytes())
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    ".parquet": _read_parquet,
+    ".h5ad": _read_hdf5,
+    ".h5sc": _read_hdf5,
+    ".safetensors": _read_safetensors,
+    ".json": _read_json,
+}
