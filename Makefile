@@ -45,16 +45,20 @@ real: $(VENV)/.ready
 	@test -n "$(SHEET)" || { echo "make real: name the sheet, e.g. make real SHEET=path/to/fields.csv" >&2; exit 2; }
 	$(RUN) --cores $(CORES) --configfile config/images.yaml --config 'datasets={fields: {sheet: "$(SHEET)"}}'
 
+# Speed beside named peers: make bench-map, make bench-catalog, ... (benchmarks/)
+bench-%: $(VENV)/.ready
+	PYTHONPATH=workflow/scripts:tests/unit $(BIN)/python benchmarks/$*.py $(ARGS)
+
 lint: $(VENV)/.ready
-	$(BIN)/ruff check workflow tests
-	$(BIN)/ruff format --check workflow tests
+	$(BIN)/ruff check workflow tests benchmarks
+	$(BIN)/ruff format --check workflow tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(RUN) --lint
 
 format: $(VENV)/.ready
-	$(BIN)/ruff check --fix workflow tests
-	$(BIN)/ruff format workflow tests
+	$(BIN)/ruff check --fix workflow tests benchmarks
+	$(BIN)/ruff format workflow tests benchmarks
 	$(BIN)/snakefmt Snakefile workflow
 
 # What is generated from the typed configuration: config/README.md and the schemas

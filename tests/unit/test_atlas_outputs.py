@@ -19,7 +19,7 @@ from subcell.atlas.planted import plant
 from subcell.config import resolve
 from subcell.config.map import Map
 from subcell.errors import SubcellError
-from subcell.sources.download.transfer import Limits
+from subcell.sources.download import Cache, Downloader, Limits
 from subcell.sources.reference import fetch_reference
 
 ROOT = Path(__file__).parents[2]
@@ -218,16 +218,20 @@ def server(tmp_path):
 
 def test_a_reference_is_held_to_its_checksum(server, tmp_path):
     target, ledger = tmp_path / "references" / "sets.gmt", tmp_path / "state" / "sets.sha256"
-    options = {"ledger": ledger, "limits": Limits(tries=1), "log": lambda _: None}
+
+    def fetch(url, name, sha256=None):
+        downloader = Downloader(Cache(tmp_path / name), Limits(tries=1), log=lambda _: None)
+        return fetch_reference(url, target, downloader=downloader, sha256=sha256, ledger=ledger)
+
     digest = hashlib.sha256((tmp_path / "served" / "sets.gmt").read_bytes()).hexdigest()
-    assert fetch_reference(server, target, cache=tmp_path / "a", sha256=None, **options) == digest
+    assert fetch(server, "a") == digest
     assert target.read_text().startswith("T\t")
     target.unlink()
     (tmp_path / "served" / "sets.gmt").write_text("another\tabout\tA\n")
     with pytest.raises(SubcellError, match=rf"sha256 is .*{ledger.name} says {digest}"):
-        fetch_reference(server, target, cache=tmp_path / "b", sha256=None, **options)
+        fetch(server, "b")
     with pytest.raises(SubcellError, match="the configuration says 000"):
-        fetch_reference(server, target, cache=tmp_path / "c", sha256="0" * 64, **options)
+        fetch(server, "c", "0" * 64)
     with pytest.raises(SubcellError, match="404"):
-        fetch_reference(server + "x", target, cache=tmp_path / "d", sha256=None, **options)
+        fetch(server + "x", "d")
     assert not target.exists()

@@ -13,7 +13,6 @@ rule download_reference:
         runtime=120,
     params:
         download=lambda wildcards: config["map"]["downloads"][wildcards.file],
-        cache=config["download"]["cache"],
         ledger=lambda wildcards: (
             f"{config['pathvars'].get('results', 'results')}/.state/references/{wildcards.file}.sha256"
         ),
