@@ -244,6 +244,7 @@ def test_a_unit_does_not_vote_for_itself_nor_for_its_antibodys_others():
     member = of_units(GeneSets("s", {"T": frozenset("A")}), obs)
     table = vote(sparse.csr_array(near), member, Limits(min_term=1))
     assert sorted(table["unit"]) == [1, 3]
+    assert vote(sparse.csr_array(near), member, Limits(min_term=100)).empty
 
 
 def test_agreement_counts_related_pairs(tmp_path):

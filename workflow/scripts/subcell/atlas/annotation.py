@@ -82,7 +82,7 @@ def vote(
     row, column = hits.coords
     row = asked[row]
     own = np.zeros(len(row), int)
-    if hidden is None:
+    if hidden is None and len(row):  # scipy gives another type for no places at all
         own = np.asarray(has[row, terms[column]], int).ravel()
     p_values = at_least(hits.data, known.sum() - known[row], totals[terms[column]] - own, voters[row])
     return pd.DataFrame(
