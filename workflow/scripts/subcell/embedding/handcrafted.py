@@ -13,6 +13,7 @@ import pandas as pd
 from cp_measure.bulk import get_core_measurements, get_correlation_measurements
 from mahotas.features.texture import haralick_features
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.feature import graycomatrix
 
 from subcell.channels import CHANNELS
@@ -159,8 +160,7 @@ def _distance_to(nucleus: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Distance of each pixel to the nucleus; zero everywhere for a cell without one."""
     if not nucleus.any():
         return np.zeros(nucleus.shape, np.float32)
-    distance = cv2.distanceTransform((~nucleus).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance.astype(np.float32, copy=False)
+    return ndimage.distance_transform_edt(~nucleus).astype(np.float32)
 
 
 def _texture(channel: NDArray[np.float64], cell: NDArray[np.bool_], name: str) -> dict[str, float]:
