@@ -5,6 +5,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /workflow
 COPY Makefile requirements-uv.txt requirements.lock ./
+# Set-up compiles the map's neighbour search with the library.
+COPY workflow/scripts workflow/scripts
 RUN make .venv && rm -rf /root/.cache
 COPY . .
 ENV PATH=/workflow/.venv/bin:$PATH
