@@ -74,6 +74,7 @@ rule summarize:
     input:
         scores=score_files("json"),
         predictions=score_files("parquet"),
+        truth=collect("<results>/{dataset}/truth", dataset=simulated()),
     output:
         summary=report(
             "<results>/summary.tsv",
