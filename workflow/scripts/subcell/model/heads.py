@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from subcell.model.losses import at_least_float32
+
 
 class ProjectionHead(nn.Module):
     """Three layers with batch normalisation in between; the losses compare its output, scaled to length one.
@@ -28,7 +30,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Project (N, in_dim) to (N, out_dim) of length one; N has to be the whole batch, both views."""
-        return nn.functional.normalize(self.layers(vectors).float(), dim=1)
+        return nn.functional.normalize(at_least_float32(self.layers(vectors)), dim=1)
 
 
 class OnlineClassifier(nn.Module):

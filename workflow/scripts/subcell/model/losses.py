@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """The values in float32, or in float64 where they have it."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def reconstruction_loss(
     predicted: torch.Tensor, patches: torch.Tensor, keep: torch.Tensor, *, eps: float = 1e-6
 ) -> torch.Tensor:
@@ -23,7 +28,7 @@ def reconstruction_loss(
     scalar, the mean over hidden patches of the mean over P
     """
     target, _, _ = normalized_patches(patches, eps=eps)
-    error = (predicted.float() - target).square().mean(dim=-1)
+    error = (at_least_float32(predicted) - target).square().mean(dim=-1)
     hidden = torch.ones_like(error).scatter(1, keep, 0.0)
     return (error * hidden).sum() / hidden.sum()
 
@@ -32,7 +37,7 @@ def normalized_patches(
     patches: torch.Tensor, *, eps: float = 1e-6
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Patches (N, T, P) at mean 0 and variance 1 over P, and the means and deviations (N, T, 1) that they had."""
-    target = patches.float()
+    target = at_least_float32(patches)
     mean = target.mean(dim=-1, keepdim=True)
     deviation = (target.var(dim=-1, keepdim=True) + eps).sqrt()
     return (target - mean) / deviation, mean, deviation
@@ -56,11 +61,11 @@ def contrastive_loss(
 
     Returns
     -------
-    scalar float32; zero, with a gradient of zero, where no anchor has a positive
+    scalar, float32 or float64; zero, with a gradient of zero, where no anchor has a positive
     """
     # Autocast would take the product in bfloat16, whose steps at 1 / temperature are as large as what is compared.
     with torch.autocast(features.device.type, enabled=False):
-        features = features.float()
+        features = at_least_float32(features)
         similarity = features @ features.T / temperature
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     positive = (labels[:, None] == labels[None, :]) & ~itself
