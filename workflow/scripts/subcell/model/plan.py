@@ -71,7 +71,6 @@ def cost_of_step(network: Pretraining, cells: int, *, cells_per_pass: int | None
     recipe, encoder = network.recipe, network.encoder
     passing = cells if cells_per_pass is None else min(cells_per_pass, cells)
     cached = passing < cells and (recipe.contrasts or bool(recipe.supervised))
-    state = network.training, {name: tensor.requires_grad for name, tensor in network.named_parameters()}
     flops = activations = 0.0
     for view in range(recipe.views):
         forward, all_of_it, kept = _count(lambda view=view: _pass(network, view), network, precision)  # type: ignore[misc]
@@ -79,8 +78,12 @@ def cost_of_step(network: Pretraining, cells: int, *, cells_per_pass: int | None
         share = kept / COUNTED_CELLS * passing
         # All views are kept where all cells pass at once, else one pass after the other.
         activations = activations + share if passing == cells else max(activations, share)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm1d) and module.training]
+    for norm in norms:
+        norm.eval()  # or it would note the statistics of numbers that are none
     _, heads, kept = _count(lambda: _heads(network, cells * recipe.views), network, precision)
-    assert state[0] == network.training
+    for norm in norms:
+        norm.train()
     pixels = encoder.side * encoder.patch
     plane = pixels**2 * cells
     numbers = {name: sum(w.numel() for w in part.parameters()) for name, part in network.named_children()}
