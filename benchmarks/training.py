@@ -106,7 +106,9 @@ def timm_rate(size: Size, pixels: int, cells: int, views: int, precision: str, d
 class Case:
     """One recipe, size and batch on crops in shards."""
 
-    def __init__(self, paths: list[Path], recipe: str, size: str, cells: int, given: argparse.Namespace, **more) -> None:
+    def __init__(
+        self, paths: list[Path], recipe: str, size: str, cells: int, given: argparse.Namespace, **more
+    ) -> None:
         self.store = CropStore(paths)
         rows = np.arange(len(self.store))
         self.sampler = ItemSampler(self.store.obs, rows, items_per_batch=cells // 4, cells_per_item=4, seed=0)
@@ -161,7 +163,12 @@ def measure(name: str, paths: list[Path], recipe: str, size: str, cells: int, pr
     share = case.cost.step_flops / cells * rate / matmul_rate(given.device, dtype)
     row(f"{name}: share of the machine's matmul rate", share, None, "1")
     row(f"{name}: share of time waiting for crops", waiting, None, "1")
-    row(f"{name}: reading shuffled crops from {SHARDS} shards alone, against the step", case.read(augment=False), rate, "cells/s")
+    row(
+        f"{name}: reading shuffled crops from {SHARDS} shards alone, against the step",
+        case.read(augment=False),
+        rate,
+        "cells/s",
+    )
     row(f"{name}: reading and two views alone, against the step", case.read(augment=True), rate, "cells/s")
 
 

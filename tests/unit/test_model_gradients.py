@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from test_model_training import MICRO
+from training_example import MICRO
 
 from subcell.model.batches import View
 from subcell.model.gradients import compute_gradients

@@ -97,7 +97,9 @@ def test_spared_pairs_are_neither_positives_nor_negatives() -> None:
         positives = [i for i in counted if labels[i] == labels[anchor]]
         if positives:
             below = sum(math.exp(features[anchor] @ features[i] / 0.1) for i in counted)
-            terms.append(-np.mean([math.log(math.exp(features[anchor] @ features[i] / 0.1) / below) for i in positives]))
+            terms.append(
+                -np.mean([math.log(math.exp(features[anchor] @ features[i] / 0.1) / below) for i in positives])
+            )
     assert float(found) == pytest.approx(np.mean(terms), rel=1e-5)
     assert float(found) < float(contrastive_loss(features, labels))
 

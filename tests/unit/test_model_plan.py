@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_model_training import MICRO
+from training_example import MICRO
 
 from subcell.config import resolve
 from subcell.model.plan import cost_of_step, describe_step, describe_training, read_rates
@@ -79,9 +79,8 @@ def test_a_plan_counts_and_changes_nothing() -> None:
 
 def test_the_plan_of_the_whole_atlas_names_its_sources() -> None:
     config = resolve(yaml.safe_load((ROOT / "config/hpa-full.yaml").read_text()))
-    text = describe_training(
-        "vit", config["models"]["vit_prots_pool"], pixels=config["crops"]["pixels"], antibodies=10_433, gpus=2
-    )
+    settings = {**config["models"]["vit_prots_pool"], "size": "small"}
+    text = describe_training("vit", settings, pixels=config["crops"]["pixels"], antibodies=10_433, gpus=2)
     # 300 epochs of 41,732 items in batches of 128
     assert "97,800 steps of 1,024 cells" in text
     assert "H100 SXM, bf16" in text

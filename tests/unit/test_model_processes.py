@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_model_training import crop_file  # noqa: F401
 
 from subcell.errors import SubcellError
 from subcell.model.processes import gather, processes, rank, run_processes
@@ -81,7 +80,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_say_what_is_wrong(tmp_path, crop_file):  # noqa: F811
+def test_two_processes_train_and_say_what_is_wrong(tmp_path, crop_file):
     arguments = {
         "crop_paths": [str(crop_file)],
         "recipe": "mae-cells-prots-pool",
@@ -113,7 +112,7 @@ def test_a_process_alone_has_all_rows():
 
 
 @pytest.mark.slow
-def test_asked_to_end_torchrun_hands_it_on_and_the_state_is_saved(tmp_path, crop_file):  # noqa: F811
+def test_asked_to_end_torchrun_hands_it_on_and_the_state_is_saved(tmp_path, crop_file):
     """A long training, ended by a signal to the job as soon as it says that it has begun."""
     arguments = {
         "crop_paths": [str(crop_file)],

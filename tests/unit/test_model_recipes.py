@@ -85,13 +85,15 @@ def test_a_deviation_from_the_preset_is_a_key() -> None:
 
 
 def test_changes_to_a_recipe() -> None:
-    changed = recipe_named("mae-cells", {"mask_ratio": 0.5, "object_mask_ratio": 0.5, "masked_cells": 0, "pooling": None})
+    changed = recipe_named(
+        "mae-cells", {"mask_ratio": 0.5, "object_mask_ratio": 0.5, "masked_cells": 0, "pooling": None}
+    )
     assert (changed.mask_ratio, changed.object_mask_ratio, changed.masked_cells) == (0.5, 0.5, 0)
     assert (changed.pooling, changed.cell_specific) == (False, 1.0)
     assert recipe_named("mae", model()["objective"]) == RECIPES["mae"]
     with pytest.raises(ConfigError, match="has no loss"):
         recipe_named("vit-cells", {"cell_specific": 0})
-    with pytest.raises(ConfigError, match="`objective.mask_ratio` must be above 0"):
+    with pytest.raises(ConfigError, match=r"`objective\.mask_ratio` must be above 0"):
         recipe_named("mae", {"mask_ratio": 0.0})
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_model_training import MICRO, crop_file, run  # noqa: F401
+from training_example import MICRO, run
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
@@ -20,7 +20,7 @@ def test_patches_go_back_where_they_were() -> None:
     assert torch.equal(unpatchify(patchify(images, 8), 3), images)
 
 
-def written(folder, crop_file, decode):  # noqa: F811
+def written(folder, crop_file, decode):
     network = Pretraining(recipe=RECIPES["mae"], size=MICRO, image_px=32, classes=0, seed=0)
     assert network.decoder is not None
     network.decoder.forward = decode  # type: ignore[method-assign]
@@ -31,7 +31,7 @@ def written(folder, crop_file, decode):  # noqa: F811
     return pd.read_csv(tsv, sep="\t"), cv2.imread(str(png), cv2.IMREAD_GRAYSCALE)
 
 
-def test_the_mean_of_a_patch_is_what_errors_are_compared_with(tmp_path, crop_file) -> None:  # noqa: F811
+def test_the_mean_of_a_patch_is_what_errors_are_compared_with(tmp_path, crop_file) -> None:
     table, panel = written(tmp_path, crop_file, lambda tokens, keep: torch.zeros(len(tokens), 16, 8 * 8 * 4))
     assert list(table["channel"]) == [name for name in CHANNELS for _ in range(2)]
     assert list(table["where"]) == ["inside", "outside"] * 4
@@ -43,7 +43,7 @@ def test_the_mean_of_a_patch_is_what_errors_are_compared_with(tmp_path, crop_fil
     assert panel.shape[0] == 18 + SHOWN * (32 + 2)
 
 
-def test_a_wrong_channel_shows_where_it_is_wrong(tmp_path, crop_file) -> None:  # noqa: F811
+def test_a_wrong_channel_shows_where_it_is_wrong(tmp_path, crop_file) -> None:
     def one_off(tokens, keep):
         patches = torch.zeros(len(tokens), 16, 64, 4)
         patches[..., 2] = 10.0
@@ -55,7 +55,7 @@ def test_a_wrong_channel_shows_where_it_is_wrong(tmp_path, crop_file) -> None:  
     assert worse.drop("nucleus").abs().max() == 0
 
 
-def test_a_training_with_a_decoder_writes_both(tmp_path, crop_file) -> None:  # noqa: F811
+def test_a_training_with_a_decoder_writes_both(tmp_path, crop_file) -> None:
     outputs = {"out_reconstruction": tmp_path / "r.png", "out_reconstruction_errors": tmp_path / "r.tsv"}
     run(tmp_path, crop_file, epochs=1, tensorboard=str(tmp_path / "events"), **outputs)
     assert all(path.stat().st_size for path in outputs.values())

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_model_training import crop_file, run  # noqa: F401
+from training_example import run
 
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.errors import SubcellError
+from subcell.errors import CheckpointError, SubcellError
 from subcell.model.checkpoint import load_encoder
 from subcell.model.loop import TrainingLoop
 
@@ -108,11 +108,41 @@ def test_asked_to_end_it_saves_first_and_goes_on_to_the_same_weights(tmp_path, c
     pd.testing.assert_frame_equal(curves, curves_again)
 
 
+def test_a_large_batch_s_means_resume_alike(tmp_path, crop_file, monkeypatch) -> None:
+    """In parts, in bfloat16, with activations computed again, landmarks dropped, locations as positives."""
+    settings = {
+        "recipe": "mae-cells-prots-pool",
+        "objective": {"drop_landmarks": 0.3, "scaling": "percentile", "object_mask_ratio": 0.5},
+        "positives": "locations",
+        "spare": "gene",
+        "clip": "together",
+        "precision": "bf16",
+        "cells_per_pass": 3,
+        "checkpoint_activations": True,
+    }
+    weights, curves = run(tmp_path / "whole", crop_file, **settings)
+    assert np.isfinite(curves["value"]).all()
+    with monkeypatch.context() as patch:
+        kill_at(5, patch)
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", crop_file, **settings)
+    again, curves_again = run(tmp_path / "killed", crop_file, **settings)
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    pd.testing.assert_frame_equal(curves, curves_again)
+
+
+def test_a_damaged_state_is_said(tmp_path, crop_file) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "last.ckpt").write_bytes(b"PK\x03\x04 half of a file")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged .*; delete it to train from the beginning"):
+        run(tmp_path, crop_file)
+
+
 def test_the_best_validation_is_written_and_the_last_ones_stay(tmp_path, crop_file) -> None:
     settings = {"epochs": 5, "validate_every": 1, "select": "embedding_rank", "checkpoints": 2}
     weights, curves = run(tmp_path, crop_file, **settings)
     ranks = curves[(curves["metric"] == "embedding_rank")].set_index("step")["value"]
-    encoder, config = load_encoder(tmp_path / "checkpoint.safetensors")
+    _, config = load_encoder(tmp_path / "checkpoint.safetensors")
     assert (config["selected_by"], config["selected_step"]) == ("embedding_rank", ranks.idxmax())
     assert config["selected_value"] == pytest.approx(ranks.max())
     kept = {int(path.stem[5:]): path for path in (tmp_path / "state").glob("step_*.safetensors")}

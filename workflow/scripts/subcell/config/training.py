@@ -31,7 +31,9 @@ class Objective(Section):
         None, ge=0, le=1000, description="weight of the protein-specific loss (MAE: 0.1, ViT: 1)"
     )
     temperature: float | None = Field(None, gt=0, le=10, description="of both contrastive losses (0.1)")
-    pooling: bool | None = Field(None, description="gated attention instead of the mean of tokens (recipes with `-pool`)")
+    pooling: bool | None = Field(
+        None, description="gated attention instead of the mean of tokens (recipes with `-pool`)"
+    )
     mask_ratio: float | None = Field(
         None, ge=0, lt=1, description="share of patches of view 1 that are hidden (0.25; `mae` 0.5)"
     )
@@ -59,13 +61,17 @@ class Training(Section):
     preset: Literal["paper"] | None = Field(
         None,
         exclude=True,
-        description="`paper`: 112 (MAE) or 128 (ViT) items a batch, gradients cut together, the checkpoint of the best validation "
+        description="`paper`: 112 (MAE) or 128 (ViT) items a batch, gradients cut together, the weights of the best validation "
         "`macro_ap`, and the paper's value of every other key",
     )
     epochs: int = Field(300, ge=1, le=100_000, description="passes over the antibodies (paper: 300)")
-    items_per_batch: int = Field(112, ge=2, le=65_536, description="antibody samples in a batch (paper: MAE 112, ViT 128)")
+    items_per_batch: int = Field(
+        112, ge=2, le=65_536, description="antibody samples in a batch (paper: MAE 112, ViT 128)"
+    )
     cells_per_item: int = Field(8, ge=1, le=4096, description="cells of one antibody sample (paper: 8)")
-    items_per_antibody: int = Field(4, ge=1, le=1024, description="samples that an antibody gives in an epoch (paper: 4)")
+    items_per_antibody: int = Field(
+        4, ge=1, le=1024, description="samples that an antibody gives in an epoch (paper: 4)"
+    )
     learning_rate: float = Field(
         1e-4, gt=0, le=1, description="for 256 cells a batch; scaled linearly with the batch (paper: 1e-4)"
     )
@@ -81,8 +87,8 @@ class Training(Section):
     )
     clip: Literal["apart", "together"] = Field(
         "apart",
-        description="cut the norm of all gradients at 1 `together` (paper), or those of the classifier that only watches `apart`, "
-        "so that labels do not touch the encoder",
+        description="cut the norm of all gradients at 1 `together` (paper), or those of the classifier that only watches "
+        "`apart`, so that labels do not touch the encoder",
     )
     select: Literal["last", "macro_ap", "label_ranking_ap", "retrieval", "embedding_rank"] = Field(
         "last",
@@ -90,8 +96,11 @@ class Training(Section):
         "`retrieval` (same antibody in another well) and `embedding_rank` need no labels",
     )
     ema: float = Field(
-        0.0, ge=0, lt=1, description="keep a running mean of the encoder's weights with this decay instead; 0 turns it off (paper)"
-    )  # fmt: skip
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of a running mean of the encoder's weights, which is kept instead; 0: none (paper)",
+    )
     precision: Literal["32", "bf16"] = Field("32", description="`bf16` = autocast to bfloat16 (paper: 32)")
     cells_per_pass: int | None = Field(
         None,
@@ -100,11 +109,14 @@ class Training(Section):
         "gradients), at the cost of one more forward pass. Absent: all",
     )
     checkpoint_activations: bool = Field(
-        False, description="compute activations again in the backward pass instead of keeping them: less memory, a third more time"
-    )  # fmt: skip
+        False, description="compute activations again in the backward pass instead of keeping them: a third more time"
+    )
     compile: bool = Field(False, description="compile the network first (torch.compile)")
     workers: int | None = Field(
-        None, ge=0, le=256, description="processes that read crops ahead; absent: none beside a CPU, up to 8 beside a GPU"
+        None,
+        ge=0,
+        le=256,
+        description="processes that read crops ahead; absent: none beside a CPU, up to 8 beside a GPU",
     )
     checkpoints: int = Field(
         3, ge=0, le=1000, description="encoders of the last validations that stay in results/.state/MODEL"

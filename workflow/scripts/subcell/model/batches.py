@@ -59,9 +59,7 @@ def make_views(
     return tuple(View(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*blocks, strict=True))
 
 
-def _views_of_block(
-    crops: torch.Tensor, recipe: Recipe, cells_per_item: int, generator: torch.Generator
-) -> list[View]:
+def _views_of_block(crops: torch.Tensor, recipe: Recipe, cells_per_item: int, generator: torch.Generator) -> list[View]:
     own = crops[:, 1] > 0
     pixels = crops[:, 2:].float()
     if recipe.drop_landmarks:

@@ -10,7 +10,6 @@ from torch import nn
 
 from subcell.channels import CHANNELS
 
-
 Scaling = Literal["minmax", "percentile"]
 OUTERMOST = 0.001
 """Share of a cell's pixels at either end of the range that the percentile scaling leaves out."""

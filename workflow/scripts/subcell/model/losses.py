@@ -33,9 +33,7 @@ def reconstruction_loss(
     return (error * hidden).sum() / hidden.sum()
 
 
-def normalized_patches(
-    patches: torch.Tensor, *, eps: float = 1e-6
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def normalized_patches(patches: torch.Tensor, *, eps: float = 1e-6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Patches (N, T, P) at mean 0 and variance 1 over P, and the means and deviations (N, T, 1) that they had."""
     target = at_least_float32(patches)
     mean = target.mean(dim=-1, keepdim=True)

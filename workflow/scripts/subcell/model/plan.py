@@ -136,7 +136,10 @@ def _count(run: Callable[[], torch.Tensor], network: Pretraining, precision: str
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
     }
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False, custom_mapping=attention) as counter:
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        FlopCounterMode(display=False, custom_mapping=attention) as counter,
+    ):
         with (
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
             torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"),
@@ -167,7 +170,7 @@ def describe_step(
     parts = ", ".join(f"{name} {count / 1e6:.3g}" for name, count in cost.parameters.items() if count)
     return [
         f"{numbers / 1e6:.4g} million parameters ({parts})",
-        f"a step: {cost.step_flops / 1e12:.3g} TFLOP, about {cost.memory_mb / 1000:.2g} GB on each device "
+        f"a step: {cost.step_flops / 1e12:,.4g} TFLOP, about {cost.memory_mb / 1000:.2g} GB on each device "
         f"(activations {cost.activations_mb / 1000:.2g}); all steps: {cost.step_flops * steps:.2g} FLOP",
     ]
 
@@ -198,12 +201,13 @@ def describe_training(name: str, settings: Mapping[str, Any], *, pixels: int, an
     steps = training["epochs"] * (items // batch)
     cells = batch * training["cells_per_item"]
     lines = [f"{name}: {settings['recipe']}, {settings['size']}, {pixels} px, {steps:,} steps of {cells:,} cells"]
-    of_one = dict(cells_per_pass=training["cells_per_pass"], precision=training["precision"])
-    whole = cost_of_step(network, cells, **of_one).step_flops * steps
+    whole = cost_of_step(
+        network, cells, cells_per_pass=training["cells_per_pass"], precision=training["precision"]
+    ).step_flops
     lines += describe_step(network, cells // gpus, training["cells_per_pass"], training["precision"], steps=steps)
     for row in read_rates():
         if row["precision"] == training["precision"]:
-            hours = whole / (float(row["flops_per_s"]) * float(row["share"])) / 3600
+            hours = whole * steps / (float(row["flops_per_s"]) * float(row["share"])) / 3600
             lines.append(
                 f"{row['device']}, {row['precision']}: {hours:,.0f} hours of one, {hours / gpus:,.0f} with {gpus} "
                 f"({float(row['share']):.0%} of {float(row['flops_per_s']):.3g} FLOP/s; {row['source']})"

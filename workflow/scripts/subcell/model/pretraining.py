@@ -94,9 +94,7 @@ class Pretraining(nn.Module):
     def _head(dim: int, size: Size) -> ProjectionHead:
         return ProjectionHead(dim, hidden_dim=size.projection_dim, out_dim=size.projected_dim)
 
-    def forward(
-        self, views: Sequence[View], labels: Labels, *, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, views: Sequence[View], labels: Labels, *, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Losses of a batch of N cells, all of it at once; `subcell.model.gradients` does it in parts.
 
         Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import h5py
 import torch
 
 from subcell.crops.store import IMAGES, content_sha256
+from subcell.errors import CheckpointError
 
 STATE_FILE = "last.ckpt"
 
@@ -62,11 +64,18 @@ def load_state(folder: str | Path, expected: str) -> dict[str, Any] | None:
     ----------
     folder : where `save_state` wrote
     expected : fingerprint of the present run
+
+    Raises
+    ------
+    CheckpointError : the file is damaged
     """
     path = Path(folder) / STATE_FILE
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as problem:
+        raise CheckpointError(f"{path}: damaged ({problem}); delete it to train from the beginning") from None
     return state if state["fingerprint"] == expected else None
 
 

@@ -111,9 +111,7 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
     start = began = said = saved = time.monotonic()
     with torch.random.fork_rng(), _say_what_died(), stop_requests() as asked_to_stop:
         loop.network.train()
-        batches = read_batches(
-            course.store, course.sampler, first=first, steps=course.steps, workers=course.workers
-        )
+        batches = read_batches(course.store, course.sampler, first=first, steps=course.steps, workers=course.workers)
         for step, (rows, crops) in enumerate(batches, start=first):
             waited = time.monotonic() - began
             measured = loop.step(step, rows, crops, learning_rate=course.schedule.rate(step))
