@@ -172,11 +172,26 @@ def measure(name: str, paths: list[Path], recipe: str, size: str, cells: int, pr
     row(f"{name}: reading and two views alone, against the step", case.read(augment=True), rate, "cells/s")
 
 
+def measure_tiny(folder: Path, given: argparse.Namespace) -> None:
+    paths = write_crops(folder, 16 * given.cells, 96)
+    for recipe in ("mae-cells-prots-pool", "vit-prots-pool"):
+        measure(f"{recipe}, tiny 96 px, {given.cells} cells", paths, recipe, "tiny", given.cells, "32", given)
+    ways = {
+        "cached gradients in four parts, against all at once": {"cells_per_pass": given.cells // 4},
+        "activations computed again, against kept": {"checkpoint_activations": True},
+        **({"compiled, against not": {"compiled": True}} if given.compile else {}),
+    }
+    for name, way in ways.items():
+        # Beside each other, so that another job on the machine slows both alike.
+        rates = [Case(paths, "mae-cells-prots-pool", "tiny", given.cells, given, **how).train()[0] for how in (way, {})]
+        row(name, *rates, "cells/s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--cells", type=int, default=64, help="of a batch of the tiny network")
+    parser.add_argument("--cells", type=int, default=64, help="of a batch of the tiny network; 0 leaves it out")
     parser.add_argument("--base-cells", type=int, default=4, help="of a batch of the base network; 0 leaves it out")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile", action="store_true", help="also compiled; 0.5 to 2 minutes more each")
@@ -185,17 +200,8 @@ def main() -> None:
     print("case", "ours", "peer", "unit", "ratio", sep="\t")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small = write_crops(folder, 16 * given.cells, 96)
-        for recipe in ("mae-cells-prots-pool", "vit-prots-pool"):
-            measure(f"{recipe}, tiny 96 px, {given.cells} cells", small, recipe, "tiny", given.cells, "32", given)
-        whole = Case(small, "mae-cells-prots-pool", "tiny", given.cells, given).train()[0]
-        in_parts = Case(small, "mae-cells-prots-pool", "tiny", given.cells, given, cells_per_pass=given.cells // 4)
-        row("cached gradients in four parts, against all at once", in_parts.train()[0], whole, "cells/s")
-        again = Case(small, "mae-cells-prots-pool", "tiny", given.cells, given, checkpoint_activations=True)
-        row("activations computed again, against kept", again.train()[0], whole, "cells/s")
-        if given.compile:
-            compiled = Case(small, "mae-cells-prots-pool", "tiny", given.cells, given, compiled=True)
-            row("compiled, against not", compiled.train()[0], whole, "cells/s")
+        if given.cells:
+            measure_tiny(folder, given)
         if given.base_cells:
             large = write_crops(folder, max(16 * SHARDS, 4 * given.base_cells), 448)
             for precision in ("32", "bf16"):
