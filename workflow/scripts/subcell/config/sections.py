@@ -270,6 +270,7 @@ class Attention(Section):
     models: list[Name] | None = Field(
         None, description="networks that are looked at; those with trained or released weights when absent"
     )
+    datasets: list[Name] | None = Field(None, description="datasets in which they are looked at; all when absent")
     cells: int = Field(128, ge=1, le=1_000_000, description="cells of a dataset, chosen by a hash of their id")
     shown: int = Field(6, ge=1, le=50, description="cells in the figure")
     scale_factors: list[Annotated[float, Field(ge=1, le=100)]] = Field(
@@ -306,6 +307,13 @@ class CheckReleased(Section):
     cells: int = Field(16, ge=1, le=10_000, description="cells compared, chosen by a hash of their id")
 
 
+class OwnTask(Section):
+    """A benchmark of your own: a Python file with a function `run`."""
+
+    file: str = Field(description="the file, see docs/benchmarks.md")
+    settings: dict[str, Any] = Field({}, description="keywords of its `run`, beside those of `scoring`")
+
+
 class Scoring(Section):
     """Settings shared by the benchmarks."""
 
@@ -318,4 +326,7 @@ class Scoring(Section):
     )
     min_test_antibodies: int = Field(3, ge=1, description="a class with fewer held-out antibodies is not scored")
     reference: Name = Field("random_vit", description="the model that the others are compared with, in pairs")
+    controls: bool = Field(
+        True, description="score random labels, random features and perfect features beside the models"
+    )
     seed: int = Field(42, ge=0, description="seed of classifiers and bootstrap")
