@@ -1,12 +1,12 @@
 """Sections of the configuration that describe how a dataset becomes cells, vectors, a map and scores."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from subcell.config.section import Section
-from subcell.config.training import RELEASED_RECIPES, Objective, Recipe, Training, with_preset
+from subcell.config.training import Objective, Recipe, Training, with_preset
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
 """Names become folders: letters, digits, `_` and `-`."""
@@ -182,13 +182,6 @@ class Subcell(Network):
         if not isinstance(given, dict) or "training" not in given:
             return given
         return {**given, "training": with_preset(given["training"], given.get("recipe"))}
-
-    @model_validator(mode="after")
-    def _released_recipes_are_two(self) -> Self:
-        if self.released and self.recipe not in RELEASED_RECIPES:
-            problem = f"`released`: of the recipe {self.recipe!r} no network was published; {' and '.join(RELEASED_RECIPES)} were"
-            raise PydanticCustomError("names", "{problem}", {"problem": problem})
-        return self
 
 
 class RandomVit(Network):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
         kept.prune(done)
 
     start = began = said = saved = time.monotonic()
-    with torch.random.fork_rng(), _say_what_died(), stop_requests() as asked_to_stop:
+    with closing(curves), torch.random.fork_rng(), _say_what_died(), stop_requests() as asked_to_stop:
         loop.network.train()
         batches = read_batches(course.store, course.sampler, first=first, steps=course.steps, workers=course.workers)
         for step, (rows, crops) in enumerate(batches, start=first):
@@ -139,7 +139,6 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
             if stop:
                 raise SubcellError(f"asked to end; saved after step {done} of {course.steps}, run again to go on")
             began = time.monotonic()
-    curves.close()
     return curves
 
 
