@@ -22,6 +22,9 @@ class Task:
 SUITE: dict[str, Task] = {
     "localization": Task(),
     "cell_line": Task(),
+    "retrieval": Task(),
+    "hierarchy": Task(),
+    "batch": Task(),
     "segmentation": Task(models="none", controls=False),
 }
 """In the order of tables."""
