@@ -1,0 +1,288 @@
+"""Perturbation: whether wells of one compound, or of compounds with one mechanism, find each other on other plates.
+
+Protocol. Cells are averaged over fields and fields over wells. Each treated well ranks the treated wells of all other plates by
+cosine; `compound_map` (the headline) is the average precision with which it finds its own compound, averaged over the
+wells of a compound and over compounds, `mechanism_map` that for wells of other compounds with its mechanism: never its own
+compound. Both with copairs. A well is neither found nor missed on its own plate, whose staining it shares. `position_map`
+asks the same of control wells for their place on the plate: what is above its chance is the plate's layout. Vectors are
+processed in one of 24 ways (mean or median of cells; plates standardised, or by median and median deviation; features
+selected or not; sphered on the control wells or not). The way is chosen on other compounds and other plates than those
+that are scored: compounds and plates are halved, each half is scored by what was best on the other; with fewer than four
+plates only the compounds are halved, which the result says. `compound_nearest` and `mechanism_nearest` are the shares of
+wells whose nearest well is one. The interval comes from resampling compounds. Stains beyond the network's channels are
+embedded as the protein in turn (`proteins` of a model) and their vectors stand side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.benchmarks import frozen
+from subcell.benchmarks.bootstrap import LEVEL, bootstrap_mean, units_key
+from subcell.benchmarks.hits import HIT_COLUMNS, count_ratio, hit_table, perturbations, well_effects
+from subcell.benchmarks.metrics import expected_ap
+from subcell.benchmarks.profiles import Processing, WellProfiles, average_wells, grid, process
+from subcell.benchmarks.result import Result, as_metric, kept, not_run, replace_file, write_result
+
+BENCHMARK, UNIT = "perturbation", "compound"
+DEALT = "field_id"
+HEADLINE = "compound_map"
+LEAST_COMPOUNDS = 4
+LEAST_PLATES_TO_HALVE = 4
+
+
+def run(
+    cells: str | Path,
+    *,
+    out_json: str | Path,
+    out_parquet: str | Path,
+    dataset: str,
+    model: str,
+    simulated: bool,
+    out_hits: str | Path | None = None,
+    processing: Mapping[str, Any] | None = None,
+    bootstraps: int = 1000,
+    seed: int = 42,
+    **_other: Any,
+) -> Result:
+    """Retrieve compounds and mechanisms by the profiles of wells.
+
+    Parameters
+    ----------
+    cells : AnnData file of vectors; obs with `plate`, `well`, `field_id`, `compound`, and `control` (`negative`), `dose`,
+        `mechanism` where known
+    out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a well
+    dataset, model, simulated : go into the result
+    out_hits : table to write, see `subcell.benchmarks.hits`; made in one way (`Processing()` or `processing`) whatever was
+        best, so that its q-values owe nothing to a choice
+    processing : fields of `Processing` that are taken for all, instead of choosing
+    bootstraps, seed : of the resamples of compounds
+    """
+    names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
+    table = frozen.read_cells(cells)
+    averaged = {how: average_wells(table, how) for how in ("mean", "median")}  # type: ignore[arg-type]
+    reason = _missing(averaged["mean"])
+    if reason:
+        _write_hits(out_hits, pd.DataFrame(columns=list(HIT_COLUMNS)))
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    fixed = Processing(**processing) if processing else None
+    ways = [fixed] if fixed else list(grid())
+    vectors = {way: process(averaged[way.average], way) for way in ways}
+    wells = averaged["mean"]
+    found, choices = cross_scored(wells, vectors)
+    positions = position_precision(wells, vectors[ways[0]])
+    metrics, replicates, units = [], {}, found["compound"].dropna().unique()
+    for what in ("compound", "mechanism"):
+        for score in ("map", "nearest"):
+            by_compound = found.groupby("compound")[f"{what}_{score}"].mean().sort_index()
+            if by_compound.notna().sum() < 2:
+                continue
+            estimate = bootstrap_mean(by_compound.to_numpy(float), bootstraps=bootstraps, seed=seed, bounds=(0, 1))
+            chance = float(found.groupby("compound")[f"{what}_{score}_chance"].mean().mean())
+            name, n = f"{what}_{score}", int(by_compound.notna().sum())
+            metrics.append(as_metric(name, estimate, chance=chance, n=n, unit=UNIT))
+            replicates[name] = kept(estimate)
+    if positions is not None:
+        values, chance = positions
+        estimate = bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=(0, 1))
+        metrics.append(as_metric("position_map", estimate, chance=chance, n=len(values), unit="well position"))
+    default = fixed or Processing()
+    processed = process(averaged[default.average], default)
+    _write_hits(out_hits, hit_table(averaged[default.average], processed, seed=seed))
+    result = Result(
+        **names,
+        metrics=metrics,
+        replicates={HEADLINE: replicates[HEADLINE]},
+        units_key=units_key(units),
+        settings={
+            "task": "wells of the same compound, and of other compounds with the same mechanism, among those of other plates",
+            "processing": choices,
+            "tried": len(ways),
+            "processing_of_hits": asdict(default),
+            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of compounds",
+            "seed": seed,
+        },
+        details={
+            "wells": len(wells.about),
+            "control_wells": int(wells.controls.sum()),
+            "plates": int(wells.about["plate"].nunique()),
+            "compounds_always_in_one_position": _in_one_position(wells),
+        },
+    )
+    about = wells.about.reset_index()
+    about["effect"] = well_effects(averaged[default.average], processed)
+    about["cell_count_ratio"] = count_ratio(wells)
+    scores = found[["compound_map", "mechanism_map"]].reindex(wells.about.index).reset_index(drop=True)
+    return write_result(result, out_json, out_parquet, pd.concat([about, scores], axis=1))
+
+
+def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
+    """What a perfect model would see, a column a compound and mechanism; zeros where untreated."""
+    treated = (obs["control"] if "control" in obs else pd.Series(None, obs.index, dtype=object)) != "negative"
+    columns = [obs[name].astype(object).where(treated) for name in ("compound", "mechanism") if name in obs]
+    found = [pd.get_dummies(column).to_numpy(np.float32) for column in columns]
+    # A well of one compound differs from another by more than a well of one mechanism.
+    return np.concatenate([np.zeros((len(obs), 1), np.float32), *found], axis=1)
+
+
+def cross_scored(
+    wells: WellProfiles, vectors: Mapping[Processing, NDArray[np.floating]]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Score each half of the compounds in the way that was best for the other half.
+
+    Returns
+    -------
+    table : index well; of the scored wells: compound, and for compound and mechanism `_map`, `_nearest` and their chance
+    choices : what was chosen, and whether on other plates too
+    """
+    plates = halves(wells.about["plate"].unique())
+    compounds = halves(wells.about["compound"].dropna().unique())
+    plate = wells.about["plate"].map(plates).to_numpy()
+    compound = wells.about["compound"].map(compounds).to_numpy(float)
+    by_plate = len(plates) >= LEAST_PLATES_TO_HALVE
+    treated = wells.about["compound"].notna().to_numpy() & ~wells.controls
+    parts, choices = [], {}
+    for half in (0, 1):
+        tuned = treated & (compound != half) & ((plate != half) | (not by_plate))
+        pool = treated & ((plate == half) | (not by_plate))
+        best = _best(wells.about, vectors, tuned)
+        found = retrieval(wells.about, vectors[best], pool)
+        parts.append(found[compound[wells.about.index.get_indexer(found.index)] == half])
+        choices[f"half {half + 1}"] = best.words
+    choices["chosen on"] = "other compounds and other plates" if by_plate else "other compounds of the same plates"
+    return pd.concat(parts).sort_index(), choices
+
+
+def retrieval(about: pd.DataFrame, vectors: NDArray[np.floating], pool: NDArray[np.bool_]) -> pd.DataFrame:
+    """How well each well of the pool finds its like on other plates of the pool.
+
+    Returns
+    -------
+    index well; compound, and for `compound` and `mechanism` `_map` (average precision), `_nearest` (whether the nearest well
+    is one) and the chance of both; nan where a well has none to find
+    """
+    from copairs.map import average_precision
+    from copairs.matching import UnpairedException
+
+    part = about[pool]
+    meta = pd.DataFrame(
+        {
+            "plate": part["plate"].to_numpy(str),
+            "compound": part["compound"].to_numpy(str),
+            # A compound without a mechanism is its own.
+            "mechanism": part["mechanism"].where(part["mechanism"].notna(), "of " + part["compound"].astype(str)),
+        }
+    ).reset_index(drop=True)
+    vectors = vectors[pool]
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit.T
+    found = pd.DataFrame({"compound": part["compound"]}, index=part.index)
+    elsewhere = meta["plate"].to_numpy()[:, None] != meta["plate"].to_numpy()
+    same = {name: meta[name].to_numpy()[:, None] == meta[name].to_numpy() for name in ("compound", "mechanism")}
+    rules = {
+        "compound": (["compound"], ["plate"], ["compound", "plate"], elsewhere, same["compound"]),
+        # Other wells of the compound itself are neither found nor missed.
+        "mechanism": (
+            ["mechanism"],
+            ["compound", "plate"],
+            ["mechanism", "plate"],
+            elsewhere & ~same["compound"],
+            same["mechanism"],
+        ),
+    }
+    for what, (sameby, diffby, against, allowed, right) in rules.items():
+        columns = [f"{what}_{name}" for name in ("map", "nearest", "map_chance", "nearest_chance")]
+        found[columns] = np.nan
+        try:
+            scored = average_precision(
+                meta, unit, pos_sameby=sameby, pos_diffby=diffby, neg_sameby=[], neg_diffby=against, progress_bar=False
+            )
+        except UnpairedException:
+            continue
+        positives, total = scored["n_pos_pairs"].to_numpy(int), scored["n_total_pairs"].to_numpy(int)
+        some = (positives > 0) & (total > positives)
+        nearest = np.where(allowed, cosine, -np.inf).argmax(axis=1)
+        found[columns] = np.where(
+            some[:, None],
+            np.column_stack(
+                [
+                    scored["average_precision"],
+                    right[np.arange(len(nearest)), nearest],
+                    [expected_ap(p, max(t, 1)) for p, t in zip(positives, total, strict=True)],
+                    positives / np.maximum(total, 1),
+                ]
+            ),
+            np.nan,
+        )
+    return found
+
+
+def position_precision(
+    wells: WellProfiles, vectors: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], float] | None:
+    """Average precision with which control wells find those in the same position on other plates: one value a position, and
+    chance; None where no position holds a control on two plates."""
+    about = wells.about.copy()
+    about["compound"], about["mechanism"] = about["well"], None
+    found = retrieval(about, vectors, wells.controls) if wells.controls.any() else pd.DataFrame()
+    if found.empty or found["compound_map"].notna().sum() < 2:
+        return None
+    by_position = found.groupby("compound")[["compound_map", "compound_map_chance"]].mean().sort_index().dropna()
+    return by_position["compound_map"].to_numpy(float), float(by_position["compound_map_chance"].mean())
+
+
+def halves(names: Any) -> dict[str, int]:
+    """Deal names to two halves of equal size by a hash of each: the same for every model."""
+    ordered = sorted(map(str, names), key=lambda name: hashlib.sha256(name.encode()).digest())
+    return {name: number % 2 for number, name in enumerate(ordered)}
+
+
+def _best(
+    about: pd.DataFrame, vectors: Mapping[Processing, NDArray[np.floating]], tuned: NDArray[np.bool_]
+) -> Processing:
+    """The way with the best mean over compound and mechanism, each above its chance; the first where none can be scored."""
+    if len(vectors) == 1:
+        return next(iter(vectors))
+    gains = {}
+    for way, values in vectors.items():
+        found = retrieval(about, values, tuned)
+        gain = [
+            (found[f"{what}_map"] - found[f"{what}_map_chance"]).mean() for what in ("compound", "mechanism")
+        ]
+        gains[way] = float(np.nanmean(gain)) if np.isfinite(gain).any() else -np.inf
+    return max(gains, key=gains.__getitem__)
+
+
+def _in_one_position(wells: WellProfiles) -> float | None:
+    """Share of compounds with several wells that always stand in one position: theirs cannot be told from their compound."""
+    treated = wells.about[perturbations(wells.about).notna().to_numpy() & ~wells.controls]
+    positions = treated.groupby("compound")["well"].agg(["nunique", "size"])
+    several = positions[positions["size"] > 1]
+    return float((several["nunique"] == 1).mean()) if len(several) else None
+
+
+def _missing(wells: WellProfiles) -> str:
+    if not len(wells.about):
+        return "needs plate and well"
+    treated = wells.about[wells.about["compound"].notna() & ~wells.controls]
+    if not len(treated):
+        return "needs compound"
+    several = int((treated.groupby("compound")["plate"].nunique() > 1).sum())
+    if several < LEAST_COMPOUNDS:
+        return f"needs {LEAST_COMPOUNDS} compounds on two plates or more (found {several})"
+    return ""
+
+
+def _write_hits(path: str | Path | None, table: pd.DataFrame) -> None:
+    if path is not None:
+        replace_file(
+            path, lambda to: table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
+        )
