@@ -65,7 +65,7 @@ def run(
     embedder : the model; not run without maps of attention
     out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a cell and structure
     dataset, model, simulated : go into the result
-    structures : obs of some cells -> `Truth` of further structures, or None
+    structures : gives `Truth` of further structures, see `subcell.benchmarks.drawn_structures`; or None
     sampled_cells : how many cells are looked at
     bootstraps, seed : of the resamples of antibodies; `seed` is also that of the untrained network
     """
@@ -81,7 +81,7 @@ def run(
     maps, pooled = look(embedder, images, obs)
     grid = maps.shape[-2:]
     signals = [patch_signals(image, (grid[0], grid[1])) for image in images]
-    found = wanted_patches(signals, images, structures(obs) if structures else {}, (grid[0], grid[1]))
+    found = wanted_patches(signals, images, structures(obs, store.field_um, store.pixels) if structures else {}, (grid[0], grid[1]))
     cell = np.stack([signal.fractions[0] for signal in signals])
     intensity = np.stack([signal.intensities.sum(axis=0) for signal in signals])[:, None]
     shown = {

@@ -17,24 +17,24 @@ STRUCTURES = ("nucleoli", "centrosomes")
 
 
 def drawn_structures(
-    images: Sequence[str | Path], masks: Sequence[str | Path], *, field_um: float, pixels: int
-) -> Callable[[pd.DataFrame], dict[str, NDArray[np.bool_]]]:
+    images: Sequence[str | Path], masks: Sequence[str | Path]
+) -> Callable[[pd.DataFrame, float, int], dict[str, NDArray[np.bool_]]]:
     """A function that finds the masks of structures in the crops of some cells.
 
     Parameters
     ----------
     images : folders of simulated images, with `{field_id}_nucleoli.png` and `{field_id}_centrosomes.png`
     masks : label images with which the crops were cut
-    field_um, pixels : of the crops
 
     Returns
     -------
-    obs (N, ...) with `field_id`, `label` and `pixel_size_um` -> structure -> (N, pixels, pixels); {} where no field has any
+    function of obs (N, ...) with `field_id`, `label` and `pixel_size_um`, and of `field_um` and `pixels` of the crops, that
+    gives structure -> (N, pixels, pixels); {} where no field has any
     """
     folders = [Path(folder) for folder in images]
     stores = [open_masks(path) for path in masks]
 
-    def found(obs: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    def found(obs: pd.DataFrame, field_um: float, pixels: int) -> dict[str, NDArray[np.bool_]]:
         planes = np.zeros((len(obs), len(STRUCTURES), pixels, pixels), bool)
         seen = np.zeros(len(STRUCTURES), bool)
         for field_id, rows in obs.reset_index(drop=True).groupby("field_id"):

@@ -33,6 +33,7 @@ from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, 
 BENCHMARK, UNIT = "interactions", "gene"
 DEALT = "gene"
 HEADLINE = "cosine_auroc"
+TRUE_COMPLEXES = "complexes.tsv"
 COMPONENTS = 32
 LEAST_PAIRS = 10
 PERFECT_FEATURES = 256
@@ -46,7 +47,9 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
-    references: Sequence[Mapping[str, Any]] = (),
+    files: Sequence[str | Path] = (),
+    pairs: Sequence[Mapping[str, Any]] = (),
+    truth: str | Path | None = None,
     negatives: int = 5,
     folds: int = 5,
     prevalence: float = 0.05,
@@ -62,8 +65,10 @@ def run(
     cells : AnnData file of vectors; obs with `gene`, and `locations`, `plate`, `antibody`, `cell_line` where known
     out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a pair
     dataset, model, simulated : go into the result
-    references : arguments of `subcell.benchmarks.pairs.read_references` (`file`, `name`, `min_score`, `baits`); the
-        metrics of the first keep their name, those of the others begin with the reference's
+    files : of related pairs, see `subcell.benchmarks.pairs.read_references`
+    pairs : `name`, `min_score` and `baits` of each file; scores of the first keep their name, those of the others begin
+        with the reference's
+    truth : folder of what is true of a simulated dataset, whose complexes are read where no `files` are given
     negatives : unrelated pairs for each related one
     folds : of the classifier
     prevalence : of related pairs, at which average precision and recall are stated
@@ -71,9 +76,9 @@ def run(
     bootstraps, seed : of the resamples of proteins
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
-    if not references:
+    known = _references(files, pairs, truth)
+    if not known:
         return write_result(not_run("needs complexes or a list of interactions", **names), out_json, out_parquet)
-    known = [reference for given in references for reference in read_references(**_arguments(given))]
     vectors, about = proteins(frozen.read_cells(cells))
     if len(about) < 2:
         return write_result(not_run("needs gene", **names), out_json, out_parquet)
@@ -141,9 +146,18 @@ def run(
     return write_result(result, out_json, out_parquet, pd.concat(tables, ignore_index=True))
 
 
-def perfect_features(obs: pd.DataFrame, *, references: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+def perfect_features(
+    obs: pd.DataFrame,
+    *,
+    files: Sequence[str | Path] = (),
+    pairs: Sequence[Mapping[str, Any]] = (),
+    truth: str | Path | None = None,
+) -> NDArray[np.float32]:
     """What a perfect model would see: whom each protein of the first reference is related to, folded into few columns."""
-    reference = read_references(**_arguments(references[0]))[0]
+    known_references = _references(files, pairs, truth)
+    if not known_references:
+        return np.zeros((len(obs), 1), np.float32)
+    reference = known_references[0]
     genes = sorted({gene for pair in reference.pairs for gene in pair} | set(obs["gene"].dropna()))
     number = {gene: place for place, gene in enumerate(genes)}
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(genes), PERFECT_FEATURES))
@@ -296,9 +310,16 @@ def _draw(reference: Reference, about: pd.DataFrame, *, negatives: int, folds: i
     return draw_pairs(related, about, fold, negatives=negatives, seed=seed, known=known, baits=baits)
 
 
-def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    more = {key: given[key] for key in ("min_score", "baits") if given.get(key)}
-    return {"path": given["file"], "name": given["name"], **more}
+def _references(
+    files: Sequence[str | Path], pairs: Sequence[Mapping[str, Any]], truth: str | Path | None
+) -> list[Reference]:
+    if not files:
+        return read_references(Path(truth) / TRUE_COMPLEXES, "complexes") if truth else []
+    found = []
+    for path, about in zip(files, pairs, strict=True):
+        more = {key: about[key] for key in ("min_score", "baits") if about.get(key)}
+        found += read_references(path, about["name"], **more)
+    return found
 
 
 def _group_sums(values: NDArray[np.floating], codes: NDArray[np.int_]) -> NDArray[np.floating]:

@@ -34,6 +34,7 @@ HEADLINE = "mantel_r"
 LEAST_LINES = 4
 """With three lines there are three similarities, and the best p-value is 1/6."""
 
+TRUE_EXPRESSION = "expression.parquet"
 COMPONENTS = 10
 CCA_COMPONENTS = 2
 
@@ -47,6 +48,7 @@ def run(
     model: str,
     simulated: bool,
     expression: str | Path | None = None,
+    truth: str | Path | None = None,
     permutations: int = 100_000,
     bootstraps: int = 1000,
     seed: int = 42,
@@ -60,10 +62,12 @@ def run(
     out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a pair of lines
     dataset, model, simulated : go into the result
     expression : see `subcell.benchmarks.expression.read_expression`
+    truth : folder of what is true of a simulated dataset, which is read where no `expression` is given
     permutations : of Mantel's test with more than 8 lines
     bootstraps, seed : of the resamples of antibodies
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
+    expression = expression or (Path(truth) / TRUE_EXPRESSION if truth else None)
     if not expression:
         return write_result(not_run("needs a table of expression", **names), out_json, out_parquet)
     table = frozen.read_cells(cells)
@@ -140,9 +144,13 @@ def run(
     return write_result(result, out_json, out_parquet, pairs)
 
 
-def perfect_features(obs: pd.DataFrame, *, expression: str | Path) -> NDArray[np.float32]:
+def perfect_features(
+    obs: pd.DataFrame, *, expression: str | Path | None = None, truth: str | Path | None = None
+) -> NDArray[np.float32]:
     """What a perfect model would see: the expression of each cell's line; zeros where it is not known."""
-    known = read_expression(expression)
+    if not expression and not truth:
+        return np.zeros((len(obs), 1), np.float32)
+    known = read_expression(expression or Path(truth or "") / TRUE_EXPRESSION)
     line = obs["cell_line"].astype(object)
     matched = same_lines(sorted(set(line.dropna())), known.index)
     values = np.zeros((len(obs), known.shape[1]), np.float32)
