@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import report_example as example
 
-from subcell.benchmarks.result import PROBABILITY, TRUTH
+from subcell.benchmarks.bootstrap import bootstrap_mean
+from subcell.benchmarks.result import kept
 from subcell.imaging.ledger import ledger_table
 from subcell.reporting import runtime
 from subcell.reporting.crate import WORKFLOW_FOLDER, write_crate
@@ -123,25 +124,20 @@ def test_source_of_images(tmp_path):
     assert "not given" in describe_source(None, {}, simulated=False)["licence"]
 
 
-def predictions(folder, model, *, right):
-    """Predictions of 40 cells of 20 units; a share of the units is scored right."""
-    truth = np.arange(40) // 2 % 2 == 0
-    known = np.arange(40) // 2 < right * 20
-    score = np.where(known, truth, ~truth) * 0.8 + 0.1
-    table = pd.DataFrame({"cell_id": [f"c{i}" for i in range(40)], "unit": [f"u{i // 2}" for i in range(40)]})
-    for name, positive, probability in (("A", truth, score), ("B", ~truth, 1 - score)):
-        table[TRUTH + name], table[PROBABILITY + name] = positive, probability
-    table.to_parquet(folder / f"{model}.parquet")
-    return folder / f"{model}.parquet"
+def scored(value, per_unit):
+    """A result whose headline is the mean over ten units."""
+    found = bootstrap_mean(per_unit, bootstraps=200, seed=0)
+    metric = {"metric": "m", "value": value, "n": 10}
+    return {"status": "ok", "metrics": [metric], "replicates": {"m": kept(found)}, "units_key": "same"}
 
 
-def test_only_a_decided_difference_makes_a_best_model(tmp_path):
-    paths = {model: predictions(tmp_path, model, right=right) for model, right in (("a", 1.0), ("b", 0.5), ("c", 0.5))}
-    scores = {"a": 1.0, "b": 0.5, "c": 0.49}
-    best, second = rank_models(scores, paths, metric="macro_ap", bootstraps=200, seed=0)
+def test_only_a_decided_difference_makes_a_best_model():
+    noise = np.random.default_rng(0).normal(size=(2, 10))
+    results = {"a": scored(5.0, np.full(10, 5.0)), "b": scored(0.5, noise[0]), "c": scored(0.49, noise[1])}
+    best, second = rank_models(results)
     assert (best["place"], best["model"], best["over"], best["decided"]) == ("best", "a", "b", True)
     assert (second["place"], second["model"], second["over"], second["decided"]) == ("second", "b", "c", False)
-    assert rank_models({"a": 1.0}, paths, metric="macro_ap", bootstraps=200, seed=0) == []
+    assert rank_models({"a": results["a"]}) == []
 
 
 def test_crate_names_what_went_in_and_what_came_out(tmp_path):

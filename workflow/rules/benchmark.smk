@@ -37,6 +37,58 @@ use rule localization as cell_line with:
         "Scoring cell lines of {wildcards.dataset} by {wildcards.model}"
 
 
+use rule localization as own_task with:
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/{benchmark}.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/{benchmark}.parquet",
+    log:
+        "<logs>/{dataset}/{model}/{benchmark}.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/{benchmark}.benchmark.jsonl"
+    wildcard_constraints:
+        benchmark=alternatives(config["own_tasks"]),
+    params:
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        scoring=lambda wildcards: config["scoring"] | config["own_tasks"][wildcards.benchmark]["settings"],
+        file=lambda wildcards: config["own_tasks"][wildcards.benchmark]["file"],
+        code=lambda wildcards: file_version(config["own_tasks"][wildcards.benchmark]["file"]),
+    message:
+        "Scoring {wildcards.benchmark} of {wildcards.dataset} by {wildcards.model}"
+
+
+rule controls:
+    """What a benchmark gives to random labels, random features and perfect features."""
+    input:
+        unpack(task_inputs),
+    output:
+        scores=collect("<results>/{{dataset}}/controls/{{benchmark}}/{control}.json", control=CONTROLS),
+        predictions=collect(
+            "<results>/{{dataset}}/controls/{{benchmark}}/{control}.parquet", control=CONTROLS
+        ),
+    log:
+        "<logs>/{dataset}/controls_{benchmark}.log",
+    benchmark:
+        "<logs>/{dataset}/controls_{benchmark}.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=120,
+    params:
+        names=CONTROLS,
+        model=lambda wildcards: first_model(wildcards),
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        scoring=lambda wildcards: config["scoring"]
+        | config["own_tasks"].get(wildcards.benchmark, {}).get("settings", {}),
+        file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
+        code=lambda wildcards: code_version("benchmarks", "model"),
+    message:
+        "Scoring the controls of {wildcards.benchmark} on {wildcards.dataset}"
+    script:
+        "../scripts/score_controls.py"
+
+
 rule segmentation:
     """Masks against reference masks, where a dataset has them."""
     input:
@@ -73,7 +125,6 @@ rule summarize:
     """All scores in one tidy table, with paired differences to the reference model."""
     input:
         scores=score_files("json"),
-        predictions=score_files("parquet"),
     output:
         summary=report(
             "<results>/summary.tsv",

@@ -6,7 +6,6 @@ from subcell.reporting.summary import collect_summary
 with job(snakemake):
     collect_summary(
         snakemake.input.scores,
-        snakemake.input.predictions,
         out_summary=snakemake.output.summary,
         out_not_run=snakemake.output.not_run,
         out_text=snakemake.output.text,

@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_metric
 from subcell.benchmarks.metrics import BOUNDS, METRICS, chance_of, class_ap, macro_ap
-from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric
+from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric, as_metric, kept
 from subcell.embedding.store import read_vectors
 
 SPLITS = ("train", "valid", "test")
 UNITS = ("antibody", "gene")
 """Columns whose values are resampled for the intervals: the first that a dataset has."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics with the resampled values of each."""
+
+    metrics: list[Metric]
+    replicates: dict[str, list[float]]
+
+    def __add__(self, other: Scores) -> Scores:
+        return Scores(self.metrics + other.metrics, self.replicates | other.replicates)
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,8 @@ def score(
     bootstraps: int,
     seed: int,
     prefix: str = "",
-) -> list[Metric]:
+    suffix: str = "",
+) -> Scores:
     """Metrics of the test cells with intervals over units.
 
     Parameters
@@ -181,16 +193,19 @@ def score(
     names : keys of `METRICS`
     truth, probabilities : (N, C)
     units : (N,) drawn as a whole
-    prefix : put before the names
+    prefix, suffix : put before and after the names
     """
-    found = []
+    metrics, replicates = [], {}
+    n = len(np.unique(units))
     for name in names:
-        value, low, high = bootstrap_metric(
+        found = bootstrap_metric(
             METRICS[name], truth, probabilities, units, bootstraps=bootstraps, seed=seed, bounds=BOUNDS[name]
         )
+        written = prefix + name + suffix
         chance = chance_of(name, truth)
-        found.append(Metric(prefix + name, value, low, high, chance, len(np.unique(units)), head_seeds, unit))
-    return found
+        metrics.append(as_metric(written, found, chance=chance, n=n, unit=unit, seeds=head_seeds))
+        replicates[written] = kept(found)
+    return Scores(metrics, replicates)
 
 
 def per_unit(

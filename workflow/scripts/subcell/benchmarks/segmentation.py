@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.benchmarks.bootstrap import LEVEL, interval, resample
-from subcell.benchmarks.result import Metric, Result, not_run, write_result
+from subcell.benchmarks.bootstrap import LEVEL, Estimate, bootstrap_mean, units_key
+from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
 
 BENCHMARK = "segmentation"
 OBJECTS = {"cells": "reference_cells", "nuclei": "reference_nuclei"}
@@ -60,14 +60,19 @@ def run_segmentation(
         return write_result(
             not_run("needs masks that are not copies of the reference masks", **names), out_json, out_parquet
         )
-    metrics = [
-        _mean_over_fields(f"{objects}_{name}", part[name].to_numpy(float), bootstraps=bootstraps, seed=seed)
-        for objects, part in table.groupby("objects", sort=False)
-        for name in SCORES
-    ]
+    metrics, replicates, keys = [], {}, {}
+    for objects, part in table.groupby("objects", sort=False):
+        for score in SCORES:
+            name, known = f"{objects}_{score}", part[part[score].notna()]
+            found = _mean_over_fields(known[score].to_numpy(float), score, bootstraps=bootstraps, seed=seed)
+            metrics.append(as_metric(name, found, chance=None, n=len(known), unit="field"))
+            replicates[name], keys[name] = kept(found), units_key(known["unit"])
+    headline = metrics[0].metric
     result = Result(
         **names,
         metrics=metrics,
+        replicates={headline: replicates[headline]},
+        units_key=keys[headline],
         settings={
             "task": "masks against the reference masks of each field, mean over fields",
             "overlaps": list(THRESHOLDS),
@@ -162,15 +167,11 @@ def same_objects(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return bool(np.array_equal(fastremap.renumber(one)[0], fastremap.renumber(other)[0]))
 
 
-def _mean_over_fields(name: str, values: NDArray[np.floating], *, bootstraps: int, seed: int) -> Metric:
-    values = values[np.isfinite(values)]
+def _mean_over_fields(values: NDArray[np.floating], name: str, *, bootstraps: int, seed: int) -> Estimate:
     if not len(values):
-        return Metric(name, float("nan"), None, None, None, 0, 0, "field")
-    low, high = None, None
-    if len(values) > 1:
-        means = resample(len(values), bootstraps, seed) @ values / len(values)
-        low, high = interval(means, float(values.mean()), bounds=(0, np.inf if name.endswith("error") else 1))
-    return Metric(name, float(values.mean()), low, high, None, len(values), 0, "field")
+        return Estimate(float("nan"), float("nan"), float("nan"), np.zeros(0))
+    bounds = (0.0, np.inf if name.endswith("error") else 1.0)
+    return bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=bounds)
 
 
 def _pooled(part: pd.DataFrame) -> dict[str, Any]:

@@ -311,6 +311,13 @@ class CheckReleased(Section):
     cells: int = Field(16, ge=1, le=10_000, description="cells compared, chosen by a hash of their id")
 
 
+class OwnTask(Section):
+    """A benchmark of your own: a Python file with a function `run`."""
+
+    file: str = Field(description="the file, see docs/benchmarks.md")
+    settings: dict[str, Any] = Field({}, description="keywords of its `run`, beside those of `scoring`")
+
+
 class Scoring(Section):
     """Settings shared by the benchmarks."""
 
@@ -323,4 +330,7 @@ class Scoring(Section):
     )
     min_test_antibodies: int = Field(3, ge=1, description="a class with fewer held-out antibodies is not scored")
     reference: Name = Field("random_vit", description="the model that the others are compared with, in pairs")
+    controls: bool = Field(
+        True, description="score random labels, random features and perfect features beside the models"
+    )
     seed: int = Field(42, ge=0, description="seed of classifiers and bootstrap")

@@ -13,34 +13,27 @@ from subcell.benchmarks.compare import compare_models
 RANK_COLUMNS = ("dataset", "benchmark", "metric", "place", "model", "over", "value", "low", "high", "n", "decided")
 
 
-def rank_models(
-    scores: Mapping[str, float], parquets: Mapping[str, str | Path], *, metric: str, bootstraps: int, seed: int
-) -> list[dict[str, Any]]:
-    """Compare the best model with the second, and the second with the third, on the same items and resamples.
+def rank_models(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Compare the best model with the second, and the second with the third, on the same units and resamples.
 
     Parameters
     ----------
-    scores : model -> headline score, higher is better
-    parquets : model -> predictions
-    metric, bootstraps, seed : see `subcell.benchmarks.compare.compare_models`
+    results : model -> result of one benchmark on one dataset; its first metric is the headline, higher is better
 
     Returns
     -------
     at most two rows, the last eight of `RANK_COLUMNS` but `metric`: the model in a place, the next one (`over`), the
     difference with its paired 95% interval, and whether that interval lies above zero (`decided`)
     """
+    scores = {
+        model: float(result["metrics"][0]["value"])
+        for model, result in results.items()
+        if result["metrics"][0]["value"] is not None
+    }
     ordered = sorted(scores, key=lambda model: (-scores[model], model))
     rows = []
     for place, model, over in zip(("best", "second"), ordered, ordered[1:], strict=False):
-        found = compare_models(
-            {model: parquets[model], over: parquets[over]},
-            reference=over,
-            metric=metric,
-            bootstraps=bootstraps,
-            seed=seed,
-        )
-        if found:
-            (entry,) = found
+        for entry in compare_models({model: results[model], over: results[over]}, reference=over):
             numbers = {key: entry[key] for key in ("value", "low", "high", "n")}
             rows.append({"place": place, "model": model, "over": over, **numbers, "decided": bool(entry["low"] > 0)})
     return rows
