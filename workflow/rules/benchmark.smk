@@ -49,7 +49,7 @@ use rule localization as own_task with:
         benchmark=alternatives(config["own_tasks"]),
     params:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: config["scoring"] | config["own_tasks"][wildcards.benchmark]["settings"],
+        scoring=lambda wildcards: task_settings(wildcards.benchmark),
         file=lambda wildcards: config["own_tasks"][wildcards.benchmark]["file"],
         code=lambda wildcards: file_version(config["own_tasks"][wildcards.benchmark]["file"]),
     message:
@@ -79,8 +79,7 @@ rule controls:
         names=CONTROLS,
         model=lambda wildcards: first_model(wildcards),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: config["scoring"]
-        | config["own_tasks"].get(wildcards.benchmark, {}).get("settings", {}),
+        scoring=lambda wildcards: task_settings(wildcards.benchmark),
         file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
         code=lambda wildcards: code_version("benchmarks", "model"),
     message:

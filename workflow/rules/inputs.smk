@@ -298,6 +298,17 @@ def task_inputs(wildcards):
     return {name: collect(path) for name, path in {"cells": cells, **more}.items()}
 
 
+def task_settings(benchmark):
+    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
+    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
+    ours = config["tasks"].get(benchmark, {})
+    return (
+        config["scoring"]
+        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | own
+    )
+
+
 def all_benchmarks():
     """Benchmarks that some dataset is scored on."""
     asked = [name for dataset in config["datasets"] for name in asked_benchmarks(dataset)]

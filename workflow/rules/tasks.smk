@@ -42,12 +42,6 @@ def home_cells(dataset):
     return {"home_cells": f"<results>/{home}/{{model}}/cells.h5ad"} if home else {}
 
 
-def task_settings(name):
-    """Settings of a benchmark: those of all and its own; files are inputs."""
-    own = {key: value for key, value in config["tasks"][name].items() if key not in ("expression", "home")}
-    return config["scoring"] | own
-
-
 EXTRA_INPUTS["transcriptome"] = expression_of
 EXTRA_INPUTS["interactions"] = pairs_of
 

@@ -13,6 +13,7 @@ with job(snakemake):
         dataset=snakemake.wildcards.dataset,
         model=snakemake.wildcards.model,
         simulated=snakemake.params.simulated,
+        **{f"out_{what}": path for what, path in snakemake.output.items() if what not in ("scores", "predictions")},
         **inputs,
         **snakemake.params.scoring,
     )

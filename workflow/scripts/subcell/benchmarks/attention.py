@@ -81,7 +81,9 @@ def run(
     maps, pooled = look(embedder, images, obs)
     grid = maps.shape[-2:]
     signals = [patch_signals(image, (grid[0], grid[1])) for image in images]
-    found = wanted_patches(signals, images, structures(obs, store.field_um, store.pixels) if structures else {}, (grid[0], grid[1]))
+    found = wanted_patches(
+        signals, images, structures(obs, store.field_um, store.pixels) if structures else {}, (grid[0], grid[1])
+    )
     cell = np.stack([signal.fractions[0] for signal in signals])
     intensity = np.stack([signal.intensities.sum(axis=0) for signal in signals])[:, None]
     shown = {
@@ -137,9 +139,7 @@ def run(
     return write_result(result, out_json, out_parquet, table)
 
 
-def look(
-    embedder: NetworkEmbedder, images: NDArray[Any], obs: pd.DataFrame
-) -> tuple[NDArray[np.floating], int]:
+def look(embedder: NetworkEmbedder, images: NDArray[Any], obs: pd.DataFrame) -> tuple[NDArray[np.floating], int]:
     """Maps of all heads, (N, heads, h, w), first those of the pooling, then the class token's; and how many are the pooling's."""
     parts, pooled = [], 0
     for start in range(0, len(images), BATCH):
@@ -227,7 +227,12 @@ def neighbour_swap(embedder: NetworkEmbedder, images: NDArray[Any]) -> dict[str,
 
 
 def _structure_metrics(
-    scores: Mapping[str, Mapping[str, NDArray[np.floating]]], codes: NDArray[np.int_], units: int, *, bootstraps: int, seed: int
+    scores: Mapping[str, Mapping[str, NDArray[np.floating]]],
+    codes: NDArray[np.int_],
+    units: int,
+    *,
+    bootstraps: int,
+    seed: int,
 ) -> tuple[list[Metric], Any]:
     stacked = {source: np.column_stack(list(of.values())) for source, of in scores.items()}
     chance = float(np.nanmean(_column_means(stacked["uniform"])))
@@ -260,7 +265,9 @@ def _shares(
     metrics = []
     for place, name in enumerate(("cell", "nucleus")):
         parts = np.stack([signal.fractions[place] for signal in signals])
-        estimate = _mean_over((weights * parts).sum(axis=(1, 2))[:, None], codes, units, bootstraps=bootstraps, seed=seed)
+        estimate = _mean_over(
+            (weights * parts).sum(axis=(1, 2))[:, None], codes, units, bootstraps=bootstraps, seed=seed
+        )
         chance = float(parts.mean())
         metrics.append(as_metric(f"share_in_{name}", estimate, chance=chance, n=units, unit=UNIT))
     return metrics

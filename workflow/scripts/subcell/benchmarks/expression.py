@@ -44,7 +44,9 @@ def read_expression(path: str | Path) -> pd.DataFrame:
         table[value] = np.log2(_numbers(table[value], path) + 1)
         wide = table.pivot_table(index=line, columns=gene, values=value, aggfunc="mean", observed=True)
     else:
-        wide = table.set_index(line) if line else table.set_index(table.columns[0]) if table.index.name is None else table
+        wide = (
+            table.set_index(line) if line else table.set_index(table.columns[0]) if table.index.name is None else table
+        )
         wide = wide.apply(lambda column: _numbers(column, path))
     wide = wide.dropna(axis=1)
     repeated = wide.index[wide.index.duplicated()]

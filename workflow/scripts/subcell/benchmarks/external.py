@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
 from subcell.benchmarks.localization import label_table, perfect_features
-from subcell.benchmarks.result import Metric, Result, kept, not_run, write_result
+from subcell.benchmarks.result import Metric, Result, not_run, write_result
 
 __all__ = ["BENCHMARK", "UNIT", "perfect_features", "run"]
 
@@ -59,7 +58,9 @@ def run(
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     if not home_cells:
-        return write_result(not_run("needs a home dataset, where classifiers are trained", **names), out_json, out_parquet)
+        return write_result(
+            not_run("needs a home dataset, where classifiers are trained", **names), out_json, out_parquet
+        )
     here, there = _labelled(frozen.read_cells(cells)), _labelled(frozen.read_cells(home_cells))
     unit = frozen.resampled_unit(here)
     reason = _missing(here, there, unit)

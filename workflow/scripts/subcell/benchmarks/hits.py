@@ -61,7 +61,9 @@ def hit_table(wells: WellProfiles, vectors: NDArray[np.floating], *, seed: int =
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         own = treated & (named == name).to_numpy()
-        others = [n for n in np.argsort(-cosine[number], kind="stable") if about[n]["compound"] != about[number]["compound"]]
+        others = [
+            n for n in np.argsort(-cosine[number], kind="stable") if about[n]["compound"] != about[number]["compound"]
+        ]
         rows.append(
             {
                 **about[number],

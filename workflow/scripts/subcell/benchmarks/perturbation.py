@@ -228,9 +228,7 @@ def retrieval(about: pd.DataFrame, vectors: NDArray[np.floating], pool: NDArray[
     return found
 
 
-def position_precision(
-    wells: WellProfiles, vectors: NDArray[np.floating]
-) -> tuple[NDArray[np.floating], float] | None:
+def position_precision(wells: WellProfiles, vectors: NDArray[np.floating]) -> tuple[NDArray[np.floating], float] | None:
     """Average precision with which control wells find those in the same position on other plates: one value a position, and
     chance; None where no position holds a control on two plates."""
     about = wells.about.copy()
@@ -257,9 +255,7 @@ def _best(
     gains = {}
     for way, values in vectors.items():
         found = retrieval(about, values, tuned)
-        gain = [
-            (found[f"{what}_map"] - found[f"{what}_map_chance"]).mean() for what in ("compound", "mechanism")
-        ]
+        gain = [(found[f"{what}_map"] - found[f"{what}_map_chance"]).mean() for what in ("compound", "mechanism")]
         gains[way] = float(np.nanmean(gain)) if np.isfinite(gain).any() else -np.inf
     return max(gains, key=gains.__getitem__)
 
@@ -286,6 +282,4 @@ def _missing(wells: WellProfiles) -> str:
 
 def _write_hits(path: str | Path | None, table: pd.DataFrame) -> None:
     if path is not None:
-        replace_file(
-            path, lambda to: table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
-        )
+        replace_file(path, lambda to: table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n"))

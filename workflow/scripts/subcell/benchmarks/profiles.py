@@ -150,9 +150,7 @@ def select_features(vectors: NDArray[np.floating], most: float = CORRELATION) ->
     return chosen
 
 
-def sphere(
-    vectors: NDArray[np.floating], controls: NDArray[np.bool_], *, by_deviation: bool
-) -> NDArray[np.floating]:
+def sphere(vectors: NDArray[np.floating], controls: NDArray[np.bool_], *, by_deviation: bool) -> NDArray[np.floating]:
     """Centre on the control wells and whiten by their covariance (ZCA), estimated as Ledoit and Wolf do.
 
     There are fewer control wells than features as a rule; their covariance has then no inverse, and a small number in its

@@ -174,9 +174,7 @@ class Wells:
         self.lines, self._line = np.unique(self._line_of, return_inverse=True)
         # Taking each antibody's mean out leaves equations of the lines alone.
         counts = np.bincount(self._antibody, minlength=len(self.antibodies))
-        of_antibody = sparse.csr_array(
-            (np.ones(len(self._antibody)), (self._antibody, np.arange(len(self._antibody))))
-        )
+        of_antibody = sparse.csr_array((np.ones(len(self._antibody)), (self._antibody, np.arange(len(self._antibody)))))
         antibody_means = (of_antibody @ self._means) / np.maximum(counts, 1)[:, None]
         self._centred = self._means - antibody_means[self._antibody] if len(self._antibody) else self._means
         held = np.zeros((len(self.antibodies), len(self.lines)))
@@ -214,7 +212,9 @@ def well_profiles(cells: frozen.Cells) -> Wells | None:
     if not known.any():
         return None
     place = columns["plate"].fillna("") + "|" + columns["well"].where(columns["well"].notna(), columns["field_id"])
-    key = columns["antibody"].astype(str) + "\t" + columns["cell_line"].astype(str) + "\t" + place.fillna("").astype(str)
+    key = (
+        columns["antibody"].astype(str) + "\t" + columns["cell_line"].astype(str) + "\t" + place.fillna("").astype(str)
+    )
     wells, codes = np.unique(key[known].to_numpy(str), return_inverse=True)
     sums = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes))))) @ cells.features[known].astype(float)
     named = [name.split("\t") for name in wells]
@@ -222,9 +222,7 @@ def well_profiles(cells: frozen.Cells) -> Wells | None:
     return Wells(means, np.array([name[0] for name in named]), np.array([name[1] for name in named]))
 
 
-def correlations(
-    wells: Wells, wanted: NDArray[np.floating], counts: NDArray[np.integer]
-) -> NDArray[np.floating]:
+def correlations(wells: Wells, wanted: NDArray[np.floating], counts: NDArray[np.integer]) -> NDArray[np.floating]:
     """Mantel's correlation when antibodies count so often, (B,); NaN where the lines fall apart.
 
     Parameters

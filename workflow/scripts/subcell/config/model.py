@@ -27,6 +27,7 @@ from subcell.config.sections import (
     Weights,
 )
 from subcell.config.suite import CONTROLS, SUITE
+from subcell.config.tasks import Tasks
 
 FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "benchmarks", "controls", "figures", "weights")
 """Names of folders inside a dataset's results; no model may be called so."""
@@ -50,6 +51,7 @@ class Config(Section):
         description="what is scored: of `" + "`, `".join(SUITE) + "`, and names in `own_tasks`",
     )
     scoring: Scoring = Field(Scoring(), description="how it is scored")
+    tasks: Tasks = Field(Tasks(), description="what single benchmarks need besides")
     threads: int = Field(
         1,
         ge=1,
@@ -145,6 +147,10 @@ class Config(Section):
             for name in self.attention.models or []
             if not isinstance(self.models.get(name), Network)
         ]
+        if self.tasks.external.home and self.tasks.external.home not in self.datasets:
+            problems.append(
+                f"tasks.external.home: no dataset `{self.tasks.external.home}`; there are: {', '.join(self.datasets)}"
+            )
         for name, dataset in self.datasets.items():
             problems += _unknown(f"datasets.{name}.benchmarks", dataset.benchmarks or [], self.own_tasks)
         problems += [

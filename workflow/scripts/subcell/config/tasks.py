@@ -16,7 +16,10 @@ class Transcriptome(Section):
         "simulated datasets bring their own",
     )
     permutations: int = Field(
-        100_000, ge=100, le=100_000_000, description="orders that Mantel's test draws; up to 8 lines it tries all (paper: 10^6)"
+        100_000,
+        ge=100,
+        le=100_000_000,
+        description="orders that Mantel's test draws; up to 8 lines it tries all (paper: 10^6)",
     )
 
 

@@ -53,7 +53,11 @@ def draw_plates(wells_parquet: str | Path, out_png: str | Path, *, title: str) -
                     vmin=-np.log2(LARGEST),
                     vmax=np.log2(LARGEST),
                 )
-                controls = [place for place, control in zip(part["place"], part["control"], strict=True) if control == "negative"]
+                controls = [
+                    place
+                    for place, control in zip(part["place"], part["control"], strict=True)
+                    if control == "negative"
+                ]
                 axis.plot([place[1] for place in controls], [place[0] for place in controls], ".", color="black", ms=2)
                 axis.set_title(shown_text(plate, longest=16), fontsize=7)
                 axis.set_xticks(range(columns), [str(n + 1) for n in range(columns)], fontsize=5)
