@@ -269,7 +269,7 @@ def write_result(
 
 SUMMARY_COLUMNS = (
     *("dataset", "model", "benchmark", "metric"),
-    *("value", "low", "high", "chance", "n", "seeds", "simulated"),
+    *("value", "low", "high", "chance", "n", "seeds", "simulated", "simulator"),
 )
 
 

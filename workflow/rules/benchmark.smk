@@ -124,6 +124,7 @@ rule summarize:
     """All scores in one tidy table, with paired differences to the reference model."""
     input:
         scores=score_files("json"),
+        truth=collect("<results>/{dataset}/truth", dataset=simulated()),
     output:
         summary=report(
             "<results>/summary.tsv",

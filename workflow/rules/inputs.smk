@@ -82,6 +82,11 @@ def segmented():
     return [name for name in image_datasets() if config["datasets"][name]["source"] != "subcell_crops"]
 
 
+def simulated():
+    """Datasets whose images are simulated, with full truth."""
+    return [name for name, settings in config["datasets"].items() if settings["source"] == "simulate"]
+
+
 def published():
     """Datasets that bring crops of single cells."""
     return [name for name in image_datasets() if name not in segmented()]
@@ -122,8 +127,12 @@ def pairs():
 
 def mapped_pairs():
     """(dataset, model) of every map."""
-    wanted = config["map"]["models"]
-    return [(dataset, model) for dataset, model in pairs() if wanted is None or model in wanted]
+    models, datasets = config["map"]["models"], config["map"]["datasets"]
+    return [
+        (dataset, model)
+        for dataset, model in pairs()
+        if (models is None or model in models) and (datasets is None or dataset in datasets)
+    ]
 
 
 def per_pair(pattern, chosen, **more):
@@ -167,7 +176,8 @@ def network_pairs():
         for name, settings in config["models"].items()
         if (settings["kind"] in ("subcell", "dino4cells") if asked is None else name in asked)
     ]
-    return [(dataset, model) for dataset, model in pairs() if model in chosen]
+    datasets = config["attention"]["datasets"] or image_datasets()
+    return [(dataset, model) for dataset, model in pairs() if model in chosen and dataset in datasets]
 
 
 def location_pairs():
@@ -346,7 +356,7 @@ MAP_TABLES = [
 
 def map_settings(more=None):
     """The library's part of the section `map`; the rest says which maps are made, and with what."""
-    left_out = ("models", "lines", "workers", "downloads")
+    left_out = ("models", "datasets", "lines", "workers", "downloads")
     return {key: value for key, value in config["map"].items() if key not in left_out} | (more or {})
 
 

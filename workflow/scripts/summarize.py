@@ -10,5 +10,6 @@ with job(snakemake):
         out_not_run=snakemake.output.not_run,
         out_text=snakemake.output.text,
         out_ranks=snakemake.output.ranks,
+        truth=snakemake.input.truth,
         **snakemake.params.scoring,
     )

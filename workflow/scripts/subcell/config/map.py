@@ -82,6 +82,7 @@ class Map(Section):
     """The multiscale map of proteins."""
 
     models: list[Name] | None = Field(None, description="models whose vectors are mapped; all when absent")
+    datasets: list[Name] | None = Field(None, description="datasets that are mapped; all when absent")
     unit: Literal["gene", "antibody", "well", "compound", "field"] = Field(
         "gene", description="what a point of the map is"
     )

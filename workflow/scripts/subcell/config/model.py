@@ -29,7 +29,10 @@ from subcell.config.sections import (
 from subcell.config.suite import CONTROLS, SUITE
 from subcell.config.tasks import Tasks
 
-FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "benchmarks", "controls", "figures", "weights")
+FOLDERS = (
+    *("fields", "images", "masks", "cells", "qc", "crops", "truth"),
+    *("benchmarks", "controls", "figures", "weights"),
+)
 """Names of folders inside a dataset's results; no model may be called so."""
 
 
@@ -137,6 +140,12 @@ class Config(Section):
                 problems.append(f"datasets.{name}.split: `by: paper` needs `lists`, the folder of the antibody lists")
             if dataset.split.train + dataset.split.valid > 1:
                 problems.append(f"datasets.{name}.split: train + valid is above 1")
+        for key, wanted in (("map", self.map.datasets), ("attention", self.attention.datasets)):
+            problems += [
+                f"{key}.datasets: no dataset `{name}`; there are: {', '.join(self.datasets)}"
+                for name in wanted or []
+                if name not in self.datasets
+            ]
         problems += [
             f"map.models: no model `{name}`; there are: {', '.join(self.models)}"
             for name in self.map.models or []

@@ -275,6 +275,7 @@ class Attention(Section):
     models: list[Name] | None = Field(
         None, description="networks that are looked at; those with trained or released weights when absent"
     )
+    datasets: list[Name] | None = Field(None, description="datasets in which they are looked at; all when absent")
     cells: int = Field(128, ge=1, le=1_000_000, description="cells of a dataset, chosen by a hash of their id")
     shown: int = Field(6, ge=1, le=50, description="cells in the figure")
     scale_factors: list[Annotated[float, Field(ge=1, le=100)]] = Field(
