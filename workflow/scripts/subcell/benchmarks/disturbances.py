@@ -23,10 +23,10 @@ SEVERITIES: dict[str, tuple[float, ...]] = {
     "mask": (1, 2, 3, 5),
     "protein_brightness": (1.5, 2.0, 3.0, 4.6),
 }
-"""What is done and how much: degrees; share of the side; share of the size; doublings, a factor for each channel drawn up to it;
-share of a channel's 99.9th percentile; deviation in pixels; share of the 99.9th percentile; quality; pixels; times. Scale,
-mask and protein brightness go up for every other cell and down for the rest. 4.6 times is the change of brightness at which 29% of SubCell's
-calls are reported to flip."""
+"""What is done and how much: degrees; share of the side; share of the size; doublings, a factor for each channel drawn up to
+it; share of a channel's 99.9th percentile; deviation in pixels; share of the 99.9th percentile; quality; pixels; times.
+Scale, mask and protein brightness go up for every other cell and down for the rest. 4.6 times is the change of brightness
+at which 29% of SubCell's calls are reported to flip."""
 
 PROTEIN = PLANES.index("protein")
 
@@ -52,7 +52,7 @@ def disturb(images: NDArray[Any], name: str, severity: float, *, seed: int = 0) 
     return out
 
 
-def _moved(crop: NDArray[Any], matrix: NDArray[np.floating]) -> NDArray[Any]:
+def _moved(crop: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
     side = crop.shape[-1]
     out = np.empty_like(crop)
     for number, plane in enumerate(crop):
@@ -87,7 +87,7 @@ def _pixels(crop: NDArray[Any], change: Callable[[NDArray[np.floating]], NDArray
 
 
 def _bright(planes: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.percentile(planes, 99.9, axis=(1, 2))[:, None, None]
+    return np.asarray(np.percentile(planes, 99.9, axis=(1, 2)))[:, None, None]
 
 
 def _gain(crop: NDArray[Any], doublings: float, up: bool, rng: np.random.Generator) -> NDArray[Any]:
@@ -118,7 +118,7 @@ def _jpeg(crop: NDArray[Any], quality: float, up: bool, rng: np.random.Generator
             _, packed = cv2.imencode(
                 ".jpg", np.round(plane * (255 / top)).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
             )
-            kept[:] = cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE) * (top / 255)
+            kept[:] = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE)) * (top / 255)
         return out
 
     return _pixels(crop, change)

@@ -1,11 +1,11 @@
 """External: what a classifier that was trained at home is worth on images from elsewhere.
 
 Protocol. Location classifiers are trained as in `localization`, on the training cells of the model's home dataset, and score
-two sets of cells that they never saw: the held-out proteins at home, and those of the external dataset whose proteins are not in
-the training cells. Nothing is fitted on the external dataset, not even a mean. Classes are those that are scored on both sides,
-by labels alone. `external_macro_ap` (the headline) is the score there, `home_macro_ap` that at home and `drop` the difference: what
-another microscope, laboratory or line costs. Average precision also falls where classes are rarer; chance stands beside
-both. The interval comes from resampling the external antibodies.
+two sets of cells that they never saw: the held-out proteins at home, and those of the external dataset whose proteins are
+not in the training cells. Nothing is fitted on the external dataset, not even a mean. Classes are those that are scored on
+both sides, by labels alone. `external_macro_ap` (the headline) is the score there, `home_macro_ap` that at home and `drop`
+the difference: what another microscope, laboratory or line costs. Average precision also falls where classes are rarer;
+chance stands beside both. The interval comes from resampling the external antibodies.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def _drop(outside: Any, inside: Any, unit: str, seeds: int) -> Metric:
     """Home minus external; both resampled, so the spread of the difference is that of both."""
     away, home = outside.metrics[0], inside.metrics[0]
     value = home.value - away.value
-    reach = float(np.hypot(*((of.high - of.low) / 2 if of.high is not None else np.nan for of in (away, home))))
+    halves = [(of.high - of.low) / 2 if of.high is not None and of.low is not None else np.nan for of in (away, home)]
+    reach = float(np.linalg.norm(halves))
     return Metric("drop", value, value - reach, value + reach, None, away.n, seeds, unit)
 
 

@@ -19,7 +19,6 @@ HIT_COLUMNS = (
 
 NULL_SIZE = 10_000
 NEAREST = 3
-CONTROL_DRAWS = 500
 
 
 def perturbations(about: pd.DataFrame) -> pd.Series:
@@ -28,20 +27,26 @@ def perturbations(about: pd.DataFrame) -> pd.Series:
     return (about["compound"].astype(object) + dose).where(about["compound"].notna(), None)
 
 
-def hit_table(wells: WellProfiles, vectors: NDArray[np.floating], *, seed: int = 0) -> pd.DataFrame:
+def hit_table(
+    wells: WellProfiles, vectors: NDArray[np.floating], scaled: NDArray[np.floating], *, seed: int = 0
+) -> pd.DataFrame:
     """One row a perturbation, strongest first.
 
     Parameters
     ----------
     wells : averaged wells
-    vectors : (W, D) the same, processed and centred on controls
+    vectors : (W, D) the same, processed and sphered: for the nearest perturbations
+    scaled : (W, D') the same, scaled by plate and not sphered: for all that is measured against controls. Wells that
+        sphering and its centre were not fitted to are alike for that alone, and inactive compounds would look active
     seed : of the null distributions
 
     Returns
     -------
     `HIT_COLUMNS`: cells_a_well, cell_count_ratio (to the controls of the same plates, median over wells); activity_map, how
-    well its wells on other plates are found among control wells, with copairs' p- and Benjamini-Hochberg q-value;
-    effect_size, the length of its mean profile over that of the mean of as many control wells (1: none);
+    well its wells on other plates are found among control wells, with copairs' p- and Benjamini-Hochberg q-value (its null
+    takes the wells of a perturbation for independent, so that p-values of few wells spread a little too far to both
+    ends); effect_size, the distance of its mean profile from the controls' over that expected of as many control wells (1:
+    none);
     replicate_agreement, mean cosine of its wells on different plates; nearest, the perturbations of other compounds whose mean
     profiles are most alike, with their cosine
     """
@@ -50,11 +55,11 @@ def hit_table(wells: WellProfiles, vectors: NDArray[np.floating], *, seed: int =
     names = sorted(set(named[treated]))
     if not names:
         return pd.DataFrame(columns=list(HIT_COLUMNS))
-    activity = _activity(wells, vectors, named, seed)
+    activity = _activity(wells, scaled, named, seed)
     means = np.stack([vectors[treated & (named == name).to_numpy()].mean(axis=0) for name in names])
     unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
     cosine = unit @ unit.T
-    expected = _control_lengths(vectors[wells.controls], seed)
+    distances = scaled - scaled[wells.controls].mean(axis=0) if wells.controls.any() else scaled
     about = [_about(wells, treated & (named == name).to_numpy()) for name in names]
     ratio = count_ratio(wells)
     plates = wells.about["plate"].to_numpy(str)
@@ -69,8 +74,8 @@ def hit_table(wells: WellProfiles, vectors: NDArray[np.floating], *, seed: int =
                 **about[number],
                 "cell_count_ratio": float(np.nanmedian(ratio[own])) if np.isfinite(ratio[own]).any() else np.nan,
                 **activity.get(name, {}),
-                "effect_size": float(np.linalg.norm(means[number]) / expected(int(own.sum()))),
-                "replicate_agreement": _agreement(vectors[own], plates[own]),
+                "effect_size": float(np.linalg.norm(distances[own].mean(axis=0)) / _expected(wells, scaled, own.sum())),
+                "replicate_agreement": _agreement(scaled[own], plates[own]),
                 "nearest": "; ".join(f"{names[n]} ({cosine[number, n]:.2f})" for n in others[:NEAREST]),
                 "nearest_mechanism": about[others[0]]["mechanism"] if others else None,
             }
@@ -79,11 +84,11 @@ def hit_table(wells: WellProfiles, vectors: NDArray[np.floating], *, seed: int =
     return table.sort_values(["q_value", "effect_size"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
-def well_effects(wells: WellProfiles, vectors: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Length of each well's profile over that of the typical control well, (W,); nan without controls."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    typical = np.sqrt((lengths[wells.controls] ** 2).mean()) if wells.controls.any() else np.nan
-    return lengths / typical if typical > 0 else np.full(len(lengths), np.nan)
+def well_effects(wells: WellProfiles, scaled: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Distance of each well's profile from the controls' over that expected of a control well, (W,); nan without controls."""
+    if not wells.controls.any():
+        return np.full(len(scaled), np.nan)
+    return np.linalg.norm(scaled - scaled[wells.controls].mean(axis=0), axis=1) / _expected(wells, scaled, 1)
 
 
 def count_ratio(wells: WellProfiles) -> NDArray[np.floating]:
@@ -153,17 +158,10 @@ def _agreement(vectors: NDArray[np.floating], plate: NDArray[Any]) -> float:
     return float((unit @ unit.T)[apart].mean()) if apart.any() else float("nan")
 
 
-def _control_lengths(controls: NDArray[np.floating], seed: int) -> Any:
-    """Length of the mean of so many control wells, drawn with replacement: root of the mean square over draws."""
-    rng = np.random.default_rng(seed)
-    known: dict[int, float] = {}
-
-    def expected(wells: int) -> float:
-        if not len(controls):
-            return float("nan")
-        if wells not in known:
-            means = controls[rng.integers(0, len(controls), (CONTROL_DRAWS, wells))].mean(axis=1)
-            known[wells] = float(np.sqrt((means**2).sum(axis=1).mean()))
-        return known[wells]
-
-    return expected
+def _expected(wells: WellProfiles, scaled: NDArray[np.floating], number: int) -> float:
+    """Root of the mean square distance between the mean of so many further control wells and that of those there are."""
+    controls = scaled[wells.controls]
+    if len(controls) < 2:
+        return float("nan")
+    spread = float(controls.var(axis=0, ddof=1).sum())
+    return float(np.sqrt(spread * (1 / number + 1 / len(controls)))) or float("nan")

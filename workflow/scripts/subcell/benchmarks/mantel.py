@@ -113,7 +113,7 @@ def _residuals(values: NDArray[np.floating], given: Sequence[NDArray[np.floating
     known = np.column_stack([np.ones(len(values)), *given])
     left = values - known @ np.linalg.lstsq(known, values, rcond=None)[0]
     length = np.linalg.norm(left)
-    return left / length if length > 1e-9 * max(np.linalg.norm(values), 1e-30) else None
+    return left / length if length > 1e-9 * max(float(np.linalg.norm(values)), 1e-30) else None
 
 
 def _orders(things: int, permutations: int, seed: int) -> Iterator[NDArray[np.intp]]:

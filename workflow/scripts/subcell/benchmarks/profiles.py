@@ -70,6 +70,11 @@ class WellProfiles:
         """(W,) untreated wells."""
         return (self.about["control"] == "negative").to_numpy()
 
+    @property
+    def treated(self) -> NDArray[np.bool_]:
+        """(W,) wells with a compound that is no control of any kind."""
+        return (self.about["compound"].notna() & self.about["control"].isna()).to_numpy()
+
 
 def average_wells(cells: Cells, how: Literal["mean", "median"]) -> WellProfiles:
     """Average the cells of each field, and the fields of each well.
@@ -83,6 +88,8 @@ def average_wells(cells: Cells, how: Literal["mean", "median"]) -> WellProfiles:
     key = (columns["plate"].astype(str) + "|" + columns["well"].astype(str))[known].to_numpy(str)
     field = columns["field_id"].fillna("").astype(str)[known].to_numpy(str)
     features = cells.features[known].astype(float)
+    if not len(features):
+        return WellProfiles(features, pd.DataFrame(columns=[*ABOUT, "cells"]))
     wells, well_codes = np.unique(key, return_inverse=True)
     pairs, field_codes = np.unique(np.char.add(np.char.add(key, "\t"), field), return_inverse=True)
     of_field = pd.DataFrame(features).groupby(field_codes)
@@ -94,7 +101,7 @@ def average_wells(cells: Cells, how: Literal["mean", "median"]) -> WellProfiles:
     about = about.where(about.notna(), None)
     about["cells"] = np.bincount(well_codes)
     about.index = pd.Index(wells, name="unit")
-    return WellProfiles(vectors.reshape(len(wells), -1), about)
+    return WellProfiles(vectors, about)
 
 
 def process(wells: WellProfiles, how: Processing) -> NDArray[np.floating]:

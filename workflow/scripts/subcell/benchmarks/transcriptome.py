@@ -86,7 +86,7 @@ def run(
     wanted = cosines(principal_components(rna, COMPONENTS))
     effects = wells.effects()
     seen = cosines(principal_components(effects, COMPONENTS))
-    traits = _traits(table.obs, wells.lines)
+    traits = _traits(table.obs, list(wells.lines))
     tests = {"mantel_r": mantel(seen, wanted, permutations=permutations, seed=seed)}
     if traits:
         tests["partial_mantel_r"] = mantel(

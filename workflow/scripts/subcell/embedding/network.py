@@ -197,12 +197,13 @@ class NetworkEmbedder:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             layers = set()
-            for name, layer in other._network.named_modules():
+            network: nn.Module = other._network  # type: ignore[assignment]
+            for name, layer in network.named_modules():
                 if hasattr(layer, "reset_parameters"):
-                    layer.reset_parameters()  # type: ignore[operator]
+                    layer.reset_parameters()
                     layers.add(name)
             # Class token and learned positions belong to no layer.
-            for name, values in other._network.named_parameters():
+            for name, values in network.named_parameters():
                 if name.rpartition(".")[0] not in layers:
                     values.copy_(nn.init.trunc_normal_(torch.empty(values.shape), std=0.02))
         return other
