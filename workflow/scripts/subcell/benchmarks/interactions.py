@@ -5,7 +5,7 @@ several genes are left out. Related pairs come from complexes or lists of intera
 unrelated pairs in which one of its proteins is exchanged for one with the same locations, on a plate with the other or not
 as before, and with about as many partners, so that none of these tells related pairs from others; where a source says
 which proteins were tested (baits), one of each unrelated pair is among them. No pair shares an antibody. Proteins are dealt
-to folds, complexes whole, and a pair belongs to a fold if both its proteins do. Two scores: the cosine of the standardised
+to folds, complexes whole and the same locations together, and a pair belongs to a fold if both its proteins do. Two scores: the cosine of the standardised
 vectors (`cosine_auroc` is the headline), and a logistic regression on products and differences of principal components,
 trained on the pairs of the other folds, so that it has seen neither protein. Average precision, and recall at a fixed
 precision, are stated at a fixed prevalence by weighting unrelated pairs. The interval comes from resampling proteins: a
@@ -304,7 +304,7 @@ def _draw(reference: Reference, about: pd.DataFrame, *, negatives: int, folds: i
     number = {gene: place for place, gene in enumerate(about.index)}
     rows = [(number[a], number[b]) for a, b in sorted(reference.pairs) if a in number and b in number]
     related = np.array(rows, int).reshape(-1, 2)
-    fold = fold_of_genes(related, len(about), folds=folds, seed=seed)
+    fold = fold_of_genes(related, list(about["locations"]), folds=folds, seed=seed)
     known = None if reference.known is None else np.array([gene in reference.known for gene in about.index], bool)
     baits = None if reference.baits is None else np.array([gene in reference.baits for gene in about.index], bool)
     return draw_pairs(related, about, fold, negatives=negatives, seed=seed, known=known, baits=baits)

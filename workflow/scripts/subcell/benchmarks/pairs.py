@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -106,37 +106,41 @@ def read_references(
     return [Reference(name, frozenset(pairs), frozenset(known), tested)]
 
 
-def fold_of_genes(pairs: NDArray[np.int_], proteins: int, *, folds: int, seed: int) -> NDArray[np.int_]:
-    """Deal proteins to folds so that related ones are together where that is possible.
+def fold_of_genes(
+    pairs: NDArray[np.int_], locations: Sequence[frozenset[str]], *, folds: int, seed: int
+) -> NDArray[np.int_]:
+    """Deal proteins to folds so that related ones, and those of the same locations, are together where that is possible.
 
     Connected groups (complexes, and complexes that share a member) stay whole. A group of more than its share, as lists of
-    interactions have, is cut by Leiden clustering; pairs between folds are then left out by `draw_pairs`.
+    interactions have, is cut by Leiden clustering; pairs between folds are then left out by `draw_pairs`. Groups of the same
+    locations follow each other, so that a fold holds proteins that can be exchanged.
 
     Parameters
     ----------
     pairs : (P, 2) related
-    proteins : how many there are
+    locations : of each protein
 
     Returns
     -------
     (proteins,) number of the fold
     """
+    proteins = len(locations)
     graph = sparse.coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(proteins, proteins))
     _, group = sparse.csgraph.connected_components(graph, directed=False)
-    largest = max(2, proteins // folds)
-    if np.bincount(group).max(initial=0) > 1.5 * largest:
+    if np.bincount(group).max(initial=0) > 1.5 * max(2, proteins // folds):
         group = run_leiden(as_network(sparse.csr_array(graph + graph.T)), 1.0, seed)
+    words = np.array([";".join(sorted(names)) for names in locations])
     rng = np.random.default_rng(seed)
-    names, sizes = np.unique(group, return_counts=True)
-    order = rng.permutation(len(names))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    # The largest groups first, each to the fold with least, so that folds are alike in size: related proteins first.
-    fold = np.zeros(len(names), int)
-    filled = np.zeros(folds)
+    members = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+    place = [max(sorted(set(words[of])), key=list(words[of]).count) for of in members]
+    order = sorted(rng.permutation(len(members)), key=lambda number: place[number])
+    fold = np.zeros(proteins, int)
+    before = 0
     for number in order:
-        fold[number] = int(filled.argmin())
-        filled[fold[number]] += sizes[number]
-    return fold[np.searchsorted(names, group)]
+        middle = before + len(members[number]) / 2
+        fold[members[number]] = min(folds - 1, int(middle * folds / proteins))
+        before += len(members[number])
+    return fold
 
 
 def draw_pairs(
