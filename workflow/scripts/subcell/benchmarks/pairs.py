@@ -191,19 +191,24 @@ def draw_pairs(
         allowed = chosen & (fold == fold[stays]) & (antibodies.counts(stays) == 0)
         if baits is not None and not baits[stays]:
             allowed &= baits
-        allowed[[stays, leaves, *partners_of[stays], *taken.get(stays, ())]] = False
+        allowed[[stays, leaves, *partners_of[stays]]] = False
+        if not allowed.any():
+            continue
+        # Fewer unrelated pairs rather than some of other locations.
+        likeness = places.jaccard(leaves)
+        allowed &= likeness == likeness[allowed].max()
+        allowed[list(taken.get(stays, ()))] = False
         rows = np.flatnonzero(allowed)
         if not len(rows):
             continue
         plate = (plates.counts(stays)[rows] > 0) == (plates.counts(stays)[leaves] > 0)
         degree = np.abs(np.log2(1 + partners[rows]) - np.log2(1 + partners[leaves]))
-        place = places.jaccard(leaves)[rows]
-        best = np.lexsort((rng.random(len(rows)), degree, ~plate, -place))[0]
+        best = np.lexsort((rng.random(len(rows)), degree, ~plate))[0]
         other = int(rows[best])
         taken.setdefault(stays, set()).add(other)
         taken.setdefault(other, set()).add(stays)
         found.append((min(stays, other), max(stays, other)))
-        equal.append((bool(place[best] == 1), bool(plate[best]), bool(degree[best] <= 1)))
+        equal.append((bool(likeness[other] == 1), bool(plate[best]), bool(degree[best] <= 1)))
     pairs = np.concatenate([positive.reshape(-1, 2), np.array(found, int).reshape(-1, 2)])
     shares = np.array(equal, float).reshape(-1, 3).mean(axis=0) if equal else np.full(3, np.nan)
     return Drawn(
