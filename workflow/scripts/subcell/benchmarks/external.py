@@ -71,7 +71,7 @@ def run(
     truth = label_table(joined.column("locations"))
     scored = [
         set(frozen.scored_classes(truth[rows], split[rows], units[rows], min_test_units=min_test_antibodies)[0])
-        for rows in ((split != "test") | (side == part) for part in ("external", "home"))
+        for rows in (((split != "test") | (side == part)).to_numpy() for part in ("external", "home"))
     ]
     classes = [name for name in truth.columns if name in scored[0] & scored[1]]
     reason = frozen.missing_cells(
