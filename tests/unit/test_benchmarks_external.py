@@ -77,5 +77,3 @@ def test_what_is_missing_is_said(tmp_path):
     assert result["reason"].startswith("needs vectors of one model")
     _, result, _ = score(external, tmp_path, obs.drop(columns="locations"), vectors, home_cells=home, **SETTINGS)
     assert result["reason"] == "needs locations, in both datasets"
-
-

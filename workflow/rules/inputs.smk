@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
@@ -132,6 +133,23 @@ def mapped_pairs():
         (dataset, model)
         for dataset, model in pairs()
         if (models is None or model in models) and (datasets is None or dataset in datasets)
+    ]
+
+
+def maps_made():
+    """(dataset, model) of every map, and (dataset, model, line) of every map of one cell line."""
+    return [
+        (*pair, *line)
+        for pair in mapped_pairs()
+        for line in [(), *((line,) for line in config["map"]["lines"])]
+    ]
+
+
+def per_map(name):
+    """The path of a file of every map."""
+    return [
+        f"<results>/{dataset}/{model}/{''.join(f'lines/{part}/' for part in line)}{name}"
+        for dataset, model, *line in maps_made()
     ]
 
 

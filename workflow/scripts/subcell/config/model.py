@@ -30,8 +30,7 @@ from subcell.config.suite import CONTROLS, SUITE
 from subcell.config.tasks import Tasks
 
 FOLDERS = (
-    *("fields", "images", "masks", "cells", "qc", "crops", "truth"),
-    *("benchmarks", "controls", "figures", "weights"),
+    *("fields", "images", "masks", "cells", "qc", "crops", "truth", "benchmarks", "controls", "figures", "weights"),
 )
 """Names of folders inside a dataset's results; no model may be called so."""
 

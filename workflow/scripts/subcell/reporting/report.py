@@ -67,7 +67,7 @@ def write_report(
     templates : folder with `subcell.reporting.page.page_files`
     ranks_tsv : the best and second model of each benchmark
     curves, reconstructions : model -> training.parquet and picture of reconstructed cells, of the models that were trained
-    maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any explorer_json, agreement_tsv
+    maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any line, explorer_json, agreement_tsv
     attention : of each network: dataset, model, attention_tsv, overlays_png
     environments : conda environment files of all rules
     logs : folder with the benchmark files of all jobs
