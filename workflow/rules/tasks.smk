@@ -60,6 +60,8 @@ use rule localization as transcriptome with:
     params:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("transcriptome"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
         code=code_version("benchmarks"),
     message:
         "Comparing lines of {wildcards.dataset} as {wildcards.model} sees them with their expression"
@@ -79,12 +81,16 @@ use rule localization as interactions with:
     params:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("interactions"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
         code=code_version("benchmarks", "atlas/gene_sets.py", "atlas/leiden.py"),
     message:
         "Scoring interactions in {wildcards.dataset} by {wildcards.model}"
 
 
 use rule localization as perturbation with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
         scores="<results>/{dataset}/{model}/benchmarks/perturbation.json",
         predictions="<results>/{dataset}/{model}/benchmarks/perturbation.parquet",
@@ -101,6 +107,8 @@ use rule localization as perturbation with:
     params:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("perturbation"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
         code=code_version("benchmarks"),
     message:
         "Scoring perturbations of {wildcards.dataset} by {wildcards.model}"
@@ -215,6 +223,8 @@ use rule localization as external with:
     params:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=lambda wildcards: task_settings("external") | {"home": home_of(wildcards.dataset) or ""},
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
         code=code_version("benchmarks"),
     message:
         "Scoring {wildcards.model} on {wildcards.dataset}, trained elsewhere"

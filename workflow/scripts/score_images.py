@@ -1,7 +1,8 @@
 """Score one model on images of one dataset: attention or robustness."""
 
+from importlib import import_module
+
 from job import job
-from subcell.benchmarks.controls import load_task
 from subcell.benchmarks.drawn_structures import drawn_structures
 from subcell.embedding.models import build_embedder
 
@@ -17,7 +18,7 @@ with job(snakemake) as run:
         log=run.log.info,
     )
     structures = drawn_structures(inputs.images, inputs.masks) if inputs.get("masks") else None
-    load_task(params.task).run(
+    import_module(f"subcell.benchmarks.{params.task}").run(
         inputs.crops,
         embedder=embedder,
         structures=structures,

@@ -25,6 +25,7 @@ __all__ = ["BENCHMARK", "UNIT", "perfect_features", "run"]
 
 BENCHMARK, UNIT = "external", "antibody"
 HEADLINE = "external_macro_ap"
+TRAINS = True
 SCORES = ("macro_ap", "macro_auc")
 
 
@@ -43,6 +44,7 @@ def run(
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
+    device: str = "cpu",
     **_other: Any,
 ) -> Result:
     """Train at home, score elsewhere.
@@ -54,7 +56,7 @@ def run(
     dataset, model, simulated : go into the result
     home_cells : vectors of the home dataset by the same model; obs with `split` too
     home : its name
-    head_seeds, head_batch_size, bootstraps, min_test_antibodies, seed : as in `localization`
+    head_seeds, head_batch_size, bootstraps, min_test_antibodies, seed, device : as in `localization`
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     if not home_cells:
@@ -79,11 +81,16 @@ def run(
     )
     if reason:
         return write_result(not_run(f"{reason}, in {dataset} and in {home}", **names), out_json, out_parquet)
-    from subcell.benchmarks.mlp import PROTOCOL
+    from subcell.benchmarks.mlp import PROTOCOL, standardise
 
     wanted = truth[classes].to_numpy(bool)
     probabilities, spread = frozen.predict_held_out(
-        joined, wanted, split.to_numpy(), seeds=range(seed, seed + head_seeds), batch_size=head_batch_size
+        standardise(joined.features, (split == "train").to_numpy()),
+        wanted,
+        split.to_numpy(),
+        seeds=range(seed, seed + head_seeds),
+        batch_size=head_batch_size,
+        device=device,
     )
     test = (split == "test").to_numpy()
     elsewhere = (side[test] == "external").to_numpy()

@@ -2,14 +2,14 @@
 
 Protocol. A protein is the mean of its cells, after the mean of all cells of their line was taken out; antibodies of
 several genes are left out. Related pairs come from complexes or lists of interactions. Each is put beside `negatives`
-unrelated pairs in which one of its proteins is exchanged for one with the same locations, on a plate with the other or not
-as before, and with about as many partners, so that none of these tells related pairs from others; where a source says
-which proteins were tested (baits), one of each unrelated pair is among them. No pair shares an antibody. Proteins are dealt
-to folds, complexes whole and the same locations together, and a pair belongs to a fold if both its proteins do. Two scores: the cosine of the standardised
-vectors (`cosine_auroc` is the headline), and a logistic regression on products and differences of principal components,
-trained on the pairs of the other folds, so that it has seen neither protein. Average precision, and recall at a fixed
-precision, are stated at a fixed prevalence by weighting unrelated pairs. The interval comes from resampling proteins: a
-pair counts as often as both of its proteins were drawn.
+unrelated pairs in which one of its proteins is exchanged for one with the same locations (or the most alike there are), on a
+plate with the other or not as before, and with about as many partners, so that none of these tells related pairs from
+others; where a source says which proteins were tested (baits), one of each unrelated pair is among them. No pair shares an
+antibody. Proteins are dealt to folds, complexes whole and the same locations together, and a pair belongs to a fold if both
+its proteins do. Two scores: the cosine of the standardised vectors (`cosine_auroc` is the headline), and a logistic
+regression on products and differences of principal components, trained on the pairs of the other folds, so that it has seen
+neither protein. Average precision, and recall at a fixed precision, are stated at a fixed prevalence by weighting unrelated
+pairs. The interval comes from resampling proteins: a pair counts as often as both of its proteins were drawn.
 """
 
 from __future__ import annotations

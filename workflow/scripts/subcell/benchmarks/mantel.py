@@ -1,127 +1,104 @@
-"""Whether two tables of similarities of the same things agree: Mantel's test, exact for few things."""
+"""Mantel's test: whether two matrices of similarities between the same things agree."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import permutations as all_orders
-from typing import NamedTuple
+from dataclasses import dataclass
+from itertools import permutations
+from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 EXACT_UP_TO = 8
-"""Things of which all orders are tried: 40,320."""
+"""Things up to whose number all orders are tried: 8! = 40,320."""
 
-BLOCK = 4096
-"""Orders tried at a time."""
+BLOCK = 500
 
 
-class Mantel(NamedTuple):
-    """Outcome of a test.
+@dataclass(frozen=True)
+class Mantel:
+    """Outcome of Mantel's test.
 
     Attributes
     ----------
-    r : Pearson's correlation of the similarities of all pairs; nan where a table is constant
-    p : share of orders whose correlation is at least `r`; small where the tables agree
-    orders : that were tried
-    exact : whether those are all there are
+    r : Pearson correlation of the entries above the diagonal, with `given` the partial one; NaN where it is not defined
+    p : share of orders of the things with an r at least as high, the observed one counted
+    orders : orders that were tried
+    exact : all of them were
+    n : things
     """
 
     r: float
     p: float
     orders: int
     exact: bool
+    n: int
 
 
 def mantel(
-    one: ArrayLike, other: ArrayLike, *, given: Sequence[ArrayLike] = (), permutations: int = 100_000, seed: int = 0
+    one: ArrayLike, other: ArrayLike, *, given: ArrayLike | None = None, orders: int = 9999, seed: int = 0
 ) -> Mantel:
-    """Test whether two similarities agree more than if the things of one of them were named at random.
+    """Test whether two matrices agree more than if the things of one were exchanged (Mantel 1967; one sided).
 
-    Up to `EXACT_UP_TO` things all orders are tried and the test is exact; with more, `permutations` drawn ones, to which
-    the given order is added (Phipson & Smyth 2010, doi 10.2202/1544-6115.1585). scikit-bio's test, with which the
-    correlation agrees, only draws, and has no partial test.
-
-    Parameters
-    ----------
-    one, other : (N, N) symmetric; the diagonal does not count
-    given : similarities whose linear effect is taken out of both first, (N, N) each: the partial test of Smouse, Long and
-        Sokal 1986 (doi 10.2307/2413122), which reorders what is left of `one`
-    permutations : orders drawn where not all are tried
-    seed : of the draws
-
-    Raises
-    ------
-    ValueError : fewer than three things, or tables of different sizes
-    """
-    one, other = np.asarray(one, float), np.asarray(other, float)
-    things = len(one)
-    if one.shape != (things, things) or other.shape != one.shape or things < 3:
-        raise ValueError(f"similarities of shape {one.shape} and {other.shape}; both must be (N, N), N at least 3")
-    rows, columns = np.triu_indices(things, 1)
-    pairs = [np.asarray(table, float)[rows, columns] for table in (one, other, *given)]
-    left, right = (_residuals(values, pairs[2:]) for values in pairs[:2])
-    if left is None or right is None:
-        return Mantel(math.nan, math.nan, 0, things <= EXACT_UP_TO)
-    table = np.zeros((things, things))
-    table[rows, columns] = table[columns, rows] = left
-    r = float(left @ right)
-    exact = things <= EXACT_UP_TO
-    reached = tried = 0
-    for orders in _orders(things, permutations, seed):
-        values = table[orders[:, rows], orders[:, columns]] @ right
-        # The same sum in another order differs in its last digit.
-        reached += int((values >= r - 1e-12).sum())
-        tried += len(orders)
-    return Mantel(r, reached / tried if exact else (reached + 1) / (tried + 1), tried, exact)
-
-
-def cosines(vectors: ArrayLike) -> NDArray[np.floating]:
-    """Cosine similarity of all pairs of rows, (N, N); a row of zeros is similar to nothing."""
-    vectors = np.asarray(vectors, float)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit @ unit.T
-
-
-def principal_components(vectors: ArrayLike, most: int) -> NDArray[np.floating]:
-    """Rows as z-scores of each column, then their leading principal components.
+    scikit-bio's `mantel` draws random orders only, one at a time; this tries all of them where they are few, and agrees
+    with it otherwise (tests/unit/test_benchmarks_mantel.py).
 
     Parameters
     ----------
-    vectors : (N, D); columns without spread are left out
-    most : components; never more than N - 2, beyond which cosines are fixed by N alone
-
-    Returns
-    -------
-    (N, components)
+    one, other : (n, n) symmetric; the diagonal is not looked at
+    given : (n, n), or several, what is to explain nothing: r becomes the partial correlation (Smouse et al. 1986)
+    orders : random orders, where there are more than `EXACT_UP_TO` things
+    seed : of the orders
     """
-    vectors = np.asarray(vectors, float)
-    spread = vectors.std(axis=0)
-    kept = spread > 1e-9 * max(float(spread.max(initial=0)), 1e-30)
-    if not kept.any():
-        return np.zeros((len(vectors), 1))
-    scaled = (vectors[:, kept] - vectors[:, kept].mean(axis=0)) / spread[kept]
-    # Few rows and many columns: the products of rows hold all there is.
-    values, directions = np.linalg.eigh(scaled @ scaled.T)
-    number = max(1, min(most, len(vectors) - 2))
-    return directions[:, ::-1][:, :number] * np.sqrt(np.maximum(values[::-1][:number], 0))
+    first, second = np.asarray(one, float), np.asarray(other, float)
+    n = len(first)
+    if first.shape != (n, n) or second.shape != (n, n):
+        raise ValueError(f"matrices of {first.shape} and {second.shape}; both have to be (n, n)")
+    if n < 3:
+        return Mantel(float("nan"), float("nan"), 0, True, n)
+    above = np.triu_indices(n, 1)
+    basis = np.ones((len(above[0]), 1))
+    if given is not None:
+        basis = np.column_stack([basis, *(table[above] for table in np.asarray(given, float).reshape(-1, n, n))])
+    # What remains of the second matrix is at right angles to `given`: so the product with the first is that of residuals.
+    rest = _residual(second[above], basis)
+    exact = n <= EXACT_UP_TO
+    tried = _all_orders(n) if exact else _random_orders(n, orders, seed)
+    values = [
+        _correlations(first, tried[start : start + BLOCK], above, rest, basis) for start in range(0, len(tried), BLOCK)
+    ]
+    found = np.concatenate(values)
+    r = float(_correlations(first, np.arange(n)[None], above, rest, basis)[0])
+    if not np.isfinite(r):
+        return Mantel(float("nan"), float("nan"), 0, exact, n)
+    # The same correlation summed in another order may differ in its last digits.
+    reached = int((found >= r - 1e-9).sum())
+    p = reached / len(found) if exact else (reached + 1) / (len(found) + 1)
+    return Mantel(r, p, factorial(n) if exact else len(found), exact, n)
 
 
-def _residuals(values: NDArray[np.floating], given: Sequence[NDArray[np.floating]]) -> NDArray[np.floating] | None:
-    """What a line through `given` leaves of the values, of mean 0 and length 1; None where nothing is left."""
-    known = np.column_stack([np.ones(len(values)), *given])
-    left = values - known @ np.linalg.lstsq(known, values, rcond=None)[0]
-    length = np.linalg.norm(left)
-    return left / length if length > 1e-9 * max(float(np.linalg.norm(values)), 1e-30) else None
+def _correlations(
+    matrix: NDArray[np.floating],
+    orders: NDArray[np.int_],
+    above: tuple[NDArray[np.int_], NDArray[np.int_]],
+    rest: NDArray[np.floating],
+    basis: NDArray[np.floating],
+) -> NDArray[np.floating]:
+    """Correlation with `rest` of the entries of a matrix whose things stand in each of these orders, (orders,)."""
+    entries = matrix[orders[:, above[0]], orders[:, above[1]]].T
+    entries = _residual(entries, basis)
+    size = np.linalg.norm(rest) * np.linalg.norm(entries, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(size > 1e-12, rest @ entries / size, np.nan)
 
 
-def _orders(things: int, permutations: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    if things <= EXACT_UP_TO:
-        found = np.array(list(all_orders(range(things))), np.intp)
-        yield from np.array_split(found, -(-len(found) // BLOCK))
-        return
-    rng = np.random.default_rng(seed)
-    for start in range(0, permutations, BLOCK):
-        rows = np.tile(np.arange(things), (min(BLOCK, permutations - start), 1))
-        yield rng.permuted(rows, axis=1)
+def _residual(values: NDArray[np.floating], basis: NDArray[np.floating]) -> NDArray[np.floating]:
+    return values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+
+
+def _all_orders(n: int) -> NDArray[np.int_]:
+    return np.array(list(permutations(range(n))))
+
+
+def _random_orders(n: int, orders: int, seed: int) -> NDArray[np.int_]:
+    return np.random.default_rng(seed).permuted(np.tile(np.arange(n), (orders, 1)), axis=1)

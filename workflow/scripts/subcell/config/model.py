@@ -159,6 +159,12 @@ class Config(Section):
             problems.append(
                 f"tasks.external.home: no dataset `{self.tasks.external.home}`; there are: {', '.join(self.datasets)}"
             )
+        for name, test_set in self.scoring.test_sets.items():
+            for key, other in (("", name), (".train_on", test_set.train_on)):
+                if other and other not in self.datasets:
+                    problems.append(
+                        f"scoring.test_sets.{name}{key}: no dataset `{other}`; there are: {', '.join(self.datasets)}"
+                    )
         for name, dataset in self.datasets.items():
             problems += _unknown(f"datasets.{name}.benchmarks", dataset.benchmarks or [], self.own_tasks)
         problems += [

@@ -22,6 +22,9 @@ class Task:
 SUITE: dict[str, Task] = {
     "localization": Task(),
     "cell_line": Task(),
+    "retrieval": Task(),
+    "hierarchy": Task(),
+    "batch": Task(),
     "transcriptome": Task(),
     "interactions": Task(),
     "perturbation": Task(),
