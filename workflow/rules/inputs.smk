@@ -333,6 +333,17 @@ def task_inputs(wildcards):
     return {name: collect(path) for name, path in {"cells": cells, **more}.items()}
 
 
+def task_settings(benchmark):
+    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
+    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
+    ours = config["tasks"].get(benchmark, {})
+    return (
+        config["scoring"]
+        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | own
+    )
+
+
 def localization_inputs(wildcards):
     """Input function: what localization reads beside the vectors of a dataset."""
     wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
