@@ -1,7 +1,11 @@
 """The simulator: layout as in HPA, the same field in any shard, truth that holds, no shortcut to the location."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +18,26 @@ from subcell.channels import CHANNELS, REFERENCES
 from subcell.errors import ConfigError, SheetError
 from subcell.imaging.ledger import LEDGER_COLUMNS, read_ledger
 from subcell.imaging.read import read_field, read_labels
-from subcell.sources.simulate import LOCATIONS, Settings, design_fields, render_field, simulate_fields, write_truth
+from subcell.sources import simulate
+from subcell.sources.simulate import (
+    LOCATIONS,
+    VERSION,
+    Effects,
+    Settings,
+    design_fields,
+    render_field,
+    simulate_fields,
+    write_truth,
+)
 from subcell.sources.simulate.antibodies import list_antibodies
 from subcell.sources.simulate.cell import grow_cells, visible
+from subcell.sources.simulate.compounds import MECHANISMS, Treatment
 from subcell.sources.simulate.filaments import deposit, sprinkle
 from subcell.sources.simulate.lines import Line, draw_line
+from subcell.sources.simulate.protein import draw_protein
 from subcell.sources.simulate.streams import smooth_noise, stream
+from subcell.sources.simulate.treatment import change_line, change_protein
+from subcell.sources.simulate.version import FROZEN, simulator_hash
 
 SMALL = {"seed": 5, "genes": 12, "cell_lines": 3, "field_px": 160, "cells_per_field": (2, 4)}
 LANDMARKS = CHANNELS[:3]
@@ -227,6 +245,23 @@ def test_any_sharding_gives_the_same_bytes(tmp_path):
     assert all(other != path.read_bytes() for path in (tmp_path / "all").glob("*_green.png"))
 
 
+def test_another_number_of_threads_gives_the_same_bytes(tmp_path):
+    fields = design_fields("tiny", **SMALL).iloc[:2]
+    simulate_fields(fields, tmp_path / "here", **SMALL)
+    code = (
+        "from subcell.sources.simulate import design_fields, simulate_fields\n"
+        f"settings = {SMALL!r}\n"
+        f"simulate_fields(design_fields('tiny', **settings).iloc[:2], {str(tmp_path / 'there')!r}, **settings)"
+    )
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "4")
+    library = str(Path(simulate.__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **threads, "PYTHONPATH": library})
+    names = [path.name for path in (tmp_path / "here").iterdir()]
+    assert len(names) == 2 * 8 + 1
+    for name in names:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+
+
 def test_the_folder_reads_back_as_any_folder_of_images(tmp_path):
     settings = {**SMALL, "missing_channels": ["er"], "microscope": "widefield"}
     fields = design_fields("tiny", **settings).iloc[:2]
@@ -271,7 +306,7 @@ def test_truth_masks_hold(line, pixel_um, side):
     assert all(ndimage.label(whole == number)[1] == 1 for number in ids[1:])
     areas = np.bincount(nuclei.ravel())[1:] * pixel_um**2
     assert areas.min() >= 20
-    assert areas.max() < 700
+    assert areas.max() < 900  # two nuclei of one cell
     assert (cells.edge_um[cells.labels == 0] == 0).all()
     assert (cells.depth_um[cells.nuclei > 0] > 0).all()
     assert not cells.nucleoli[cells.nuclei == 0].any()
@@ -338,13 +373,78 @@ def test_locations_lie_where_they_should(pictures):
     for location in ("Nucleoplasm", "Nucleoli", "Nuclear speckles"):
         assert enrichment(location) > 2, location
     for location in ("Cytosol", "Mitochondria", "Golgi apparatus", "Endoplasmic reticulum", "Microtubules"):
-        assert enrichment(location) < 0.9, location
+        assert enrichment(location) < 0.95, location
 
     image, _, cells = pictures["Plasma membrane"]
     edge = np.zeros(cells.shape, bool)
     for number in range(1, cells.max() + 1):
         edge |= (cells == number) & ~ndimage.binary_erosion(cells == number, iterations=3, border_value=1)
     assert image[3][edge].mean() > 1.5 * image[3][(cells > 0) & ~edge].mean()
+
+
+def test_the_simulator_is_frozen():
+    # Scores on simulated fields compare only within a version, and its difficulty is never tuned.
+    changed = f"the simulator has changed: raise VERSION in version.py, and note there that it is {simulator_hash()}"
+    assert FROZEN.get(VERSION) == simulator_hash(), changed
+
+
+def test_odd_cells_occur_and_can_be_switched_off():
+    line = replace(draw_line("HeLa", seed=1), floating=0.1)
+    about = {"cells": 60, "field_px": 500, "pixel_um": 0.4}
+    odd, even = (grow_cells(stream(3, "odd"), line, **about, odd=odd) for odd in (True, False))
+    assert odd.mitotic.any()
+    assert odd.floating.any()
+    assert (odd.blurred >= odd.floating).all()
+    assert not (even.mitotic | even.floating | even.blurred).any()
+    sparse = {**about, "cells": 20}
+    fields = [grow_cells(stream(number, "odd"), replace(line, floating=0), **sparse) for number in range(4)]
+    pieces = [ndimage.label(f.nuclei == number)[1] for f in fields for number in range(1, f.count + 1)]
+    assert max(pieces) == 2
+
+
+def test_plates_differ_unless_switched_off_and_the_edge_of_a_plate_is_brighter():
+    about = {"antibody": "a", "locations": ("Cytosol",), "cell_line": "HeLa", "seed": 1, "field_px": 160}
+
+    def mean(plate, well="D6", **effects):
+        return render_field("f", plate=plate, well=well, effects=Effects(**effects), **about).image[2].mean()
+
+    assert mean("p") != mean("q")
+    assert mean("p", plates=False) == mean("q", plates=False)
+    assert mean("p", "A1", positions=False) == mean("p", positions=False) == mean("p")
+    assert mean("p", "A1") != mean("p")
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_mechanism_changes_cells_by_its_strength(mechanism):
+    line = draw_line("HeLa", seed=1)
+    stain = draw_protein("stain", ("Mitochondria",), seed=1)
+
+    def changed(strength):
+        treatment = Treatment(mechanism, strength=strength)
+        return change_line(line, treatment, edge=0.0), change_protein(stain, treatment)
+
+    assert changed(0.0)[0] == replace(line, spikes=changed(0.0)[0].spikes)
+    assert changed(0.5) != changed(1.0) != (line, stain)
+
+
+def test_a_toxic_compound_leaves_fewer_cells():
+    line = draw_line("HeLa", seed=1)
+    poisoned = change_line(line, Treatment(None, toxic=True, strength=1.0), edge=0.0)
+    assert poisoned.density == pytest.approx(line.density / 2)
+    assert poisoned.floating > line.floating
+
+
+def test_nucleoli_and_centrosomes_lie_in_their_cells():
+    field = render_field(
+        "f_A1_1", antibody="a", locations=("Cytosol",), cell_line="HeLa", plate="p", seed=1, field_px=320
+    )
+    for labels in (field.nucleoli, field.centrosomes):
+        assert labels.any()
+        assert (labels[labels > 0] == field.cells[labels > 0]).all()
+    assert (field.nuclei[field.nucleoli > 0] > 0).all()
+    ids = np.unique(field.centrosomes)[1:]
+    areas = np.bincount(field.centrosomes.ravel())[ids] * 0.32**2
+    assert areas.max() <= np.pi * 1.2**2 * 1.2
 
 
 def test_widefield_has_an_offset_and_less_detail():
