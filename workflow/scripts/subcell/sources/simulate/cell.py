@@ -96,12 +96,11 @@ def grow_cells(
         elif floating[i]:
             nucleus_radius, nucleus_elongation = 0.7 * nucleus_radius, 1.1
         elif double[i]:
-            nucleus_radius *= 0.85
+            nucleus_radius, nucleus_elongation = 0.8 * nucleus_radius, 1.1
         radii_um[i + 1] = nucleus_radius
         nucleus_outline = _outline(rng, line.nucleus_roughness, 0)
         offset = rng.normal(0, 0.12 * radius, 2) * (0 if rounded[i] else 1)
-        nuclear_reach = 3.4 * nucleus_radius * np.sqrt(nucleus_elongation) if double[i] else 0
-        reach = max(outline.max() * radius * np.sqrt(elongation) + np.abs(offset).max() + 3, nuclear_reach)
+        reach = max(outline.max() * radius * np.sqrt(elongation) + np.abs(offset).max() + 3, 3 * nucleus_radius)
         window = _window(centre[i], reach, pixel_um, field_px)
         if window is None:
             continue
@@ -109,11 +108,16 @@ def grow_cells(
         rho = _radial(
             y + offset[0] + warp[0][window], x + offset[1] + warp[1][window], radius, elongation, axis[i], outline
         )
-        rho_nucleus = _radial(y, x, nucleus_radius, nucleus_elongation, nucleus_axis[i], nucleus_outline)
+        shift = np.zeros(2)
         if double[i] and not rounded[i]:
-            apart = rng.uniform(1.3, 2.2) * nucleus_radius * np.array([np.sin(axis[i]), np.cos(axis[i])])
-            second = _radial(y - apart[0], x - apart[1], nucleus_radius, 1.1, axis[i], nucleus_outline)
-            rho_nucleus = np.minimum(rho_nucleus * 1.05, second)
+            # Two nuclei side by side across the centre.
+            shift = 0.5 * rng.uniform(1.7, 2.7) * nucleus_radius * np.array([np.sin(axis[i]), np.cos(axis[i])])
+        rho_nucleus = _radial(
+            y - shift[0], x - shift[1], nucleus_radius, nucleus_elongation, nucleus_axis[i], nucleus_outline
+        )
+        if shift.any():
+            second = _radial(y + shift[0], x + shift[1], 0.95 * nucleus_radius, 1.1, axis[i], nucleus_outline)
+            rho_nucleus = np.minimum(rho_nucleus, second)
         # A nucleus with its rim of cytoplasm always belongs to its cell, however the outlines fall.
         cost = np.minimum(rho * (0.75 if floating[i] else 1), np.where(rho_nucleus < 1.2, 0.1 * rho_nucleus, 9))
         won = cost < best[window]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 VERSION = "2"
 
-FROZEN = {"2": "05a1a43b4c13"}
+FROZEN = {"2": "761a49cbed23"}
 """Hash of the simulator's modules, by version."""
 
 
