@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from subcell.benchmarks import cell_line, localization, mlp
+from subcell.benchmarks.bootstrap import draw_units
 from subcell.benchmarks.cell_line import split_by_plate
-from subcell.benchmarks.compare import compare_models
+from subcell.benchmarks.compare import compare_models, holm
+from subcell.benchmarks.controls import CONTROLS, deal_vectors, run_controls
 from subcell.benchmarks.frozen import scored_classes
 from subcell.benchmarks.localization import label_table, released_classes
 from subcell.benchmarks.metrics import macro_ap
 from subcell.benchmarks.result import Metric, Result, not_run, write_result
 from subcell.embedding.store import create_vectors
-from subcell.errors import SubcellError
 
 PLACES = ("Cytosol", "Mitochondria", "Nucleoli", "Nucleoplasm")
 LINES = ("U2OS", "HeLa")
@@ -251,25 +252,77 @@ def test_cell_lines_by_plate(tmp_path):
 def test_better_model_beats_the_reference_in_pairs(tmp_path):
     obs = table_of_cells(antibodies=64)
     rng = np.random.default_rng(0)
-    good, bad = one_hot(obs) + 0.3 * rng.normal(size=(len(obs), 4)), rng.normal(size=(len(obs), 4))
-    paths = {}
-    for name, vectors in (("good", good), ("random_vit", bad)):
-        paths[name] = tmp_path / f"{name}.parquet"
-        run(localization.run, tmp_path, obs, vectors, model=name)
-    (row,) = compare_models(paths, bootstraps=200)
+    vectors = {
+        "good": one_hot(obs) + 0.3 * rng.normal(size=(len(obs), 4)),
+        "random_vit": rng.normal(size=(len(obs), 4)),
+    }
+    results, tables = {}, {}
+    for name, some in vectors.items():
+        _, results[name], tables[name] = run(localization.run, tmp_path, obs, some, model=name)
+    (row,) = compare_models(results)
     assert row["model"] == "good"
     assert row["low"] > 0.3
     assert row["low"] <= row["value"] <= row["high"]
-    scores = [metrics_of(json.loads((tmp_path / f"{name}.json").read_text()))["macro_ap"]["value"] for name in paths]
-    assert row["value"] == pytest.approx(scores[0] - scores[1])
-    assert compare_models(paths, reference="absent") == []
-    shuffled = pd.read_parquet(paths["good"]).sample(frac=1, random_state=0)
-    shuffled.to_parquet(tmp_path / "shuffled.parquet")
-    (again,) = compare_models({**paths, "good": tmp_path / "shuffled.parquet"}, bootstraps=200)
-    assert again == row
-    shuffled.iloc[1:].to_parquet(tmp_path / "fewer.parquet")
-    with pytest.raises(SubcellError, match="other cells"):
-        compare_models({**paths, "good": tmp_path / "fewer.parquet"})
+    assert row["p"] == row["p_holm"] < 1e-6
+    scores = {name: metrics_of(result)["macro_ap"]["value"] for name, result in results.items()}
+    assert row["value"] == pytest.approx(scores["good"] - scores["random_vit"])
+    assert compare_models(results, reference="absent") == []
+    other_units = {**results["good"], "units_key": "another"}
+    assert compare_models({**results, "good": other_units}) == []
+
+
+def test_paired_resamples_are_those_of_both_models_together(tmp_path):
+    """The interval of a difference is that of scoring both models on the same resampled rows."""
+    obs = table_of_cells()
+    rng = np.random.default_rng(1)
+    results, tables = {}, {}
+    for name, noise in (("one", 0.5), ("random_vit", 1.0)):
+        some = one_hot(obs) + noise * rng.normal(size=(len(obs), 4))
+        _, results[name], tables[name] = run(localization.run, tmp_path, obs, some, model=name)
+    columns = [f"truth_{name}" for name in PLACES], [f"prob_{name}" for name in PLACES]
+    truth, units = tables["one"][columns[0]].to_numpy(bool), tables["one"]["unit"].to_numpy(str)
+    names, codes = np.unique(units, return_inverse=True)
+    weights = draw_units(len(names), bootstraps=COUNTED["bootstraps"], seed=COUNTED["seed"])[:, codes]
+    both = [macro_ap(truth, tables[name][columns[1]].to_numpy(), weights) for name in ("one", "random_vit")]
+    (row,) = compare_models(results)
+    np.testing.assert_allclose(row["high"] - row["value"], 1.96 * (both[0] - both[1]).std(ddof=1), rtol=1e-3)
+
+
+def test_holm_follows_its_definition():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert np.isnan(holm([0.01, float("nan")])[1])
+    assert holm([0.01, float("nan")])[0] == 0.01
+
+
+def test_controls_bound_every_model(tmp_path):
+    obs = table_of_cells(antibodies=64)
+    vectors = one_hot(obs) + 0.1 * np.random.default_rng(0).normal(size=(len(obs), 4))
+    cells = write_cells(tmp_path / "m.h5ad", obs, vectors)
+    outs = {kind: {name: tmp_path / f"{name}.{kind}" for name in CONTROLS} for kind in ("json", "parquet")}
+    run_controls(
+        localization,
+        cells,
+        out_jsons=outs["json"],
+        out_parquets=outs["parquet"],
+        dataset="d",
+        simulated=True,
+        source_model="m",
+        **COUNTED,
+    )
+    scores = {name: metrics_of(json.loads(path.read_text()))["macro_ap"] for name, path in outs["json"].items()}
+    assert scores["perfect_features"]["value"] > 0.98
+    for name in ("random_labels", "random_features"):
+        assert scores[name]["low"] - 0.03 <= scores[name]["chance"] <= scores[name]["high"] + 0.03, name
+
+
+def test_dealt_vectors_stay_together_and_change_owner():
+    groups = pd.Series(["a"] * 3 + ["b"] * 2 + ["c"] * 4)
+    vectors = np.array([[0], [0], [0], [1], [1], [2], [2], [2], [2]], np.float32)
+    dealt = deal_vectors(vectors, groups, np.random.default_rng(0))
+    for _, rows in groups.groupby(groups):
+        assert len(np.unique(dealt[rows.index])) == 1
+        assert dealt[rows.index][0] != vectors[rows.index][0]
 
 
 def test_features_are_scaled_by_training_cells_only():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from subcell.benchmarks import metrics
-from subcell.benchmarks.bootstrap import bootstrap_metric, interval, paired_bootstrap, resample
+from subcell.benchmarks.bootstrap import bootstrap_metric, difference, draw_units, interval
 
 
 def example(seed, *, rows=40, classes=4, distinct=7):
@@ -81,10 +81,10 @@ def test_chance_is_what_random_scores_reach(name):
 
 
 def test_resamples_draw_as_many_units_as_there_are():
-    counts = resample(12, 500, seed=0)
+    counts = draw_units(12, bootstraps=500, seed=0)
     assert counts.shape == (500, 12)
     assert (counts.sum(axis=1) == 12).all()
-    np.testing.assert_array_equal(counts, resample(12, 500, seed=0))
+    np.testing.assert_array_equal(counts, draw_units(12, bootstraps=500, seed=0))
     assert counts.mean() == 1
     assert counts.var() == pytest.approx(11 / 12, rel=0.05)
 
@@ -103,12 +103,10 @@ def mean_score(truth, scores, weights):
 
 def test_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(0).normal(size=400)
-    value, low, high = bootstrap_metric(
-        mean_score, np.zeros((400, 1)), values[:, None], np.arange(400), bootstraps=2000, seed=0
-    )
+    found = bootstrap_metric(mean_score, np.zeros((400, 1)), values[:, None], np.arange(400), bootstraps=2000, seed=0)
     error = 1.96 * values.std() / 20
-    assert value == pytest.approx(values.mean())
-    np.testing.assert_allclose([low, high], [value - error, value + error], atol=0.15 * error)
+    assert found.value == pytest.approx(values.mean())
+    np.testing.assert_allclose([found.low, found.high], [found.value - error, found.value + error], atol=0.15 * error)
 
 
 def test_cells_of_a_protein_are_no_independent_evidence():
@@ -118,9 +116,10 @@ def test_cells_of_a_protein_are_no_independent_evidence():
     units = np.repeat([f"HPA{i}" for i in range(20)], 3)
     once = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=300, seed=1)
     many = [np.repeat(part, 10, axis=0) for part in (truth, scores, units)]
-    np.testing.assert_allclose(bootstrap_metric(metrics.macro_ap, *many, bootstraps=300, seed=1), once, atol=1e-9)
+    again = bootstrap_metric(metrics.macro_ap, *many, bootstraps=300, seed=1)
+    np.testing.assert_allclose(again.replicates, once.replicates, atol=1e-9)
     alone = bootstrap_metric(metrics.macro_ap, *many[:2], np.arange(600), bootstraps=300, seed=1)
-    assert alone[2] - alone[1] < 0.6 * (once[2] - once[1])
+    assert alone.high - alone.low < 0.6 * (once.high - once.low)
 
 
 def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch):
@@ -128,22 +127,22 @@ def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch):
     units = np.arange(40) // 2
     whole = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1)
     monkeypatch.setattr("subcell.benchmarks.bootstrap.BLOCK_NUMBERS", 7 * 40)
-    assert bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1) == whole
+    again = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1)
+    np.testing.assert_array_equal(again.replicates, whole.replicates)
 
 
 def test_one_unit_has_no_interval():
-    value, low, high = bootstrap_metric(
-        metrics.macro_ap, [[1], [0]], [[0.9], [0.1]], ["a", "a"], bootstraps=100, seed=0
-    )
-    assert value == 1
-    assert np.isnan([low, high]).all()
+    found = bootstrap_metric(metrics.macro_ap, [[1], [0]], [[0.9], [0.1]], ["a", "a"], bootstraps=100, seed=0)
+    assert found.value == 1
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_a_model_does_not_differ_from_itself():
     truth, scores, _ = example(0)
     units = np.arange(40) // 4
-    same = paired_bootstrap(metrics.macro_ap, truth, scores, scores, units, bootstraps=100, seed=0)
-    assert same == (0, 0, 0)
+    found = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=100, seed=0)
+    same = difference(found, found)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
 def test_pairing_removes_what_both_models_share():
@@ -153,11 +152,11 @@ def test_pairing_removes_what_both_models_share():
     one, other = difficulty + 0.3, difficulty + 0.02 * rng.normal(size=50)
     truth, units = np.zeros((50, 1)), np.arange(50)
     options = {"bootstraps": 1000, "seed": 0}
-    difference, low, high = paired_bootstrap(mean_score, truth, one[:, None], other[:, None], units, **options)
-    assert difference == pytest.approx(one.mean() - other.mean())
-    assert 0.28 < low < difference < high < 0.32
-    own = bootstrap_metric(mean_score, truth, one[:, None], units, **options)
-    assert own[2] - own[1] > 10 * (high - low)
+    own, others = (bootstrap_metric(mean_score, truth, some[:, None], units, **options) for some in (one, other))
+    paired = difference(own, others)
+    assert paired.value == pytest.approx(one.mean() - other.mean())
+    assert 0.28 < paired.low < paired.value < paired.high < 0.32
+    assert own.high - own.low > 10 * (paired.high - paired.low)
 
 
 @pytest.mark.parametrize("positives", [1, 4, 20])
@@ -180,9 +179,9 @@ def test_intervals_of_scores_without_meaning_hold_chance(proteins):
             0.4 * np.repeat(rng.normal(size=(proteins, 5)), 8, axis=0) + rng.normal(size=truth.shape) for _ in range(2)
         ]
         options = {"bootstraps": 100, "seed": run}
-        _, low, high = bootstrap_metric(metrics.macro_ap, truth, scores[0], units, **options)
-        held += low <= metrics.chance_of("macro_ap", truth) <= high
-        _, low, high = paired_bootstrap(metrics.macro_ap, truth, *scores, units, **options)
-        differ += not low <= 0 <= high
+        one, other = (bootstrap_metric(metrics.macro_ap, truth, some, units, **options) for some in scores)
+        held += one.low <= metrics.chance_of("macro_ap", truth) <= one.high
+        paired = difference(one, other)
+        differ += not paired.low <= 0 <= paired.high
     assert held / runs >= 0.9
     assert differ / runs <= 0.1

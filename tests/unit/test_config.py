@@ -45,8 +45,7 @@ def test_all_problems_are_reported_together():
         }
     )
     assert found == [
-        "benchmarks.0: `localisation` is not one of 'localization', 'cell_line' or 'segmentation'; "
-        "did you mean `localization`?",
+        "benchmarks: there is no benchmark `localisation`; did you mean `localization`?",
         "crops.field_um: input should be greater than 1 (found 0)",
         "datasets.demo.cell_line: unknown key; did you mean `cell_lines`?",
         "datasets.demo.genes: input should be a valid integer, unable to parse string as an integer (found 'x')",

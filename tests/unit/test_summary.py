@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from subcell.benchmarks.bootstrap import bootstrap_metric, units_key
 from subcell.benchmarks.metrics import macro_ap
-from subcell.benchmarks.result import Metric, Result, not_run, write_result
+from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
 from subcell.errors import SubcellError
 from subcell.reporting.summary import NOT_RUN_COLUMNS, SUMMARY_COLUMNS, collect_summary
 
 
 def predictions(quality, seed=0):
-    """Predictions of 40 cells of ten antibodies in two classes; `quality` 1 is perfect, 0 is random."""
+    """Predictions of 40 cells of ten antibodies in two classes, and their score; `quality` 1 is perfect, 0 is random."""
     rng = np.random.default_rng(seed)
     units = np.repeat([f"HPA{i}" for i in range(10)], 4)
     truth = np.repeat([[i % 2 == 0, i % 3 == 0] for i in range(10)], 4, axis=0)
@@ -20,7 +21,7 @@ def predictions(quality, seed=0):
     for column, name in enumerate(("A", "B")):
         table[f"truth_{name}"] = truth[:, column].astype(np.uint8)
         table[f"prob_{name}"] = scores[:, column].astype(np.float32)
-    return table, float(macro_ap(truth, scores.astype(np.float32), np.ones((1, 40)))[0])
+    return table, bootstrap_metric(macro_ap, truth, scores.astype(np.float32), units, bootstraps=200, seed=0)
 
 
 @pytest.fixture
@@ -36,11 +37,9 @@ def run_of(tmp_path):
         outs = {name: tmp_path / "out" / name for name in ("summary.tsv", "not_run.tsv", "summary.txt")}
         collect_summary(
             scores,
-            tables,
             out_summary=outs["summary.tsv"],
             out_not_run=outs["not_run.tsv"],
             out_text=outs["summary.txt"],
-            bootstraps=200,
             head_seeds=5,
             **options,
         )
@@ -51,12 +50,13 @@ def run_of(tmp_path):
 
 
 def scored(model, quality, dataset="demo", benchmark="localization"):
-    table, value = predictions(quality)
+    table, found = predictions(quality)
     metrics = [
-        Metric("macro_ap", value, value - 0.1, value + 0.1, 0.45, 10, 5, "antibody"),
+        as_metric("macro_ap", found, chance=0.45, n=10, unit="antibody", seeds=5),
         Metric("accuracy", 0.5, None, None, None, 10, 5, "antibody"),
     ]
-    return Result(benchmark, dataset, model, True, metrics=metrics), table
+    resampled = {"replicates": {"macro_ap": kept(found)}, "units_key": units_key(table["unit"])}
+    return Result(benchmark, dataset, model, True, metrics=metrics, **resampled), table
 
 
 def test_scores_differences_and_what_is_missing(run_of):
@@ -124,4 +124,4 @@ def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     outs = {f"out_{name}": tmp_path / name for name in ("summary", "not_run", "text")}
     with pytest.raises(SubcellError, match=r"bad\.json"):
-        collect_summary([tmp_path / "bad.json"], [tmp_path / "bad.parquet"], **outs)
+        collect_summary([tmp_path / "bad.json"], **outs)

@@ -7,13 +7,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
-from subcell.config.code import code_version
+from subcell.config.code import code_version, file_version
+from subcell.config.suite import CONTROLS, SUITE, Task, scored_models
 from subcell.errors import ConfigError
 
 COLLECTIONS = ("hpa", "subcell_crops")
@@ -134,6 +136,23 @@ def mapped_pairs():
     ]
 
 
+def maps_made():
+    """(dataset, model) of every map, and (dataset, model, line) of every map of one cell line."""
+    return [
+        (*pair, *line)
+        for pair in mapped_pairs()
+        for line in [(), *((line,) for line in config["map"]["lines"])]
+    ]
+
+
+def per_map(name):
+    """The path of a file of every map."""
+    return [
+        f"<results>/{dataset}/{model}/{''.join(f'lines/{part}/' for part in line)}{name}"
+        for dataset, model, *line in maps_made()
+    ]
+
+
 def per_pair(pattern, chosen, **more):
     """The path of every chosen (dataset, model)."""
     return [
@@ -231,6 +250,13 @@ def trained_models():
     return [name for name, settings in config["models"].items() if settings.get("train_on")]
 
 
+def reconstructs(model):
+    """Whether a model learns to fill in hidden patches, of which it then shows some."""
+    settings = config["models"][model]
+    weight = settings["objective"]["reconstruction"]
+    return settings["recipe"].startswith("mae") if weight is None else weight > 0
+
+
 def rebuildable(path):
     """A file of a shard that costs disk and can be made again."""
     return path if config["keep_shards"] else temp(path)
@@ -267,30 +293,100 @@ def flat_field_of(wildcards):
     return collect("<results>/{dataset}/flat_field", dataset=wildcards.dataset) if wanted else []
 
 
-def scored(benchmark):
-    """Whether a benchmark was asked for."""
-    return benchmark in config["benchmarks"]
+EXTRA_INPUTS = {}
+"""Benchmark -> function of a dataset that gives its inputs beside `cells`: name -> path, keywords of its `run`."""
 
 
-def model_benchmarks():
-    """Benchmarks that score a model; the others score a dataset."""
-    return [name for name in config["benchmarks"] if name != "segmentation"]
+def asked_benchmarks(dataset):
+    """Benchmarks that a dataset is to be scored on."""
+    own = config["datasets"][dataset]["benchmarks"]
+    return config["benchmarks"] if own is None else own
+
+
+def scored_pairs(benchmark):
+    """(dataset, model) that a benchmark scores."""
+    kinds = {name: settings["kind"] for name, settings in config["models"].items()}
+    able = scored_models(SUITE.get(benchmark, Task()), kinds)
+    return [
+        (dataset, model)
+        for dataset, model in pairs()
+        if model in able and benchmark in asked_benchmarks(dataset)
+    ]
+
+
+def controlled(benchmark):
+    """Datasets on which a benchmark has control rows."""
+    if not config["scoring"]["controls"] or not SUITE.get(benchmark, Task()).controls:
+        return []
+    return list(dict.fromkeys(dataset for dataset, _ in scored_pairs(benchmark)))
+
+
+def first_model(wildcards):
+    """A model of a dataset whose table of cells is used where any would do."""
+    return next(model for dataset, model in pairs() if dataset == wildcards.dataset)
+
+
+def task_inputs(wildcards):
+    """Input function: what a benchmark's controls are scored from."""
+    cells = f"<results>/{wildcards.dataset}/{first_model(wildcards)}/cells.h5ad"
+    more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
+    return {name: collect(path) for name, path in {"cells": cells, **more}.items()}
+
+
+def task_settings(benchmark):
+    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
+    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
+    ours = config["tasks"].get(benchmark, {})
+    return (
+        config["scoring"]
+        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | own
+    )
+
+
+def localization_inputs(wildcards):
+    """Input function: what localization reads beside the vectors of a dataset."""
+    wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
+    more = {}
+    if wanted.get("train_on"):
+        more["train_cells"] = f"<results>/{wanted['train_on']}/{wildcards.model}/cells.h5ad"
+    if wanted.get("cell_labels"):
+        more["cell_labels"] = wanted["cell_labels"]
+    return {name: collect(path) for name, path in more.items()}
+
+
+def scored_log(wildcards):
+    """Where it is noted which models were scored on the held-out part of a dataset; no rule's output, so it stays."""
+    return f"{pathvar('results')}/{wildcards.dataset}/test_scored.tsv"
+
+
+def all_benchmarks():
+    """Benchmarks that some dataset is scored on."""
+    asked = [name for dataset in config["datasets"] for name in asked_benchmarks(dataset)]
+    return sorted(set(asked), key=[*SUITE, *config["own_tasks"]].index)
 
 
 def score_files(suffix):
-    """Result files of all benchmarks."""
-    models = per_pair(
-        "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
-        pairs(),
-        benchmark=model_benchmarks(),
-        suffix=suffix,
+    """Result files of all benchmarks and their controls."""
+    paths = []
+    for name in all_benchmarks():
+        paths += per_pair(
+            "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
+            scored_pairs(name),
+            benchmark=name,
+            suffix=suffix,
+        )
+        paths += collect(
+            "<results>/{dataset}/controls/{benchmark}/{control}.{suffix}",
+            dataset=controlled(name),
+            benchmark=name,
+            control=CONTROLS,
+            suffix=suffix,
+        )
+    wanted = [dataset for dataset in segmented() if "segmentation" in asked_benchmarks(dataset)]
+    return paths + collect(
+        "<results>/{dataset}/benchmarks/segmentation.{suffix}", dataset=wanted, suffix=suffix
     )
-    datasets = collect(
-        "<results>/{dataset}/benchmarks/segmentation.{suffix}",
-        dataset=segmented() if scored("segmentation") else [],
-        suffix=suffix,
-    )
-    return [*models, *datasets]
 
 
 MAP_TABLES = [

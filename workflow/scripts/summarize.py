@@ -6,11 +6,11 @@ from subcell.reporting.summary import collect_summary
 with job(snakemake):
     collect_summary(
         snakemake.input.scores,
-        snakemake.input.predictions,
         out_summary=snakemake.output.summary,
         out_not_run=snakemake.output.not_run,
         out_text=snakemake.output.text,
-        out_ranks=snakemake.output.ranks,
         truth=snakemake.input.truth,
+        out_leaderboard=snakemake.output.leaderboard,
+        models=snakemake.params.models,
         **snakemake.params.scoring,
     )

@@ -1,8 +1,14 @@
-"""Intervals by resampling independent units: proteins or fields, never single cells."""
+"""Intervals by resampling independent units: proteins, wells or fields, never single cells.
+
+All scores of a task on a dataset are resampled by the same draws (`draw_units`), units in sorted order. Two models that
+were scored on the same units (`units_key`) are therefore compared in pairs by subtracting their resampled values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -16,9 +22,34 @@ BLOCK_NUMBERS = 2**24
 """Weights held at a time."""
 
 
-def resample(units: int, bootstraps: int, seed: int) -> NDArray[np.int64]:
-    """How often each unit is drawn in each resample, (bootstraps, units); a row sums to `units`."""
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its interval.
+
+    Attributes
+    ----------
+    value, low, high : low and high are NaN with fewer than two units
+    replicates : (B,) the score in each resample; empty with fewer than two units
+    """
+
+    value: float
+    low: float
+    high: float
+    replicates: NDArray[np.floating]
+
+
+def draw_units(units: int, *, bootstraps: int, seed: int) -> NDArray[np.int64]:
+    """How often each unit is drawn in each resample, (bootstraps, units); a row sums to `units`.
+
+    Units stand in sorted order of their names, so that the same seed draws the same units for every model.
+    """
     return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=bootstraps)
+
+
+def units_key(units: Iterable[object]) -> str:
+    """A hash of the names of the units: equal keys, equal draws."""
+    names = sorted({str(name) for name in units})
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def interval(
@@ -48,6 +79,48 @@ def interval(
     return max(estimate - reach, bounds[0]), min(estimate + reach, bounds[1])
 
 
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+    units: int,
+    *,
+    bootstraps: int,
+    seed: int,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
+    """A score that is a function of how often each unit counts, and its interval.
+
+    Parameters
+    ----------
+    statistic : counts (B, units), units in sorted order -> (B,)
+    units : independent units
+    bootstraps, seed : see `draw_units`
+    bounds : what the score can reach
+    """
+    value = float(statistic(np.ones((1, units), np.int64))[0])
+    replicates: NDArray[np.floating] = np.zeros(0)
+    if units > 1:
+        counts = draw_units(units, bootstraps=bootstraps, seed=seed)
+        block = max(1, BLOCK_NUMBERS // units)
+        replicates = np.concatenate([statistic(counts[start : start + block]) for start in range(0, bootstraps, block)])
+    low, high = interval(replicates, value, bounds=bounds)
+    return Estimate(value, low, high, replicates)
+
+
+def bootstrap_mean(
+    values: ArrayLike, *, bootstraps: int, seed: int, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
+    """The mean of one value a unit, (units,) in sorted order of their names; units without a value do not count."""
+    values = np.asarray(values, float)
+    defined = np.isfinite(values)
+    known = np.where(defined, values, 0)
+
+    def mean(counts: NDArray[np.int64]) -> NDArray[np.floating]:
+        with np.errstate(invalid="ignore"):
+            return (counts @ known) / (counts @ defined)
+
+    return bootstrap(mean, len(values), bootstraps=bootstraps, seed=seed, bounds=bounds)
+
+
 def bootstrap_metric(
     metric: Metric,
     truth: ArrayLike,
@@ -57,8 +130,8 @@ def bootstrap_metric(
     bootstraps: int,
     seed: int,
     bounds: tuple[float, float] = (-np.inf, np.inf),
-) -> tuple[float, float, float]:
-    """A metric and its interval when whole units are drawn with replacement.
+) -> Estimate:
+    """A metric of rows and its interval when whole units are drawn with replacement.
 
     Parameters
     ----------
@@ -68,52 +141,22 @@ def bootstrap_metric(
     bootstraps : resamples
     seed : of the resamples
     bounds : what the metric can reach
-
-    Returns
-    -------
-    value, low, high : low and high are NaN with fewer than two units
     """
     truth, scores = np.asarray(truth), np.asarray(scores)
-    value = float(metric(truth, scores, np.ones((1, len(truth))))[0])
-    blocks = _weights(units, bootstraps, seed)
-    resampled = [metric(truth, scores, weights) for weights in blocks]
-    low, high = interval(np.concatenate(resampled or [np.zeros(0)]), value, bounds=bounds)
-    return value, low, high
-
-
-def paired_bootstrap(
-    metric: Metric,
-    truth: ArrayLike,
-    scores: ArrayLike,
-    other_scores: ArrayLike,
-    units: ArrayLike,
-    *,
-    bootstraps: int,
-    seed: int,
-) -> tuple[float, float, float]:
-    """Difference of a metric between two models on the same rows, and its interval.
-
-    Both models are scored on the same resamples, so what makes a resample hard for both cancels out.
-
-    Returns
-    -------
-    difference (scores minus other_scores), low, high
-    """
-    truth, scores, other_scores = np.asarray(truth), np.asarray(scores), np.asarray(other_scores)
-    once = np.ones((1, len(truth)))
-    difference = float(metric(truth, scores, once)[0] - metric(truth, other_scores, once)[0])
-    blocks = _weights(units, bootstraps, seed)
-    resampled = [metric(truth, scores, weights) - metric(truth, other_scores, weights) for weights in blocks]
-    low, high = interval(np.concatenate(resampled or [np.zeros(0)]), difference)
-    return difference, low, high
-
-
-def _weights(units: ArrayLike, bootstraps: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Weights of all rows, (resamples, N), a block of resamples at a time; none with fewer than two units."""
     names, codes = np.unique(np.asarray(units), return_inverse=True)
-    if len(names) < 2:
-        return
-    counts = resample(len(names), bootstraps, seed)
-    block = max(1, BLOCK_NUMBERS // len(codes))
-    for start in range(0, bootstraps, block):
-        yield counts[start : start + block][:, codes]
+    block = max(1, BLOCK_NUMBERS // max(1, len(codes)))
+
+    def weighted(counts: NDArray[np.int64]) -> NDArray[np.floating]:
+        parts = [counts[start : start + block][:, codes] for start in range(0, len(counts), block)]
+        return np.concatenate([metric(truth, scores, weights) for weights in parts])
+
+    return bootstrap(weighted, len(names), bootstraps=bootstraps, seed=seed, bounds=bounds)
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """How much higher one score is than another of the same units and draws, and its paired interval.
+
+    What makes a resample hard for both cancels out, so it is narrower than the two intervals suggest.
+    """
+    value, replicates = one.value - other.value, one.replicates - other.replicates
+    return Estimate(value, *interval(replicates, value), replicates)

@@ -1,97 +1,97 @@
-"""Models compared in pairs, on the same cells and the same resamples of proteins."""
+"""Models compared in pairs, on the same resamples of units, for any score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from subcell.benchmarks.bootstrap import paired_bootstrap
-from subcell.benchmarks.metrics import METRICS
-from subcell.benchmarks.result import PROBABILITY, TRUTH
-from subcell.errors import SubcellError
+from subcell.benchmarks.bootstrap import Estimate, difference
 
 
 def compare_models(
-    parquets: Mapping[str, str | Path],
-    *,
-    reference: str = "random_vit",
-    metric: str = "macro_ap",
-    bootstraps: int = 1000,
-    seed: int = 42,
+    results: Mapping[str, Mapping[str, Any]], *, reference: str = "random_vit", metric: str | None = None
 ) -> list[dict[str, Any]]:
     """Difference of every model to a reference, with its paired 95% interval.
 
+    Both scores were resampled by the same draws of the same units, so what makes a resample hard for both cancels out in
+    the difference of a resample.
+
     Parameters
     ----------
-    parquets : model -> predictions of one benchmark on one dataset; those without rows are passed over
+    results : model -> result of one benchmark on one dataset, as read from its JSON file
     reference : the model that is subtracted
-    metric : key of `subcell.benchmarks.metrics.METRICS`
-    bootstraps, seed : of the resamples of units
+    metric : name of the score; the headline when absent
 
     Returns
     -------
-    one entry a model other than the reference, in the order given: model, reference, metric, value, low, high, n
-    (units) and cells; [] where the reference has no predictions
-
-    Raises
-    ------
-    SubcellError : two models were scored on other cells, classes or labels
+    one entry a model other than the reference, in the order given: model, reference, metric, value, low, high, p (two
+    sided, that the difference is 0), p_holm (Holm's correction over the models compared), n (units). Models that were
+    not run, were scored on other units, or kept no resamples have no entry; [] where the reference has none
     """
-    if reference not in parquets:
-        return []
-    base = pd.read_parquet(parquets[reference])
-    if base.empty:
+    base = _score_of(results.get(reference), metric)
+    if base is None:
         return []
     found = []
-    for model, path in parquets.items():
-        if model == reference:
+    for model, result in results.items():
+        score = _score_of(result, metric)
+        if model == reference or score is None or score["key"] != base["key"] or score["name"] != base["name"]:
             continue
-        table = pd.read_parquet(path)
-        if table.empty:
-            continue
-        table = _aligned(table, base, path, parquets[reference])
-        columns = [name for name in base.columns if name.startswith(TRUTH)]
-        scores = [PROBABILITY + name.removeprefix(TRUTH) for name in columns]
-        difference, low, high = paired_bootstrap(
-            METRICS[metric],
-            base[columns].to_numpy(bool),
-            table[scores].to_numpy(np.float64),
-            base[scores].to_numpy(np.float64),
-            base["unit"].to_numpy(str),
-            bootstraps=bootstraps,
-            seed=seed,
-        )
+        paired = difference(score["estimate"], base["estimate"])
         found.append(
             {
                 "model": model,
                 "reference": reference,
-                "metric": metric,
-                "value": difference,
-                "low": low,
-                "high": high,
-                "n": int(base["unit"].nunique()),
-                "cells": len(base),
+                "metric": score["name"],
+                "value": paired.value,
+                "low": paired.low,
+                "high": paired.high,
+                "p": two_sided(paired),
+                "n": score["n"],
             }
         )
+    for entry, corrected in zip(found, holm([entry["p"] for entry in found]), strict=True):
+        entry["p_holm"] = corrected
     return found
 
 
-def _aligned(table: pd.DataFrame, base: pd.DataFrame, path: str | Path, base_path: str | Path) -> pd.DataFrame:
-    """Rows in the order of `base`, after checking that both speak of the same."""
-    problem = ""
-    truth = [name for name in base.columns if name.startswith(TRUTH)]
-    if set(table.columns) != set(base.columns):
-        problem = "other classes"
-    elif set(table["cell_id"]) != set(base["cell_id"]) or len(table) != len(base):
-        problem = "other cells"
-    else:
-        table = table.set_index("cell_id").loc[base["cell_id"]].reset_index()
-        if not table[truth].equals(base[truth]) or not table["unit"].equals(base["unit"]):
-            problem = "other labels"
-    if problem:
-        raise SubcellError(f"{path}: scored on {problem} than {base_path}; delete both and run again")
-    return table
+def two_sided(found: Estimate) -> float:
+    """Two-sided p value that a difference is 0, from the standard error of its resamples; NaN where there is none."""
+    defined = found.replicates[np.isfinite(found.replicates)]
+    if len(defined) < 2 or not np.isfinite(found.value):
+        return float("nan")
+    error = float(defined.std(ddof=1))
+    if error == 0:
+        return 1.0 if found.value == 0 else 0.0
+    return 2 * NormalDist().cdf(-abs(found.value) / error)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for their number (Holm 1979); undefined ones stay so and are not counted."""
+    values = np.asarray(p_values, float)
+    corrected = np.full(len(values), np.nan)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(value) for value in corrected]
+
+
+def _score_of(result: Mapping[str, Any] | None, metric: str | None) -> dict[str, Any] | None:
+    """A score with its resamples; None where a result has none."""
+    if not result or result["status"] != "ok" or not result["metrics"]:
+        return None
+    name = metric or result["metrics"][0]["metric"]
+    entry = next((entry for entry in result["metrics"] if entry["metric"] == name), None)
+    replicates = (result.get("replicates") or {}).get(name)
+    if entry is None or not replicates or not result.get("units_key") or entry["value"] is None:
+        return None
+    # JSON has null for what is not defined.
+    values = np.array([np.nan if value is None else value for value in replicates], float)
+    return {
+        "name": name,
+        "estimate": Estimate(float(entry["value"]), np.nan, np.nan, values),
+        "key": (result["units_key"], len(values)),
+        "n": entry.get("n"),
+    }

@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_metric
 from subcell.benchmarks.metrics import BOUNDS, METRICS, chance_of, class_ap, macro_ap
-from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric
+from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric, as_metric, kept
 from subcell.embedding.store import read_vectors
 
 SPLITS = ("train", "valid", "test")
 UNITS = ("antibody", "gene")
 """Columns whose values are resampled for the intervals: the first that a dataset has."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics with the resampled values of each."""
+
+    metrics: list[Metric]
+    replicates: dict[str, list[float]]
+
+    def __add__(self, other: Scores) -> Scores:
+        return Scores(self.metrics + other.metrics, self.replicates | other.replicates)
 
 
 @dataclass(frozen=True)
@@ -128,27 +139,35 @@ def missing_cells(truth: pd.DataFrame, split: pd.Series, *, what: str, unit: str
 
 
 def predict_held_out(
-    cells: Cells, truth: NDArray[np.bool_], split: NDArray[Any], *, seeds: Sequence[int], batch_size: int
+    features: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    split: NDArray[Any],
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    balance: Any = "none",
+    device: str = "cpu",
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Train a classifier a seed on the training cells and average what they say of the test cells.
 
     Parameters
     ----------
+    features : (N, D) standardised
     truth : (N, C)
     split : (N,) train, valid or test
     seeds : of the classifiers
     batch_size : cells a step
+    balance, device : see `subcell.benchmarks.mlp.fit_mlps`
 
     Returns
     -------
     probabilities : (test cells, C) mean over classifiers
     spread : what each classifier reached by itself, and after how many epochs
     """
-    from subcell.benchmarks.mlp import fit_mlp, standardise
+    from subcell.benchmarks.mlp import fit_mlps
 
     rows = {name: split == name for name in SPLITS}
-    features = standardise(cells.features, rows["train"])
-    fits = [fit_mlp(features, truth, **rows, seed=seed, batch_size=batch_size) for seed in seeds]
+    fits = fit_mlps(features, truth, **rows, seeds=seeds, batch_size=batch_size, balance=balance, device=device)
     once = np.ones((1, int(rows["test"].sum())))
     alone = [float(macro_ap(truth[rows["test"]], fit.probabilities, once)[0]) for fit in fits]
     spread = {
@@ -173,7 +192,8 @@ def score(
     bootstraps: int,
     seed: int,
     prefix: str = "",
-) -> list[Metric]:
+    suffix: str = "",
+) -> Scores:
     """Metrics of the test cells with intervals over units.
 
     Parameters
@@ -181,16 +201,19 @@ def score(
     names : keys of `METRICS`
     truth, probabilities : (N, C)
     units : (N,) drawn as a whole
-    prefix : put before the names
+    prefix, suffix : put before and after the names
     """
-    found = []
+    metrics, replicates = [], {}
+    n = len(np.unique(units))
     for name in names:
-        value, low, high = bootstrap_metric(
+        found = bootstrap_metric(
             METRICS[name], truth, probabilities, units, bootstraps=bootstraps, seed=seed, bounds=BOUNDS[name]
         )
+        written = prefix + name + suffix
         chance = chance_of(name, truth)
-        found.append(Metric(prefix + name, value, low, high, chance, len(np.unique(units)), head_seeds, unit))
-    return found
+        metrics.append(as_metric(written, found, chance=chance, n=n, unit=unit, seeds=head_seeds))
+        replicates[written] = kept(found)
+    return Scores(metrics, replicates)
 
 
 def per_unit(
@@ -248,16 +271,6 @@ def prediction_table(
     for number, name in enumerate(classes):
         table[PROBABILITY + name] = probabilities[:, number].astype(np.float32)
     return table
-
-
-def shared_between_sides(obs: pd.DataFrame, split: pd.Series) -> dict[str, int]:
-    """How many antibodies, genes and fields have both training and test cells; a held-out split has none."""
-    shared = {}
-    for name, plural in (("antibody", "antibodies"), ("gene", "genes"), ("field_id", "fields")):
-        if name in obs:
-            sides = [set(obs.loc[(split == side).to_numpy(), name].dropna()) for side in ("train", "test")]
-            shared[f"{plural}_in_train_and_test"] = len(sides[0] & sides[1])
-    return shared
 
 
 def settings_of(

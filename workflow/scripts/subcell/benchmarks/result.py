@@ -1,4 +1,17 @@
-"""What every benchmark writes: one JSON file with scores, one parquet file with predictions."""
+"""What every benchmark writes: one JSON file with scores, one parquet file with what is behind them.
+
+A benchmark is a module of this package, or a file of the user's, with
+
+    BENCHMARK : its name
+    run(cells, *, out_json, out_parquet, dataset, model, simulated, <settings>, **_other) -> Result
+    perfect_features(obs) -> (N, D) float32 : what a perfect model would see, from the labels alone (and from keywords of
+        `run` that it names, such as the truth of a simulated dataset). Where it is absent the
+        benchmark has no control rows
+    UNIT : column of obs whose values are independent
+    DEALT : column whose groups of cells the control `random_labels` exchanges; `UNIT` where it is absent
+
+Its first metric is its headline: higher is better, and its resampled values stand in `Result.replicates`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +25,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from subcell.benchmarks.bootstrap import Estimate
 
 TRUTH, PROBABILITY = "truth_", "prob_"
 """Beginnings of the columns of predictions, before the name of a class."""
@@ -41,9 +56,24 @@ class Metric:
     unit: str
 
 
+def as_metric(name: str, found: Estimate, *, chance: float | None, n: int, unit: str, seeds: int = 0) -> Metric:
+    """A score as it is written; see `Metric`."""
+    return Metric(name, found.value, found.low, found.high, chance, n, seeds, unit)
+
+
+def kept(found: Estimate) -> list[float]:
+    """Resampled values as they are written: seven digits suffice for the spread of differences."""
+    return [float(f"{value:.7g}") for value in found.replicates]
+
+
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one benchmark of one model on one dataset; `status` is "ok" or "not run", then with a reason."""
+    """Outcome of one benchmark of one model on one dataset; `status` is "ok" or "not run", then with a reason.
+
+    `replicates` holds for the headline (and any other metric in which models are to be compared) its value in each
+    resample of `subcell.benchmarks.bootstrap.draw_units`, `units_key` the hash of the units that were drawn: models with
+    the same key are compared in pairs.
+    """
 
     benchmark: str
     dataset: str
@@ -52,6 +82,8 @@ class Result:
     status: str = "ok"
     reason: str = ""
     metrics: Sequence[Metric] = ()
+    replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    units_key: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,12 +99,12 @@ def write_result(
     """Write both files and hand the result back; without predictions the parquet file has no rows."""
     table = pd.DataFrame({"unit": pd.Series(dtype=object)}) if predictions is None else predictions
     text = json.dumps(_plain(asdict(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    _replace(out_parquet, lambda path: table.to_parquet(path, index=False, compression="zstd"))
-    _replace(out_json, lambda path: path.write_text(text, encoding="utf-8"))
+    replace_file(out_parquet, lambda path: table.to_parquet(path, index=False, compression="zstd"))
+    replace_file(out_json, lambda path: path.write_text(text, encoding="utf-8"))
     return result
 
 
-def _replace(path: str | Path, write: Any) -> None:
+def replace_file(path: str | Path, write: Any) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

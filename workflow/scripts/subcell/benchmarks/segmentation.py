@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.benchmarks.bootstrap import LEVEL, interval, resample
-from subcell.benchmarks.result import Metric, Result, not_run, write_result
+from subcell.benchmarks.bootstrap import LEVEL, Estimate, bootstrap_mean, units_key
+from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
 
 BENCHMARK = "segmentation"
 OBJECTS = {"cells": "reference_cells", "nuclei": "reference_nuclei"}
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """Overlaps (intersection over union) from 0.5 to 0.95."""
 
-SCORES = ("ap50", "ap50_95", "f1_50", "count_error")
+SCORES = ("ap50", "ap50_95", "aggregated_jaccard", "boundary_f", "f1_50", "count_error")
+
+AP_COLUMNS = tuple(f"ap_{100 * overlap:.0f}" for overlap in THRESHOLDS)
+"""Columns of the table of fields: the AP at each overlap."""
 
 
 def run_segmentation(
@@ -38,7 +41,8 @@ def run_segmentation(
     """Score nuclei and cells in every field that has reference label images.
 
     Of each field: `ap50`, matched / (matched + missed + invented) at an overlap of 0.5; `ap50_95`, its mean over
-    overlaps 0.5 to 0.95; `f1_50`; `count_error`, |found - true| / true. A score is the mean over fields, its interval
+    overlaps 0.5 to 0.95; `aggregated_jaccard` (Kumar et al. 2017); `boundary_f`, F1 of boundary pixels within two pixels
+    of each other; `f1_50`; `count_error`, |found - true| / true. A score is the mean over fields, its interval
     comes from resampling fields; a field with neither true nor found objects has none. Masks that equal the references
     in every field are copies of them, and are not scored.
 
@@ -60,14 +64,19 @@ def run_segmentation(
         return write_result(
             not_run("needs masks that are not copies of the reference masks", **names), out_json, out_parquet
         )
-    metrics = [
-        _mean_over_fields(f"{objects}_{name}", part[name].to_numpy(float), bootstraps=bootstraps, seed=seed)
-        for objects, part in table.groupby("objects", sort=False)
-        for name in SCORES
-    ]
+    metrics, replicates, keys = [], {}, {}
+    for objects, part in table.groupby("objects", sort=False):
+        for score in SCORES:
+            name, known = f"{objects}_{score}", part[part[score].notna()]
+            found = _mean_over_fields(known[score].to_numpy(float), score, bootstraps=bootstraps, seed=seed)
+            metrics.append(as_metric(name, found, chance=None, n=len(known), unit="field"))
+            replicates[name], keys[name] = kept(found), units_key(known["unit"])
+    headline = metrics[0].metric
     result = Result(
         **names,
         metrics=metrics,
+        replicates={headline: replicates[headline]},
+        units_key=keys[headline],
         settings={
             "task": "masks against the reference masks of each field, mean over fields",
             "overlaps": list(THRESHOLDS),
@@ -75,6 +84,9 @@ def run_segmentation(
             "seed": seed,
         },
         details={
+            "ap_by_overlap": {
+                str(objects): _by_overlap(part) for objects, part in table.groupby("objects", sort=False)
+            },
             "pooled": {str(objects): _pooled(part) for objects, part in table.groupby("objects", sort=False)},
             "fields_identical_to_reference": int(table.loc[table["true"] > 0].groupby("unit")["identical"].all().sum()),
             "fields_not_scored": not_scored,
@@ -119,7 +131,7 @@ def score_fields(
                 rows += _score_field(field_id, truths, {"nuclei": nuclei, "cells": cells})
             except SubcellError as problem:
                 not_scored[field_id] = str(problem)
-    columns = ["unit", "objects", "true", "found", "matched", "identical", *SCORES]
+    columns = ["unit", "objects", "true", "found", "matched", "identical", *SCORES, *AP_COLUMNS]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values(["objects", "unit"], ascending=[False, True], ignore_index=True), not_scored
 
@@ -127,7 +139,7 @@ def score_fields(
 def _score_field(
     field_id: str, truths: dict[str, NDArray[Any] | None], found: dict[str, NDArray[Any]]
 ) -> list[dict[str, Any]]:
-    from subcell.segmentation.scoring import score_masks
+    from subcell.segmentation.scoring import aggregated_jaccard, boundary_f, score_masks
 
     rows = []
     for kind, truth in truths.items():
@@ -147,6 +159,9 @@ def _score_field(
                 "identical": same_objects(truth, found[kind]),
                 "ap50": ap[0],
                 "ap50_95": ap.mean(),
+                "aggregated_jaccard": aggregated_jaccard(truth, found[kind]),
+                "boundary_f": boundary_f(truth, found[kind]),
+                **dict(zip(AP_COLUMNS, ap, strict=True)),
                 "f1_50": counts["f1"][0, 0],
                 "count_error": abs(invented - missed) / true if true else float("nan"),
             }
@@ -162,15 +177,16 @@ def same_objects(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return bool(np.array_equal(fastremap.renumber(one)[0], fastremap.renumber(other)[0]))
 
 
-def _mean_over_fields(name: str, values: NDArray[np.floating], *, bootstraps: int, seed: int) -> Metric:
-    values = values[np.isfinite(values)]
+def _mean_over_fields(values: NDArray[np.floating], name: str, *, bootstraps: int, seed: int) -> Estimate:
     if not len(values):
-        return Metric(name, float("nan"), None, None, None, 0, 0, "field")
-    low, high = None, None
-    if len(values) > 1:
-        means = resample(len(values), bootstraps, seed) @ values / len(values)
-        low, high = interval(means, float(values.mean()), bounds=(0, np.inf if name.endswith("error") else 1))
-    return Metric(name, float(values.mean()), low, high, None, len(values), 0, "field")
+        return Estimate(float("nan"), float("nan"), float("nan"), np.zeros(0))
+    bounds = (0.0, np.inf if name.endswith("error") else 1.0)
+    return bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=bounds)
+
+
+def _by_overlap(part: pd.DataFrame) -> dict[str, float]:
+    """AP at each overlap, mean over fields."""
+    return {f"{overlap:.2f}": float(part[name].mean()) for overlap, name in zip(THRESHOLDS, AP_COLUMNS, strict=True)}
 
 
 def _pooled(part: pd.DataFrame) -> dict[str, Any]:

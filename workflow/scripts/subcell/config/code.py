@@ -30,3 +30,9 @@ def code_version(*stages: str) -> str:
         for module in modules:
             digest.update(module.relative_to(LIBRARY).as_posix().encode() + b"\0" + module.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def file_version(path: str) -> str:
+    """A hash of one file of the user's code, as `code_version`; empty where there is none."""
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else ""

@@ -45,6 +45,7 @@ class Dataset(Section):
 
     shards: int = Field(1, ge=1, le=2000, description="parts that are worked on side by side; about fields / 256")
     split: Split = Field(Split(), description="training, validation and test part")
+    benchmarks: list[Name] | None = Field(None, description="what is scored on it; the run's `benchmarks` when absent")
 
 
 class Effects(Section):

@@ -1,8 +1,10 @@
 """The whole configuration."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from subcell.config.datasets import AnyDataset, Download, MakeSheet
@@ -16,6 +18,7 @@ from subcell.config.sections import (
     Name,
     Neighbors,
     Network,
+    OwnTask,
     Scoring,
     Section,
     Segmentation,
@@ -23,10 +26,13 @@ from subcell.config.sections import (
     TrainCompact,
     Weights,
 )
+from subcell.config.suite import CONTROLS, SUITE
+from subcell.config.tasks import Tasks
+from subcell.config.training import RELEASED_RECIPES
 
-Benchmark = Literal["localization", "cell_line", "segmentation"]
-
-FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "truth", "benchmarks", "figures", "weights")
+FOLDERS = (
+    *("fields", "images", "masks", "cells", "qc", "crops", "truth", "benchmarks", "controls", "figures", "weights"),
+)
 """Names of folders inside a dataset's results; no model may be called so."""
 
 
@@ -42,10 +48,13 @@ class Config(Section):
     neighbors: Neighbors = Field(Neighbors(), description="the most similar proteins or cells")
     attention: Attention = Field(Attention(), description="where networks look")
     weights: Weights = Field(Weights(), description="released weights")
-    benchmarks: list[Benchmark] = Field(
-        default=["localization", "cell_line", "segmentation"], description="what is scored"
+    own_tasks: dict[Name, OwnTask] = Field(default={}, description="name: a benchmark of your own (docs/benchmarks.md)")
+    benchmarks: list[Name] = Field(
+        default=list(SUITE),
+        description="what is scored: of `" + "`, `".join(SUITE) + "`, and names in `own_tasks`",
     )
     scoring: Scoring = Field(Scoring(), description="how it is scored")
+    tasks: Tasks = Field(Tasks(), description="what single benchmarks need besides")
     threads: int = Field(
         1,
         ge=1,
@@ -100,6 +109,8 @@ class Config(Section):
         for name, model in self.models.items():
             if name in FOLDERS:
                 problems.append(f"models.{name}: `{name}` is a folder of the results; choose another name")
+            if name in CONTROLS:
+                problems.append(f"models.{name}: `{name}` is a control row of the benchmarks; choose another name")
             for key in ("train_on", "evaluate_on"):
                 for dataset in getattr(model, key, None) or []:
                     if key == "train_on" and getattr(self.datasets.get(dataset), "source", "") == "embeddings":
@@ -112,6 +123,10 @@ class Config(Section):
                 problems.append(
                     f"models.{name}: give either `train_on` (datasets to learn from), `checkpoint` (a file) or `released` "
                     "(a published network)"
+                )
+            if isinstance(model, Subcell) and model.released and model.recipe not in RELEASED_RECIPES:
+                problems.append(
+                    f"models.{name}.recipe: of {model.recipe} no network was published; {' and '.join(RELEASED_RECIPES)} were"
                 )
             for dataset in model.evaluate_on or []:
                 source = getattr(self.datasets.get(dataset), "source", None)
@@ -145,6 +160,23 @@ class Config(Section):
             for name in self.attention.models or []
             if not isinstance(self.models.get(name), Network)
         ]
+        if self.tasks.external.home and self.tasks.external.home not in self.datasets:
+            problems.append(
+                f"tasks.external.home: no dataset `{self.tasks.external.home}`; there are: {', '.join(self.datasets)}"
+            )
+        for name, test_set in self.scoring.test_sets.items():
+            for key, other in (("", name), (".train_on", test_set.train_on)):
+                if other and other not in self.datasets:
+                    problems.append(
+                        f"scoring.test_sets.{name}{key}: no dataset `{other}`; there are: {', '.join(self.datasets)}"
+                    )
+        for name, dataset in self.datasets.items():
+            problems += _unknown(f"datasets.{name}.benchmarks", dataset.benchmarks or [], self.own_tasks)
+        problems += [
+            f"own_tasks.{name}: `{name}` is a benchmark of the workflow; choose another name"
+            for name in self.own_tasks
+            if name in SUITE
+        ]
         if list(self.map.levels) != sorted(set(self.map.levels)):
             problems.append("map.levels: resolutions must rise")
         if self.map.ladder.highest <= self.map.ladder.lowest:
@@ -154,3 +186,22 @@ class Config(Section):
         if problems:
             raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
         return self
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _benchmarks_are_known(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        if problems := _unknown("benchmarks", names, info.data.get("own_tasks", {})):
+            raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
+        return names
+
+
+def _unknown(where: str, names: Iterable[str], own_tasks: Iterable[str]) -> list[str]:
+    """A line for each name of a list that is no benchmark."""
+    known = [*SUITE, *own_tasks]
+    lines = []
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(known)}"
+            lines.append(f"{where}: there is no benchmark `{name}`; {hint}")
+    return lines

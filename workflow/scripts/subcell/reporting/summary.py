@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from subcell.benchmarks.compare import compare_models
-from subcell.reporting.ranks import RANK_COLUMNS, rank_models
+from subcell.config.suite import CONTROLS
+from subcell.reporting.leaderboard import leaderboard, write_leaderboard
 from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
 
 SUMMARY_COLUMNS = (
@@ -19,45 +20,42 @@ SUMMARY_COLUMNS = (
 )
 NOT_RUN_COLUMNS = ("dataset", "model", "benchmark", "reason")
 
-COMPARED = {"localization": "macro_ap", "cell_line": "macro_ap"}
-"""The metric of each benchmark in which models are compared in pairs: its headline."""
-
-Groups = dict[tuple[str, str], dict[str, tuple[dict[str, Any], str | Path]]]
-"""(dataset, benchmark) -> model -> (result, file of predictions)."""
+Groups = dict[tuple[str, str], dict[str, dict[str, Any]]]
+"""(dataset, benchmark) -> model -> result."""
 
 
 def collect_summary(
     scores: Sequence[str | Path],
-    predictions: Sequence[str | Path],
     *,
     out_summary: str | Path,
     out_not_run: str | Path,
     out_text: str | Path,
-    out_ranks: str | Path | None = None,
+    out_leaderboard: str | Path | None = None,
     truth: Sequence[str | Path] = (),
+    models: Mapping[str, Mapping[str, Any]] | None = None,
     reference: str = "random_vit",
-    bootstraps: int = 1000,
-    seed: int = 42,
+    informative: float = 0.8,
     **_other_scoring: Any,
 ) -> None:
     """Collect all scores.
 
     Parameters
     ----------
-    scores, predictions : the JSON and parquet files of all benchmarks, in the same order
+    scores : the JSON files of all benchmarks
     out_summary : tidy table to write, `SUMMARY_COLUMNS`. A benchmark that was not run has one row without a metric and
         value; `simulator` is its version and hash where images are simulated; a paired difference is a metric named for
         example macro_ap_minus_random_vit, with chance 0
     out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
     out_text : the headline scores as text, for the terminal
-    out_ranks : table to write of the best and second model of each benchmark, see `subcell.reporting.ranks`
+    out_leaderboard : parquet to write, all models on all benchmarks: `subcell.reporting.leaderboard`
     truth : what is true of each simulated dataset: folders `<dataset>/truth`, which name the simulator
+    models : name -> settings
     reference : the model that the others are compared with, where it was scored
-    bootstraps, seed : of the resamples behind the paired intervals
+    informative : see `leaderboard`
 
     Raises
     ------
-    SubcellError : a file is missing or damaged, or two models were scored on different cells
+    SubcellError : a file is missing or damaged
     """
     results = read_benchmarks(scores)
     rows: list[dict[str, Any]] = []
@@ -69,8 +67,8 @@ def collect_summary(
         for metric in result["metrics"] if result["status"] == "ok" else ():
             numbers = {key: metric.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds")}
             rows.append({**about, **numbers, "simulated": simulated})
-    groups = _compared_in_pairs(results, predictions)
-    rows += _differences(groups, reference, bootstraps=bootstraps, seed=seed)
+    groups = _by_task(results)
+    rows += _differences(groups, reference)
     simulators = {Path(folder).parent.name: _simulator(folder) for folder in truth}
     rows = [{**row, "simulator": simulators.get(row["dataset"], "")} for row in rows]
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
@@ -78,9 +76,9 @@ def collect_summary(
     _write(out_summary, _tsv(summary))
     _write(out_not_run, _tsv(pd.DataFrame(missing, columns=list(NOT_RUN_COLUMNS))))
     _write(out_text, summary_text(results, summary, reference))
-    if out_ranks:
-        ranks = _ranks(groups, bootstraps=bootstraps, seed=seed)
-        _write(out_ranks, _tsv(pd.DataFrame(ranks, columns=list(RANK_COLUMNS))))
+    if out_leaderboard:
+        table = leaderboard(results, models=models or {}, reference=reference, informative=informative)
+        write_leaderboard(table, out_leaderboard)
 
 
 def _simulator(truth: str | Path) -> str:
@@ -89,49 +87,31 @@ def _simulator(truth: str | Path) -> str:
     return f"{made_by['version']}-{made_by['hash']}"
 
 
-def _compared_in_pairs(results: Sequence[dict[str, Any]], predictions: Sequence[str | Path]) -> Groups:
-    """Results with their predictions, by dataset and benchmark and then by model."""
+def _by_task(results: Sequence[dict[str, Any]]) -> Groups:
+    """Results of models that ran, by dataset and benchmark; controls bound the models and compete with none."""
     groups: Groups = {}
-    for result, path in zip(results, predictions, strict=True):
-        if result["benchmark"] in COMPARED and result["status"] == "ok":
-            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = (result, path)
+    for result in results:
+        if result["status"] == "ok" and result["metrics"] and result["model"] not in CONTROLS:
+            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = result
     return groups
 
 
-def _ranks(groups: Groups, *, bootstraps: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of ranks, for each dataset and benchmark with two models or more."""
-    rows = []
-    for (dataset, benchmark), models in groups.items():
-        metric = COMPARED[benchmark]
-        scores = {model: float(result["metrics"][0]["value"]) for model, (result, _) in models.items()}
-        paths = {model: path for model, (_, path) in models.items()}
-        found = rank_models(scores, paths, metric=metric, bootstraps=bootstraps, seed=seed)
-        rows += [{"dataset": dataset, "benchmark": benchmark, "metric": metric, **row} for row in found]
-    return rows
-
-
-def _differences(groups: Groups, reference: str, *, bootstraps: int, seed: int) -> list[dict[str, Any]]:
+def _differences(groups: Groups, reference: str) -> list[dict[str, Any]]:
     """Rows of paired differences, for each dataset and benchmark in which the reference was scored."""
-    rows = []
-    for (dataset, benchmark), models in groups.items():
-        metric = COMPARED[benchmark]
-        paths = {model: path for model, (_, path) in models.items()}
-        found = compare_models(paths, reference=reference, metric=metric, bootstraps=bootstraps, seed=seed)
-        for entry in found:
-            result = models[entry["model"]][0]
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "model": entry["model"],
-                    "benchmark": benchmark,
-                    "metric": metric + DIFFERENCE + reference,
-                    **{key: entry[key] for key in ("value", "low", "high", "n")},
-                    "chance": 0.0,
-                    "seeds": result["metrics"][0].get("seeds"),
-                    "simulated": bool(result.get("simulated", False)),
-                }
-            )
-    return rows
+    return [
+        {
+            "dataset": dataset,
+            "model": entry["model"],
+            "benchmark": benchmark,
+            "metric": entry["metric"] + DIFFERENCE + reference,
+            **{key: entry[key] for key in ("value", "low", "high", "n")},
+            "chance": 0.0,
+            "seeds": models[entry["model"]]["metrics"][0].get("seeds"),
+            "simulated": bool(models[entry["model"]].get("simulated", False)),
+        }
+        for (dataset, benchmark), models in groups.items()
+        for entry in compare_models(models, reference=reference)
+    ]
 
 
 def summary_text(results: Sequence[dict[str, Any]], summary: pd.DataFrame, reference: str) -> str:
@@ -144,6 +124,8 @@ def summary_text(results: Sequence[dict[str, Any]], summary: pd.DataFrame, refer
     blocks: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     titles: dict[tuple[str, str], str] = {}
     for result in results:
+        if result["model"] in CONTROLS:
+            continue
         key = (result["dataset"], result["benchmark"])
         lines = blocks.setdefault(key, [])
         marked = " (simulated)" if result.get("simulated") else ""

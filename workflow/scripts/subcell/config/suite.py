@@ -1,0 +1,55 @@
+"""The benchmarks that there are, and which models each of them scores. Read whenever the workflow is parsed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the workflow needs to know of a benchmark.
+
+    Attributes
+    ----------
+    models : `all` models that have vectors of the dataset; `embedders`, those that turn images into vectors; `networks`,
+        those with attention; `none`: it scores the dataset, not a model
+    controls : it has control rows (random labels, random features, perfect features)
+    """
+
+    models: Literal["all", "embedders", "networks", "none"] = "all"
+    controls: bool = True
+
+
+SUITE: dict[str, Task] = {
+    "localization": Task(),
+    "cell_line": Task(),
+    "retrieval": Task(),
+    "hierarchy": Task(),
+    "batch": Task(),
+    "transcriptome": Task(),
+    "interactions": Task(),
+    "perturbation": Task(),
+    "attention": Task(models="networks", controls=False),
+    "robustness": Task(models="embedders", controls=False),
+    "external": Task(controls=False),
+    "segmentation": Task(models="none", controls=False),
+}
+"""In the order of tables."""
+
+CONTROLS = ("random_labels", "random_features", "perfect_features")
+"""Names of the rows that bound every benchmark; no model may be called so."""
+
+NETWORKS = ("subcell", "random_vit", "dino4cells")
+"""Kinds of models with attention."""
+
+
+def scored_models(task: Task, kinds: dict[str, str]) -> list[str]:
+    """The models that a benchmark scores, of those given as name -> kind."""
+    match task.models:
+        case "none":
+            return []
+        case "networks":
+            return [name for name, kind in kinds.items() if kind in NETWORKS]
+        case "embedders":
+            return [name for name, kind in kinds.items() if kind != "imported"]
+        case _:
+            return list(kinds)
