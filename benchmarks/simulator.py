@@ -1,12 +1,12 @@
 """The simulator: how fast it draws, how real its fields look, and how hard they are. All simulated data is SIMULATED.
 
-Usage: PYTHONPATH=workflow/scripts python benchmarks/simulator.py PART [FOLDER]
+Usage: PYTHONPATH=workflow/scripts python benchmarks/simulator.py PART [...]
 
-speed       fields a second of two processes side by side
-look        FOLDER/composite.png and one picture a channel: real fields above, simulated ones below, same scale and contrast
-realism     measures of real and of simulated cells, and how well a classifier tells them apart, from which features
-difficulty  localization and cell line by models that bracket the demo, for two seeds of the generator
-switches    the same for the demo with each effect switched off
+speed                  fields a second of two processes side by side
+look [FOLDER]          a composite and one picture a channel: real fields above, simulated ones below, same scale and contrast
+realism                measures of real and of simulated cells, and how well a classifier tells them apart, by which of them
+difficulty [SEED ...]  localization by models that bracket the demo, for two seeds of the generator
+switches [EFFECT ...]  the benchmark of each planted effect with its switch on and off, by handcrafted features
 
 `look` and `realism` read real fields of about 2048 px from SUBCELL_SHARED/data/hpa_fields; both sides are segmented by the
 compact network. `difficulty` and `switches` cut their cells with the true masks. Tables are tab separated.
@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from segmentation import full_size_fields
-from simulator_difficulty import BRACKETS, score_world
+from simulator_difficulty import BRACKETS, PLANTED, score_switches, score_world
 
 from subcell.channels import CHANNELS
 from subcell.imaging.read import read_field, read_ledger
@@ -36,8 +36,6 @@ from subcell.sources.simulate import design_fields, simulate_fields
 PIXEL_UM = 0.32
 RINGS = 5
 SCALES_UM = (0.4, 0.8, 1.6)
-EFFECTS = ("sub_patterns", "complexes", "discordant_antibodies", "wrong_labels", "plates", "positions", "odd_cells")
-"""Switches that can change what localization and cell_line see; the others are for benchmarks of their own."""
 
 
 def _draw(part: tuple[pd.DataFrame, str]) -> int:
@@ -181,28 +179,27 @@ def _tell_apart(table: pd.DataFrame, features: list[str], truth: np.ndarray) -> 
     print("# what gives it away: " + ", ".join(f"{features[i]} {weight[i]:.2f}" for i in order))
 
 
-def difficulty() -> None:
-    print("seed\tmodel\tbenchmark\tmacro_ap\tlow\thigh\tchance")
-    for seed in (1, 2):
-        for row in score_world({"seed": seed}, models=BRACKETS):
+def difficulty(seeds: list[str]) -> None:
+    print("seed\tmodel\tbenchmark\tmetric\tvalue\tlow\thigh\tchance")
+    for seed in seeds or ("1", "2"):
+        for row in score_world({"seed": int(seed)}, models=BRACKETS, benchmarks=["localization"]):
             print(seed, *row, sep="\t", flush=True)
 
 
-def switches() -> None:
-    print("switched off\tmodel\tbenchmark\tmacro_ap\tlow\thigh\tchance")
-    for effect in ("", *EFFECTS):
-        settings = {"seed": 1, "effects": {effect: False} if effect else {}}
-        for row in score_world(settings, models=("shortcuts", "handcrafted")):
-            print(effect or "none", *row, sep="\t", flush=True)
+def switches(effects: list[str]) -> None:
+    print("effect\tswitch\tmodel\tbenchmark\tmetric\tvalue\tlow\thigh\tchance")
+    for row in score_switches(effects or list(PLANTED)):
+        print(*row, sep="\t", flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parts = {"speed": speed, "realism": realism, "difficulty": difficulty, "switches": switches}
-    part = sys.argv[1] if len(sys.argv) > 1 else "speed"
+    part, *chosen = sys.argv[1:] or ["speed"]
     if part == "look":
-        look(Path(sys.argv[2] if len(sys.argv) > 2 else os.path.join(".cache", "benchmarks", "simulator")))
-    elif part in parts:
-        parts[part]()
+        look(Path(chosen[0] if chosen else os.path.join(".cache", "benchmarks", "simulator")))
+    elif part in ("difficulty", "switches"):
+        (difficulty if part == "difficulty" else switches)(chosen)
+    elif part in ("speed", "realism"):
+        (speed if part == "speed" else realism)()
     else:
-        raise SystemExit(f"no part {part!r}; there are look, {', '.join(parts)}")
+        raise SystemExit(f"no part {part!r}; there are speed, look, realism, difficulty and switches")

@@ -3,6 +3,7 @@
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from subcell.benchmarks import cell_line, localization
 from subcell.benchmarks.frozen import read_cells
 from subcell.benchmarks.localization import label_table
 from subcell.channels import CHANNELS
@@ -21,46 +21,91 @@ from subcell.embedding.models import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.embedding.store import create_vectors
 from subcell.imaging.read import read_field, read_labels, read_ledger
+from subcell.model.training import train
 from subcell.segmentation.masks import create_masks
 from subcell.segmentation.measure import measure_cells
 from subcell.segmentation.tables import CELLS_SCHEMA, write_table
-from subcell.sources.simulate import design_fields, simulate_fields
+from subcell.sources.simulate import design_fields, simulate_fields, write_truth
 
-BRACKETS = ("shortcuts", "random_vit", "shuffled", "handcrafted", "supervised", "perfect")
+BRACKETS = ("shortcuts", "random_vit", "trained", "handcrafted", "shuffled", "supervised", "perfect")
 SCORING: dict[str, Any] = {"head_seeds": 3, "head_batch_size": 512, "bootstraps": 500, "min_test_antibodies": 3}
+TRAINING: dict[str, Any] = {
+    **{"recipe": "vit-prots-pool", "size": "tiny", "epochs": 16, "items_per_batch": 16, "cells_per_item": 4},
+    **{"items_per_antibody": 8, "learning_rate": 0.004, "warmup_epochs": 0.5, "validate_every": 16},
+}
+"""How config.yaml trained its models when the simulator was frozen."""
+
 SUPERVISED_EPOCHS = 24
 
+DEMO: dict[str, Any] = {"seed": 1}
+DRUGS: dict[str, Any] = {
+    **{"seed": 1, "layout": "perturbation", "cell_lines": 1, "fields_per_well": 1},
+    **{"field_px": 288, "cells_per_field": (4, 7)},
+}
+PLANTED = {
+    "compounds": (DRUGS, "perturbation"),
+    "positions": (DRUGS, "perturbation"),
+    "expression": (DEMO, "transcriptome"),
+    "complexes": (DEMO, "interactions"),
+    "plates": (DEMO, "batch"),
+    "sub_patterns": (DEMO, "localization"),
+    "wrong_labels": (DEMO, "localization"),
+    "discordant_antibodies": (DEMO, "localization"),
+    "odd_cells": (DEMO, "localization"),
+}
+"""Switch -> the dataset in which it is planted, and the benchmark that measures it or has to bear it."""
 
-def score_world(settings: dict[str, Any], *, models: Sequence[str]) -> Iterator[tuple[str, ...]]:
+Row = tuple[str, ...]
+
+
+def score_world(settings: dict[str, Any], *, models: Sequence[str], benchmarks: Sequence[str]) -> Iterator[Row]:
     """Score models on one world.
 
     Parameters
     ----------
     settings : of `design_fields`
     models : of BRACKETS
+    benchmarks : modules of `subcell.benchmarks`
 
     Yields
     ------
-    model, benchmark, macro AP, its interval, chance
+    model, benchmark, metric, value, its interval, chance: of each benchmark the headline
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         crops = cut_cells(settings, folder)
+        write_truth(folder / "truth", **settings)
         for model in models:
             cells = embed(model, crops, folder)
-            for benchmark in (localization, cell_line):
-                if benchmark is cell_line and model not in ("shortcuts", "random_vit", "handcrafted"):
-                    continue
-                found = benchmark.run(
+            for benchmark in benchmarks:
+                found = import_module(f"subcell.benchmarks.{benchmark}").run(
                     cells,
                     out_json=folder / "score.json",
                     out_parquet=folder / "score.parquet",
+                    truth=folder / "truth",
                     **{"dataset": "demo", "model": model, "simulated": True},
                     **SCORING,
                 )
-                metric = found.metrics[0]
-                numbers = (metric.value, metric.low, metric.high, metric.chance)
-                yield (model, found.benchmark, *(f"{number:.3f}" for number in numbers))
+                for metric in found.metrics[:1]:
+                    numbers = (metric.value, metric.low, metric.high, metric.chance)
+                    text = ("" if number is None else f"{number:.3f}" for number in numbers)
+                    yield (model, benchmark, metric.metric, *text)
+                if found.reason:
+                    yield (model, benchmark, f"not run: {found.reason}")
+
+
+def score_switches(effects: Sequence[str]) -> Iterator[Row]:
+    """The headline of the benchmark of each effect, by handcrafted features, with its switch on and off.
+
+    Yields
+    ------
+    effect, `on` or `off`, and what `score_world` yields
+    """
+    for effect in effects:
+        settings, benchmark = PLANTED[effect]
+        for state, switched in (("on", {}), ("off", {"effects": {effect: False}})):
+            for row in score_world({**settings, **switched}, models=["handcrafted"], benchmarks=[benchmark]):
+                yield (effect, state, *row)
 
 
 def cut_cells(settings: dict[str, Any], folder: Path) -> Path:
@@ -92,6 +137,13 @@ def embed(model: str, crops: Path, folder: Path) -> Path:
     if model in ("shortcuts", "handcrafted", "random_vit"):
         settings = {"kind": model, "size": "tiny", "seed": 42, "precision": "auto", "attention": False}
         embed_shard(crops, build_embedder(model, settings, crops=crops), path)
+        return path
+    if model == "trained":
+        weights = folder / "trained.safetensors"
+        curves, state = folder / "curves.parquet", folder / "state"
+        train([crops], **TRAINING, out_checkpoint=weights, out_curves=curves, state_dir=state, threads=1)
+        settings = {"kind": "subcell", "precision": "auto", "attention": False}
+        embed_shard(crops, build_embedder(model, settings, crops=crops, checkpoint=weights), path)
         return path
     store = CropStore(crops)
     order = np.argsort(store.obs.index.to_numpy(object), kind="stable")
