@@ -66,9 +66,7 @@ def render_report(folder: Path, sources: dict[str, str], *, evil: str = "", no_l
                 example.write_result(home / model / "cell_line.json", **score, benchmark="cell_line", metric="accuracy")
             )
         if not no_labels:
-            differences.append(
-                (name, "mae_cells_prots_pool", "localization", "macro_ap_minus_random_vit", 0.27123, 0.2, 0.33)
-            )
+            differences.append((name, "mae_cells_prots_pool", "localization", 0.27123, 0.2, 0.33))
         genes = [f"G{i}" for i in range(11)] + [evil or "G11"]
         maps.append(write_map_with_explorer(home, name, genes, evil=evil, simulated=source == "simulate"))
     example.write_training(folder / "training.parquet", epochs=6)
@@ -77,7 +75,7 @@ def render_report(folder: Path, sources: dict[str, str], *, evil: str = "", no_l
         config=example.example_config(sources),
         datasets=datasets,
         benchmarks=results,
-        **example.write_summary(folder, results, differences),
+        **example.write_scores(folder, results, differences),
         templates=TEMPLATES,
         curves={"mae_cells_prots_pool": folder / "training.parquet"},
         maps=maps,

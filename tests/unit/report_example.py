@@ -17,6 +17,7 @@ from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.store import create_vectors
 from subcell.imaging.ledger import ledger_table, write_ledger
+from subcell.reporting.leaderboard import leaderboard, write_leaderboard
 from subcell.segmentation.masks import create_masks
 
 LOCATIONS = ("Nucleoplasm", "Cytosol", "Mitochondria", "Plasma membrane", "Nucleoli", "Golgi apparatus;Cytosol")
@@ -267,27 +268,20 @@ def write_result(
     return path
 
 
-SUMMARY_COLUMNS = (
-    *("dataset", "model", "benchmark", "metric"),
-    *("value", "low", "high", "chance", "n", "seeds", "simulated", "simulator"),
-)
-
-
-def write_summary(folder: Path, results: list[Path], differences: list[tuple]) -> dict[str, Path]:
-    """The tidy table of these results, with paired differences (dataset, model, benchmark, metric, value, low, high),
-    and the table of what was not run."""
-    rows, missing = [], []
-    for result in (json.loads(path.read_text()) for path in results):
-        about = {key: result[key] for key in ("dataset", "model", "benchmark")}
-        rows += [{**about, **metric, "simulated": result["simulated"]} for metric in result["metrics"]]
-        if result["status"] != "ok":
-            rows.append({**about, "metric": "", "simulated": result["simulated"]})
-            missing.append({**about, "reason": result["reason"]})
-    rows += [dict(zip(SUMMARY_COLUMNS, difference, strict=False)) for difference in differences]
-    pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).to_csv(folder / "summary.tsv", sep="\t", index=False)
+def write_scores(folder: Path, results: list[Path], differences: list[tuple]) -> dict[str, Path]:
+    """All models on all benchmarks, with paired differences (dataset, model, benchmark, value, low, high), and what was
+    not run."""
+    read = [json.loads(path.read_text()) for path in results]
+    table = leaderboard(read, models=MODELS)
+    for dataset, model, benchmark, *numbers in differences:
+        row = (table["dataset"] == dataset) & (table["model"] == model) & (table["benchmark"] == benchmark)
+        table.loc[row, "reference"] = "random_vit"
+        table.loc[row, ["difference", "difference_low", "difference_high"]] = numbers
+    write_leaderboard(table, folder / "scores.parquet")
+    missing = [result for result in read if result["status"] != "ok"]
     columns = ["dataset", "model", "benchmark", "reason"]
     pd.DataFrame(missing, columns=columns).to_csv(folder / "not_run.tsv", sep="\t", index=False)
-    return {"summary_tsv": folder / "summary.tsv", "not_run_tsv": folder / "not_run.tsv"}
+    return {"leaderboard": folder / "scores.parquet", "not_run_tsv": folder / "not_run.tsv"}
 
 
 def write_cells(path: Path, crops: Path, *, features: int = 2, seed: int = 0, attention: bool = False) -> Path:

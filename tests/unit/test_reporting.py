@@ -183,7 +183,8 @@ def test_scores_come_with_interval_chance_n_seeds_and_paired_difference(simulate
     assert "+0.271 +0.200 to +0.330" in text
     assert "Minus random_vit" in text
     assert "Macro average precision, n = 21 antibodies, 10 seeds" in text
-    assert "chance 0.150" in text
+    assert "random_vit 0.150" not in text  # chance has a column of its own
+    assert "0.310 0.210 to 0.360 rank 2 0.150" in text
     assert "How localization was scored task known answers classes A, B" in text
 
 
@@ -203,7 +204,7 @@ def test_damaged_result_is_named(tmp_path):
     with pytest.raises(SubcellError, match=r"broken\.json.*delete it"):
         write_report(
             tmp_path / "report.html", config={}, datasets=[], benchmarks=[tmp_path / "broken.json"],
-            summary_tsv=tmp_path / "none.tsv",
+            leaderboard=tmp_path / "none.parquet",
             not_run_tsv=tmp_path / "none.tsv", templates=TEMPLATES,
         )  # fmt: skip
     assert not (tmp_path / "report.html").exists()

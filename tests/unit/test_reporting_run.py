@@ -7,14 +7,11 @@ import pandas as pd
 import pytest
 import report_example as example
 
-from subcell.benchmarks.bootstrap import bootstrap_mean
-from subcell.benchmarks.result import kept
 from subcell.imaging.ledger import ledger_table
 from subcell.reporting import runtime
 from subcell.reporting.crate import WORKFLOW_FOLDER, write_crate
 from subcell.reporting.dataset_section import describe_source, readable_bytes
 from subcell.reporting.field_quality import downloads_table, field_quality_table
-from subcell.reporting.ranks import rank_models
 from subcell.reporting.software import cited, read_environments, software_table
 
 
@@ -122,22 +119,6 @@ def test_source_of_images(tmp_path):
     }  # fmt: skip
     assert describe_source(None, {"seed": 3}, simulated=True)["release"] == "simulated with seed 3"
     assert "not given" in describe_source(None, {}, simulated=False)["licence"]
-
-
-def scored(value, per_unit):
-    """A result whose headline is the mean over ten units."""
-    found = bootstrap_mean(per_unit, bootstraps=200, seed=0)
-    metric = {"metric": "m", "value": value, "n": 10}
-    return {"status": "ok", "metrics": [metric], "replicates": {"m": kept(found)}, "units_key": "same"}
-
-
-def test_only_a_decided_difference_makes_a_best_model():
-    noise = np.random.default_rng(0).normal(size=(2, 10))
-    results = {"a": scored(5.0, np.full(10, 5.0)), "b": scored(0.5, noise[0]), "c": scored(0.49, noise[1])}
-    best, second = rank_models(results)
-    assert (best["place"], best["model"], best["over"], best["decided"]) == ("best", "a", "b", True)
-    assert (second["place"], second["model"], second["over"], second["decided"]) == ("second", "b", "c", False)
-    assert rank_models({"a": results["a"]}) == []
 
 
 def test_crate_names_what_went_in_and_what_came_out(tmp_path):

@@ -1,6 +1,7 @@
 rule localization:
     """Multilabel localization from frozen embeddings, scored on held-out proteins."""
     input:
+        unpack(localization_inputs),
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
         scores="<results>/{dataset}/{model}/benchmarks/localization.json",
@@ -18,7 +19,9 @@ rule localization:
     params:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         scoring=lookup("scoring", within=config),
-        code=code_version("benchmarks", "model"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
+        code=code_version("benchmarks"),
     message:
         "Scoring localization of {wildcards.dataset} by {wildcards.model}"
     script:
@@ -26,6 +29,8 @@ rule localization:
 
 
 use rule localization as cell_line with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
         scores="<results>/{dataset}/{model}/benchmarks/cell_line.json",
         predictions="<results>/{dataset}/{model}/benchmarks/cell_line.parquet",
@@ -37,7 +42,51 @@ use rule localization as cell_line with:
         "Scoring cell lines of {wildcards.dataset} by {wildcards.model}"
 
 
+use rule localization as retrieval with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/retrieval.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/retrieval.parquet",
+    log:
+        "<logs>/{dataset}/{model}/retrieval.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/retrieval.benchmark.jsonl"
+    message:
+        "Scoring retrieval of {wildcards.dataset} by {wildcards.model}"
+
+
+use rule localization as hierarchy with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/hierarchy.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/hierarchy.parquet",
+    log:
+        "<logs>/{dataset}/{model}/hierarchy.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/hierarchy.benchmark.jsonl"
+    message:
+        "Scoring the hierarchy of locations of {wildcards.dataset} by {wildcards.model}"
+
+
+use rule localization as batch with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/batch.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/batch.parquet",
+    log:
+        "<logs>/{dataset}/{model}/batch.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/batch.benchmark.jsonl"
+    message:
+        "Scoring batch effects of {wildcards.dataset} by {wildcards.model}"
+
+
 use rule localization as own_task with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
         scores="<results>/{dataset}/{model}/benchmarks/{benchmark}.json",
         predictions="<results>/{dataset}/{model}/benchmarks/{benchmark}.parquet",
@@ -49,7 +98,9 @@ use rule localization as own_task with:
         benchmark=alternatives(config["own_tasks"]),
     params:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: config["scoring"] | config["own_tasks"][wildcards.benchmark]["settings"],
+        scoring=lambda wildcards: task_settings(wildcards.benchmark),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
         file=lambda wildcards: config["own_tasks"][wildcards.benchmark]["file"],
         code=lambda wildcards: file_version(config["own_tasks"][wildcards.benchmark]["file"]),
     message:
@@ -79,14 +130,40 @@ rule controls:
         names=CONTROLS,
         model=lambda wildcards: first_model(wildcards),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: config["scoring"]
-        | config["own_tasks"].get(wildcards.benchmark, {}).get("settings", {}),
+        scoring=lambda wildcards: task_settings(wildcards.benchmark),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
-        code=lambda wildcards: code_version("benchmarks", "model"),
+        code=code_version("benchmarks"),
     message:
         "Scoring the controls of {wildcards.benchmark} on {wildcards.dataset}"
     script:
         "../scripts/score_controls.py"
+
+
+rule check_leakage:
+    """That nothing, not even an image under another name, is on both sides of a dataset's split."""
+    input:
+        fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
+        images=per_shard("<results>/{dataset}/images/{shard}"),
+    output:
+        table="<results>/{dataset}/leakage.tsv",
+    log:
+        "<logs>/{dataset}/check_leakage.log",
+    benchmark:
+        "<logs>/{dataset}/check_leakage.benchmark.jsonl"
+    priority: 10
+    conda:
+        "../../envs/images.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        code=code_version("benchmarks/leakage.py", "imaging"),
+    message:
+        "Checking the split of {wildcards.dataset}"
+    script:
+        "../scripts/check_leakage.py"
 
 
 rule segmentation:
@@ -126,6 +203,7 @@ rule summarize:
     input:
         scores=score_files("json"),
         truth=collect("<results>/{dataset}/truth", dataset=simulated()),
+        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=segmented()),
     output:
         summary=report(
             "<results>/summary.tsv",
@@ -134,7 +212,7 @@ rule summarize:
             labels={"table": "all scores"},
         ),
         not_run="<results>/not_run.tsv",
-        ranks="<results>/ranks.tsv",
+        leaderboard="<results>/scores.parquet",
         text="<results>/summary.txt",
     log:
         "<logs>/summarize.log",
@@ -147,6 +225,7 @@ rule summarize:
         runtime=30,
     params:
         scoring=lookup("scoring", within=config),
+        models=lookup("models", within=config),
         code=code_version("benchmarks", "reporting"),
     message:
         "Collecting the scores"

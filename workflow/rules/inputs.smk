@@ -333,6 +333,33 @@ def task_inputs(wildcards):
     return {name: collect(path) for name, path in {"cells": cells, **more}.items()}
 
 
+def task_settings(benchmark):
+    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
+    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
+    ours = config["tasks"].get(benchmark, {})
+    return (
+        config["scoring"]
+        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | own
+    )
+
+
+def localization_inputs(wildcards):
+    """Input function: what localization reads beside the vectors of a dataset."""
+    wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
+    more = {}
+    if wanted.get("train_on"):
+        more["train_cells"] = f"<results>/{wanted['train_on']}/{wildcards.model}/cells.h5ad"
+    if wanted.get("cell_labels"):
+        more["cell_labels"] = wanted["cell_labels"]
+    return {name: collect(path) for name, path in more.items()}
+
+
+def scored_log(wildcards):
+    """Where it is noted which models were scored on the held-out part of a dataset; no rule's output, so it stays."""
+    return f"{pathvar('results')}/{wildcards.dataset}/test_scored.tsv"
+
+
 def all_benchmarks():
     """Benchmarks that some dataset is scored on."""
     asked = [name for dataset in config["datasets"] for name in asked_benchmarks(dataset)]

@@ -165,8 +165,10 @@ rule report:
     input:
         summary="<results>/summary.tsv",
         not_run="<results>/not_run.tsv",
-        ranks="<results>/ranks.tsv",
+        leaderboard="<results>/scores.parquet",
         scores=score_files("json"),
+        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=segmented()),
+        published="resources/published_scores.csv",
         set_aside=collect("<results>/{dataset}/set_aside.tsv", dataset=image_datasets()),
         quality=collect("<results>/{dataset}/quality.tsv", dataset=image_datasets()),
         field_quality=collect("<results>/{dataset}/field_quality.tsv", dataset=image_datasets()),

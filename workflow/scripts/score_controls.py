@@ -1,19 +1,23 @@
 """Score the control rows of one benchmark on one dataset."""
 
+from importlib import import_module
+
 from job import job
-from subcell.benchmarks.controls import load_task, run_controls
+from subcell.benchmarks.controls import load_file, run_controls
 
 with job(snakemake):
     params = snakemake.params
     inputs = dict(snakemake.input.items())
+    name = snakemake.wildcards.benchmark
     run_controls(
-        load_task(snakemake.wildcards.benchmark, params.file),
+        load_file(name, params.file) if params.file else import_module(f"subcell.benchmarks.{name}"),
         inputs.pop("cells"),
         out_jsons=dict(zip(params.names, snakemake.output.scores, strict=True)),
         out_parquets=dict(zip(params.names, snakemake.output.predictions, strict=True)),
         dataset=snakemake.wildcards.dataset,
         simulated=params.simulated,
         source_model=params.model,
+        split_by=params.split_by,
         **inputs,
         **params.scoring,
     )

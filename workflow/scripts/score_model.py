@@ -1,18 +1,27 @@
 """Score one model on one dataset: the benchmark of the rule's name, or the user's of the wildcard's name."""
 
-from job import job
-from subcell.benchmarks.controls import load_task
+from importlib import import_module
 
-with job(snakemake):
-    name = dict(snakemake.wildcards.items()).get("benchmark", snakemake.rule)
+from job import job
+from subcell.benchmarks.controls import load_file
+from subcell.benchmarks.scored import note_scored
+
+with job(snakemake) as run:
+    wildcards, params = dict(snakemake.wildcards.items()), dict(snakemake.params.items())
     inputs = dict(snakemake.input.items())
-    load_task(name, dict(snakemake.params.items()).get("file")).run(
-        inputs.pop("cells"),
+    name, file = wildcards.get("benchmark", snakemake.rule), params.get("file")
+    task = load_file(name, file) if file else import_module(f"subcell.benchmarks.{name}")
+    result = task.run(
+        inputs["cells"],
         out_json=snakemake.output.scores,
         out_parquet=snakemake.output.predictions,
-        dataset=snakemake.wildcards.dataset,
-        model=snakemake.wildcards.model,
-        simulated=snakemake.params.simulated,
-        **inputs,
-        **snakemake.params.scoring,
+        dataset=wildcards["dataset"],
+        model=wildcards["model"],
+        simulated=params["simulated"],
+        split_by=params["split_by"],
+        **({"device": run.device} if getattr(task, "TRAINS", False) else {}),
+        **{f"out_{what}": path for what, path in snakemake.output.items() if what not in ("scores", "predictions")},
+        **{name: path for name, path in inputs.items() if name != "cells"},
+        **params["scoring"],
     )
+    note_scored(result, inputs["cells"], params["scored_log"])

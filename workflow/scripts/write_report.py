@@ -20,6 +20,11 @@ DATASET_FILES = {
 MAP_FILES = {"map_h5ad": "maps", "clusters_tsv": "clusters", "explorer_json": "explorers"}
 
 
+def dataset_of(path):
+    """The dataset in whose folder a file lies."""
+    return Path(path).parent.name
+
+
 def beside(paths):
     """Folder -> the file in it, for files that not every folder has."""
     return {Path(path).parent: path for path in paths}
@@ -53,9 +58,10 @@ with job(snakemake):
             for (dataset, model), table, overlays in looks
         ],
         benchmarks=list(files.scores),
-        summary_tsv=files.summary,
         not_run_tsv=files.not_run,
-        ranks_tsv=files.ranks,
+        leaderboard=files.leaderboard,
+        published_csv=files.published,
+        leakage=dict(zip(map(dataset_of, files.leakage), files.leakage, strict=True)),
         templates=Path(files.templates[0]).parent,
         environments=list(files.environments),
         logs=params.logs,
@@ -64,7 +70,7 @@ with job(snakemake):
     write_crate(
         out.crate,
         results=[
-            *(out.html, files.summary, files.not_run, files.ranks, *files.quality, *files.set_aside),
+            *(out.html, files.summary, files.not_run, files.leaderboard, *files.quality, *files.set_aside),
             *(*files.scores, *files.maps, *files.clusters, *files.checkpoints, *files.curves),
             *sorted(Path(out.figures).iterdir()),
         ],

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
+from subcell.benchmarks.leakage import check_split
+from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
 
 BENCHMARK = "cell_line"
 UNIT = "antibody"
 DEALT = "field_id"
+TRAINS = True
 HEADLINE = "macro_ap"
 METRICS = (HEADLINE, "accuracy", "macro_auc")
 FRACTIONS = {"train": 0.6, "valid": 0.15, "test": 0.25}
@@ -30,12 +33,15 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
     head_seeds: int = 10,
     head_batch_size: int = 8192,
+    balance: str = "none",
+    device: str = "cpu",
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
-    **_other_scoring: Any,
+    **_other: Any,
 ) -> Result:
     """Train the classifiers of `localization.run` to tell cell lines, and score them on held-out cells.
 
@@ -65,20 +71,33 @@ def run(
     )
     if reason or unit is None:
         return write_result(not_run(reason, **names), out_json, out_parquet)
-    from subcell.benchmarks.mlp import PROTOCOL
+    from subcell.benchmarks.mlp import PROTOCOL, standardise
 
     # One class a cell: cells of lines that are not scored would have none.
     scored = line.isin(classes).to_numpy()
     part, split, units, truth = part.kept(scored), split[scored], units[scored], truth[scored]
+    shared = check_split(part.obs, split, by="none" if by_plate else split_by, where=f"{dataset}, cell line")
     wanted = truth[classes].to_numpy(bool)
-    seeds = range(seed, seed + head_seeds)
+    sides = {side: (split == side).to_numpy() for side in frozen.SPLITS}
+    test = sides["test"]
+    features = standardise(part.features, sides["train"])
     probabilities, spread = frozen.predict_held_out(
-        part, wanted, split.to_numpy(), seeds=seeds, batch_size=head_batch_size
+        features,
+        wanted,
+        split.to_numpy(),
+        seeds=range(seed, seed + head_seeds),
+        batch_size=head_batch_size,
+        balance=balance,
+        device=device,
     )
-    test = (split == "test").to_numpy()
     test_truth, test_units = wanted[test], units[test].to_numpy(str)
     counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
     scores = frozen.score(METRICS, test_truth, probabilities, test_units, **counted)
+    for prefix, said in (
+        ("linear_", linear_probe(features, wanted, **sides)),
+        ("knn_", nearest_neighbors(features, wanted, train=sides["train"], test=test)),
+    ):
+        scores += frozen.score([HEADLINE], test_truth, said, test_units, **{**counted, "head_seeds": 0}, prefix=prefix)
     found = Result(
         **names,
         metrics=scores.metrics,
@@ -91,7 +110,8 @@ def run(
             **frozen.settings_of(
                 {**PROTOCOL, "batch_size": head_batch_size}, **counted, min_test_antibodies=min_test_antibodies
             ),
-            **frozen.shared_between_sides(part.obs, split),
+            "balanced": balance,
+            **shared,
         },
         details={
             "cells": {side: int((split == side).sum()) for side in frozen.SPLITS},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import signature
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
-from subcell.config.suite import CONTROLS, SUITE
+from subcell.config.suite import CONTROLS
 from subcell.embedding.store import create_vectors
 from subcell.errors import ConfigError
 
@@ -27,27 +27,24 @@ MEANING = {
 }
 
 
-def load_task(name: str, file: str | Path | None = None) -> ModuleType:
-    """The module of a benchmark: of this package, or a file of the user's.
+def load_file(name: str, file: str | Path) -> ModuleType:
+    """A benchmark of the user's.
 
     Raises
     ------
     ConfigError : the file cannot be loaded, or lacks `run`
     """
-    if file is None:
-        if name not in SUITE:
-            raise ConfigError(f"benchmarks: there is no `{name}`; there are: {', '.join(SUITE)}")
-        return import_module(f"subcell.benchmarks.{name}")
+    where = f"own_tasks.{name}.file: {file}"
     spec = spec_from_file_location(f"own_task_{name}", file)
     if spec is None or spec.loader is None or not Path(file).is_file():
-        raise ConfigError(f"own_tasks.{name}.file: {file} is no Python file")
+        raise ConfigError(f"{where} is no Python file")
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as problem:
-        raise ConfigError(f"own_tasks.{name}.file: {file} cannot be loaded ({problem})") from problem
+        raise ConfigError(f"{where} cannot be loaded ({type(problem).__name__}: {problem})") from problem
     if not callable(getattr(module, "run", None)):
-        raise ConfigError(f"own_tasks.{name}.file: {file} has no function `run`; see docs/benchmarks.md")
+        raise ConfigError(f"{where} has no function `run`; see docs/benchmarks.md")
     return module
 
 
@@ -77,7 +74,7 @@ def run_controls(
     dealt = getattr(task, "DEALT", getattr(task, "UNIT", "antibody"))
     more = {**scoring, "head_seeds": 1, "seed": seed}
     for control in CONTROLS:
-        vectors = control_vectors(control, task, table, dealt=dealt, seed=seed)
+        vectors = control_vectors(control, task, table, dealt=dealt, seed=seed, given=scoring)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "cells.h5ad"
             uns = {"model": control, "control": MEANING[control].format(model=source_model, dealt=dealt)}
@@ -95,12 +92,21 @@ def run_controls(
 
 
 def control_vectors(
-    control: str, task: ModuleType, table: frozen.Cells, *, dealt: str, seed: int
+    control: str,
+    task: ModuleType,
+    table: frozen.Cells,
+    *,
+    dealt: str,
+    seed: int,
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> NDArray[np.float32]:
-    """Vectors of one control, (N, D)."""
+    """Vectors of one control, (N, D); `given` are the keywords of the benchmark's `run`."""
     rng = np.random.default_rng([seed, CONTROLS.index(control)])
     if control == "perfect_features":
-        return np.asarray(task.perfect_features(table.obs), np.float32)
+        # Some need to read what is true: those keywords that they name.
+        known = signature(task.perfect_features).parameters
+        more = {name: value for name, value in given.items() if name in known}
+        return np.asarray(task.perfect_features(table.obs, **more), np.float32)
     if control == "random_features":
         return rng.standard_normal((len(table.obs), RANDOM_FEATURES), np.float32)
     return deal_vectors(table.features, table.column(dealt), rng)

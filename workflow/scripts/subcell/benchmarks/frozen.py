@@ -139,27 +139,35 @@ def missing_cells(truth: pd.DataFrame, split: pd.Series, *, what: str, unit: str
 
 
 def predict_held_out(
-    cells: Cells, truth: NDArray[np.bool_], split: NDArray[Any], *, seeds: Sequence[int], batch_size: int
+    features: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    split: NDArray[Any],
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    balance: Any = "none",
+    device: str = "cpu",
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Train a classifier a seed on the training cells and average what they say of the test cells.
 
     Parameters
     ----------
+    features : (N, D) standardised
     truth : (N, C)
     split : (N,) train, valid or test
     seeds : of the classifiers
     batch_size : cells a step
+    balance, device : see `subcell.benchmarks.mlp.fit_mlps`
 
     Returns
     -------
     probabilities : (test cells, C) mean over classifiers
     spread : what each classifier reached by itself, and after how many epochs
     """
-    from subcell.benchmarks.mlp import fit_mlp, standardise
+    from subcell.benchmarks.mlp import fit_mlps
 
     rows = {name: split == name for name in SPLITS}
-    features = standardise(cells.features, rows["train"])
-    fits = [fit_mlp(features, truth, **rows, seed=seed, batch_size=batch_size) for seed in seeds]
+    fits = fit_mlps(features, truth, **rows, seeds=seeds, batch_size=batch_size, balance=balance, device=device)
     once = np.ones((1, int(rows["test"].sum())))
     alone = [float(macro_ap(truth[rows["test"]], fit.probabilities, once)[0]) for fit in fits]
     spread = {
@@ -263,16 +271,6 @@ def prediction_table(
     for number, name in enumerate(classes):
         table[PROBABILITY + name] = probabilities[:, number].astype(np.float32)
     return table
-
-
-def shared_between_sides(obs: pd.DataFrame, split: pd.Series) -> dict[str, int]:
-    """How many antibodies, genes and fields have both training and test cells; a held-out split has none."""
-    shared = {}
-    for name, plural in (("antibody", "antibodies"), ("gene", "genes"), ("field_id", "fields")):
-        if name in obs:
-            sides = [set(obs.loc[(split == side).to_numpy(), name].dropna()) for side in ("train", "test")]
-            shared[f"{plural}_in_train_and_test"] = len(sides[0] & sides[1])
-    return shared
 
 
 def settings_of(

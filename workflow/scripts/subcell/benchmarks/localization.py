@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,20 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
+from subcell.benchmarks.labels import groups_of, kaggle_classes, label_table, released_classes, with_labels_of_cells
+from subcell.benchmarks.leakage import check_split
+from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
+from subcell.errors import SubcellError
 
 BENCHMARK = "localization"
 UNIT = "antibody"
+TRAINS = True
 HEADLINE = "macro_ap"
 METRICS = (HEADLINE, "micro_ap", "macro_auc", "coverage_error", "label_ranking_ap")
-CLASSES_FILE = Path(__file__).parents[4] / "resources" / "location_classes.tsv"
+FREQUENCIES = ("rare", "medium", "common")
+
+__all__ = ["BENCHMARK", "TRAINS", "UNIT", "label_table", "perfect_features", "released_classes", "run"]
 
 
 def run(
@@ -30,18 +35,25 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
+    train_cells: str | Path | None = None,
+    cell_labels: str | Path | None = None,
+    test_sets: dict[str, dict[str, Any]] | None = None,
     head_seeds: int = 10,
     head_batch_size: int = 8192,
+    balance: str = "none",
+    device: str = "cpu",
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
-    **_other_scoring: Any,
+    **_other: Any,
 ) -> Result:
     """Train the paper's classifiers on the training cells and score them on the cells of held-out proteins.
 
     Every cell carries the locations of its field; cells of fields without any are left out. A class is scored if
     training cells have it and at least `min_test_antibodies` held-out antibodies do: a choice that depends on labels
-    only, so all models are scored on the same classes and cells.
+    only, so all models are scored on the same classes and cells. Beside the MLP a linear probe and nearest neighbours are
+    scored; with the linear probe also cells of other antibodies of training genes, and of a line that was left out.
 
     Parameters
     ----------
@@ -49,17 +61,34 @@ def run(
     out_json, out_parquet : see `subcell.benchmarks.result`; the predictions are those of the test cells, the mean over
         all classifiers
     dataset, model, simulated : go into the result
+    split_by : how the dataset is split, see `subcell.benchmarks.leakage`
+    train_cells : vectors of another dataset by the same model: its training cells train, and all labelled cells of this
+        dataset test, but those of antibodies and genes that train
+    cell_labels : table of per-cell labels that replace those of the fields, see `with_labels_of_cells`
+    test_sets : the section of the configuration; of this dataset, `seen_antibodies` are files of antibodies to leave out
     head_seeds : classifiers, which differ in their seed
     head_batch_size : cells a step of a classifier; the paper's is 8192
+    balance, device : see `subcell.benchmarks.mlp.fit_mlps`
     bootstraps : resamples of held-out antibodies behind an interval
     seed : the first seed of the classifiers, and that of the bootstrap
 
     Returns
     -------
     Result, as written; where something is missing its status is "not run" and the reason says what
+
+    Raises
+    ------
+    SubcellError : something held out is trained on
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
+    left_out: dict[str, int] = {}
+    if cell_labels:
+        seen = ((test_sets or {}).get(dataset) or {}).get("seen_antibodies") or []
+        table, left_out = with_labels_of_cells(table, cell_labels, seen_antibodies=seen)
+    if train_cells:
+        table, seen_cells = trained_elsewhere(table, frozen.read_cells(train_cells))
+        left_out |= {"of_training_antibodies_or_genes": seen_cells}
     labelled = table.column("locations").notna()
     splits = table.column("split").isin(frozen.SPLITS)
     unit = frozen.resampled_unit(table)
@@ -75,42 +104,73 @@ def run(
     )
     if reason or unit is None:
         return write_result(not_run(reason, **names), out_json, out_parquet)
-    from subcell.benchmarks.mlp import PROTOCOL
+    shared = check_split(part.obs, split, by=split_by, where=f"{dataset}, localization")
+    from subcell.benchmarks.mlp import PROTOCOL, standardise
 
     wanted = truth[classes].to_numpy(bool)
-    seeds = range(seed, seed + head_seeds)
+    sides = {side: (split == side).to_numpy() for side in frozen.SPLITS}
+    test = sides["test"]
+    features = standardise(part.features, sides["train"])
     probabilities, spread = frozen.predict_held_out(
-        part, wanted, split.to_numpy(), seeds=seeds, batch_size=head_batch_size
+        features,
+        wanted,
+        split.to_numpy(),
+        seeds=range(seed, seed + head_seeds),
+        batch_size=head_batch_size,
+        balance=balance,
+        device=device,
     )
-    test = (split == "test").to_numpy()
     test_truth, test_units = wanted[test], units[test].to_numpy(str)
     counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
     scores = frozen.score(METRICS, test_truth, probabilities, test_units, **counted)
     of_units = frozen.per_unit(test_truth, probabilities, test_units)
-    scores += frozen.score(["macro_ap"], *of_units, **counted, prefix="protein_")
+    scores += frozen.score([HEADLINE], *of_units, **counted, prefix="protein_")
+    train_units = [units[wanted[:, number] & sides["train"]].nunique() for number in range(len(classes))]
+    for suffix, columns in class_sets(classes, train_units).items():
+        scores += frozen.score(
+            [HEADLINE], test_truth[:, columns], probabilities[:, columns], test_units, **counted, suffix=suffix
+        )
+    for name, some in grouped(classes, test_truth, probabilities).items():
+        scores += frozen.score([HEADLINE], *some, test_units, **counted, suffix=name)
+    counted["head_seeds"] = 0
+    for prefix, said in (
+        ("linear_", linear_probe(features, wanted, **sides)),
+        ("knn_", nearest_neighbors(features, wanted, train=sides["train"], test=test)),
+    ):
+        scores += frozen.score([HEADLINE], test_truth, said, test_units, **counted, prefix=prefix)
+    further, not_given = held_out_otherwise(part, features, wanted, sides, units, counted, min_test_antibodies)
+    scores += further
     found = Result(
         **names,
         metrics=scores.metrics,
         replicates={HEADLINE: scores.replicates[HEADLINE]},
         units_key=units_key(test_units),
         settings={
-            "task": f"locations of a cell (labels of its field), held-out {unit}s; columns of the result: single cells, "
-            f"protein_macro_ap: mean probability per {unit}",
+            "task": f"locations of a cell (labels of {'the cell' if cell_labels else 'its field'}), held-out {unit}s; "
+            f"columns of the result: single cells, protein_macro_ap: mean probability per {unit}",
             "classes": classes,
+            "classifier_trained_on": "another dataset" if train_cells else "the training part of this dataset",
+            "balanced": balance,
             **frozen.settings_of(
-                {**PROTOCOL, "batch_size": head_batch_size}, **counted, min_test_antibodies=min_test_antibodies
+                {**PROTOCOL, "batch_size": head_batch_size},
+                **{**counted, "head_seeds": head_seeds},
+                min_test_antibodies=min_test_antibodies,
             ),
-            **frozen.shared_between_sides(part.obs, split),
+            **shared,
         },
         details={
-            "cells": {side: int((split == side).sum()) for side in frozen.SPLITS},
+            "cells": {name: int(rows.sum()) for name, rows in sides.items()},
             "cells_left_out": {
                 "no_locations": int((~labelled).sum()),
                 "no_split": int((~splits).sum()),
                 f"no_{unit}": int(table.column(unit).isna().sum()),
+                **left_out,
             },
-            "classes": _with_kaggle(frozen.class_details(classes, truth, split, units, test_truth, probabilities)),
+            "classes": _with_sets(
+                frozen.class_details(classes, truth, split, units, test_truth, probabilities), train_units
+            ),
             "classes_not_scored": others,
+            "scores_not_given": not_given,
             "head_seeds": spread,
         },
     )
@@ -118,33 +178,164 @@ def run(
     return write_result(found, out_json, out_parquet, predictions)
 
 
-def label_table(labels: Iterable[str]) -> pd.DataFrame:
-    """Locations of each cell as a table of bool, a column a location.
+def class_sets(classes: list[str], train_units: list[int]) -> dict[str, list[int]]:
+    """Suffix of a score -> numbers of the classes that it is the mean of; sets of one class or of all are left out.
 
-    Released SubCell classes come first, in their order, then all others by name.
+    Rare, medium and common are thirds of the classes by the number of training proteins that have them.
     """
-    sets = [frozenset(name.strip() for name in str(label).split(";") if name.strip()) for label in labels]
-    present = set().union(*sets)
-    order = [row["location"] for row in released_classes() if row["location"] in present]
-    order += sorted(present - set(order))
-    return pd.DataFrame({name: np.array([name in names for names in sets], bool) for name in order})
+    order = sorted(range(len(classes)), key=lambda number: (train_units[number], classes[number]))
+    thirds = np.array_split(np.array(order), len(FREQUENCIES))
+    sets = {f"_{name}": sorted(map(int, part)) for name, part in zip(FREQUENCIES, thirds, strict=True)}
+    sets["_19"] = [number for number, name in enumerate(classes) if name in kaggle_classes()]
+    sets["_31"] = [
+        number for number, name in enumerate(classes) if name in {row["location"] for row in released_classes()}
+    ]
+    return {suffix: columns for suffix, columns in sets.items() if 1 < len(columns) < len(classes)}
 
 
-def released_classes() -> list[dict[str, str]]:
-    """The 31 classes of the released SubCell classifiers, in the order of their outputs.
+def grouped(
+    classes: list[str], truth: NDArray[np.bool_], probabilities: NDArray[np.floating]
+) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.floating]]]:
+    """Truth and probability of groups of classes: a group is had if one of its classes is, and as likely as the likeliest."""
+    groups = groups_of(classes)
+    names = sorted(set(groups.values()))
+    if len(names) < 2:
+        return {}
+    members = [[number for number, name in enumerate(classes) if groups.get(name) == group] for group in names]
+    return {
+        "_grouped": (
+            np.column_stack([truth[:, columns].any(axis=1) for columns in members]),
+            np.column_stack([probabilities[:, columns].max(axis=1) for columns in members]),
+        )
+    }
+
+
+def held_out_otherwise(
+    part: frozen.Cells,
+    features: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    sides: dict[str, NDArray[np.bool_]],
+    units: pd.Series,
+    counted: dict[str, Any],
+    min_units: int,
+) -> tuple[frozen.Scores, dict[str, str]]:
+    """Scores of the linear probe when something else is held out than genes.
 
     Returns
     -------
-    rows of resources/location_classes.tsv: index, location, kaggle_19 ("1" for the 19 classes of the Kaggle challenge
-    on single cells) and the groupings of HPA's locations that SubCell's analysis uses
+    scores : `held_out_antibody_macro_ap`, of antibodies that were left out of training while another antibody of their
+        gene stayed; `unseen_gene_macro_ap`, of test genes without any antibody in training, where not all are;
+        `held_out_line_macro_ap`, of test proteins in lines that were left out of training, each line in turn. With labels
+        of genes a line tells nothing new, and the last is called `line_invariance_macro_ap`
+    not_given : score -> what it needs
     """
-    with open(CLASSES_FILE, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+    scores, not_given = frozen.Scores([], {}), {}
+    gene, antibody, line = (part.column(name).to_numpy(object) for name in ("gene", "antibody", "cell_line"))
+
+    def add(name: str, rows: NDArray[np.bool_], said: NDArray[np.floating]) -> str:
+        held = [number for number in range(truth.shape[1]) if units[rows & truth[:, number]].nunique() >= min_units]
+        held = [number for number in held if not truth[rows, number].all()]
+        if len(held) < 2:
+            return f"needs two locations that {min_units} such {counted['unit']}s have (found {len(held)})"
+        nonlocal scores
+        scores += frozen.score(
+            [HEADLINE], truth[rows][:, held], said[:, held], units[rows].to_numpy(str), **counted, prefix=name
+        )
+        return ""
+
+    seconds = _second_antibodies(gene, antibody, sides["train"])
+    rows = sides["train"] & np.isin(antibody.astype(str), list(seconds))
+    reason = "needs training genes with two antibodies"
+    if rows.any():
+        stay = sides["train"] & ~rows
+        reason = add(
+            "held_out_antibody_", rows, linear_probe(features, truth, train=stay, valid=sides["valid"], test=rows)
+        )
+    if reason:
+        not_given["held_out_antibody_macro_ap"] = reason
+    known = set(gene[sides["train"] | sides["valid"]])
+    rows = sides["test"] & np.array([name is not None and name not in known for name in gene], bool)
+    if rows.any() and rows.sum() < sides["test"].sum():
+        reason = add("unseen_gene_", rows, linear_probe(features, truth, **{**sides, "test": rows}))
+        if reason:
+            not_given["unseen_gene_macro_ap"] = reason
+    of_genes = (part.column("label_level") == "gene").any()
+    name = "line_invariance_" if of_genes else "held_out_line_"
+    said = _without_each_line(features, truth, sides, line)
+    if said is None:
+        not_given[f"{name}macro_ap"] = "needs two cell lines with training and test cells"
+    else:
+        rows = sides["test"] & np.isfinite(said[:, 0])
+        if reason := add(name, rows, said[rows]):
+            not_given[f"{name}macro_ap"] = reason
+    return scores, not_given
 
 
-def _with_kaggle(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kaggle = {row["location"] for row in released_classes() if row["kaggle_19"] == "1"}
-    return [{**entry, "kaggle_19": entry["class"] in kaggle} for entry in details]
+def _second_antibodies(gene: NDArray[Any], antibody: NDArray[Any], train: NDArray[np.bool_]) -> set[str]:
+    """All training antibodies but the first of each gene."""
+    pairs = pd.DataFrame({"gene": gene[train], "antibody": antibody[train]}).dropna().drop_duplicates()
+    pairs = pairs.sort_values(["gene", "antibody"])
+    return set(pairs.loc[pairs["gene"].duplicated(), "antibody"].astype(str))
+
+
+def _without_each_line(
+    features: NDArray[np.float32], truth: NDArray[np.bool_], sides: dict[str, NDArray[np.bool_]], line: NDArray[Any]
+) -> NDArray[np.floating] | None:
+    """What a linear probe that never saw a line says of its test cells, (N, C), NaN elsewhere."""
+    said = np.full(truth.shape, np.nan)
+    lines = sorted({name for name in line if name is not None})
+    for name in lines:
+        there = line == name
+        rows = {"train": sides["train"] & ~there, "valid": sides["valid"] & ~there, "test": sides["test"] & there}
+        if rows["train"].any() and rows["test"].any():
+            said[rows["test"]] = linear_probe(features, truth, **rows, penalties=(100.0,))
+    return said if len(lines) > 1 and np.isfinite(said).any() else None
+
+
+def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[frozen.Cells, int]:
+    """Training and validation cells of another dataset, with all cells of this one as test cells.
+
+    Returns
+    -------
+    cells of both, and how many of this dataset were left out because their antibody or gene trains
+
+    Raises
+    ------
+    SubcellError : the vectors differ in length
+    """
+    if table.features.shape[1] != trained.features.shape[1]:
+        raise SubcellError(
+            f"vectors of {trained.features.shape[1]} numbers in the dataset that trains the classifiers, of "
+            f"{table.features.shape[1]} in the one that is scored: its channels differ"
+        )
+    trained = trained.kept(trained.column("split").isin(("train", "valid")).to_numpy())
+    seen = np.zeros(len(table.obs), bool)
+    for name in ("antibody", "gene"):
+        values = table.column(name)
+        seen |= (values.notna() & values.isin(set(trained.column(name).dropna()))).to_numpy()
+    rest = table.kept(~seen)
+    obs = pd.concat([trained.obs, rest.obs.assign(split="test")])
+    return frozen.Cells(np.concatenate([trained.features, rest.features]), obs), int(seen.sum())
+
+
+def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
+    """A column a location, (N, C): 1 where a cell has it."""
+    return label_table(obs["locations"].astype(object).fillna("")).to_numpy(np.float32)
+
+
+def _with_sets(details: list[dict[str, Any]], train_units: list[int]) -> list[dict[str, Any]]:
+    classes = [entry["class"] for entry in details]
+    sets, groups = class_sets(classes, train_units), groups_of(classes)
+    frequency = {number: name for name in FREQUENCIES for number in sets.get(f"_{name}", [])}
+    return [
+        {
+            **entry,
+            "kaggle_19": entry["class"] in kaggle_classes(),
+            "group": groups.get(entry["class"]),
+            "frequency": frequency.get(number),
+        }
+        for number, entry in enumerate(details)
+    ]
 
 
 def _missing(labelled: bool, splits: bool, unit: str | None) -> str:
@@ -153,8 +344,3 @@ def _missing(labelled: bool, splits: bool, unit: str | None) -> str:
     if unit is None:
         return "needs antibody or gene"
     return "" if splits else "needs split"
-
-
-def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
-    """A column a location, (N, C): 1 where a cell has it."""
-    return label_table(obs["locations"].astype(object).fillna("")).to_numpy(np.float32)

@@ -18,7 +18,10 @@ OBJECTS = {"cells": "reference_cells", "nuclei": "reference_nuclei"}
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """Overlaps (intersection over union) from 0.5 to 0.95."""
 
-SCORES = ("ap50", "ap50_95", "f1_50", "count_error")
+SCORES = ("ap50", "ap50_95", "aggregated_jaccard", "boundary_f", "f1_50", "count_error")
+
+AP_COLUMNS = tuple(f"ap_{100 * overlap:.0f}" for overlap in THRESHOLDS)
+"""Columns of the table of fields: the AP at each overlap."""
 
 
 def run_segmentation(
@@ -38,7 +41,8 @@ def run_segmentation(
     """Score nuclei and cells in every field that has reference label images.
 
     Of each field: `ap50`, matched / (matched + missed + invented) at an overlap of 0.5; `ap50_95`, its mean over
-    overlaps 0.5 to 0.95; `f1_50`; `count_error`, |found - true| / true. A score is the mean over fields, its interval
+    overlaps 0.5 to 0.95; `aggregated_jaccard` (Kumar et al. 2017); `boundary_f`, F1 of boundary pixels within two pixels
+    of each other; `f1_50`; `count_error`, |found - true| / true. A score is the mean over fields, its interval
     comes from resampling fields; a field with neither true nor found objects has none. Masks that equal the references
     in every field are copies of them, and are not scored.
 
@@ -80,6 +84,9 @@ def run_segmentation(
             "seed": seed,
         },
         details={
+            "ap_by_overlap": {
+                str(objects): _by_overlap(part) for objects, part in table.groupby("objects", sort=False)
+            },
             "pooled": {str(objects): _pooled(part) for objects, part in table.groupby("objects", sort=False)},
             "fields_identical_to_reference": int(table.loc[table["true"] > 0].groupby("unit")["identical"].all().sum()),
             "fields_not_scored": not_scored,
@@ -124,7 +131,7 @@ def score_fields(
                 rows += _score_field(field_id, truths, {"nuclei": nuclei, "cells": cells})
             except SubcellError as problem:
                 not_scored[field_id] = str(problem)
-    columns = ["unit", "objects", "true", "found", "matched", "identical", *SCORES]
+    columns = ["unit", "objects", "true", "found", "matched", "identical", *SCORES, *AP_COLUMNS]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values(["objects", "unit"], ascending=[False, True], ignore_index=True), not_scored
 
@@ -132,7 +139,7 @@ def score_fields(
 def _score_field(
     field_id: str, truths: dict[str, NDArray[Any] | None], found: dict[str, NDArray[Any]]
 ) -> list[dict[str, Any]]:
-    from subcell.segmentation.scoring import score_masks
+    from subcell.segmentation.scoring import aggregated_jaccard, boundary_f, score_masks
 
     rows = []
     for kind, truth in truths.items():
@@ -152,6 +159,9 @@ def _score_field(
                 "identical": same_objects(truth, found[kind]),
                 "ap50": ap[0],
                 "ap50_95": ap.mean(),
+                "aggregated_jaccard": aggregated_jaccard(truth, found[kind]),
+                "boundary_f": boundary_f(truth, found[kind]),
+                **dict(zip(AP_COLUMNS, ap, strict=True)),
                 "f1_50": counts["f1"][0, 0],
                 "count_error": abs(invented - missed) / true if true else float("nan"),
             }
@@ -172,6 +182,11 @@ def _mean_over_fields(values: NDArray[np.floating], name: str, *, bootstraps: in
         return Estimate(float("nan"), float("nan"), float("nan"), np.zeros(0))
     bounds = (0.0, np.inf if name.endswith("error") else 1.0)
     return bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=bounds)
+
+
+def _by_overlap(part: pd.DataFrame) -> dict[str, float]:
+    """AP at each overlap, mean over fields."""
+    return {f"{overlap:.2f}": float(part[name].mean()) for overlap, name in zip(THRESHOLDS, AP_COLUMNS, strict=True)}
 
 
 def _pooled(part: pd.DataFrame) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from subcell.config.sections import (
     Weights,
 )
 from subcell.config.suite import CONTROLS, SUITE
+from subcell.config.tasks import Tasks
 from subcell.config.training import RELEASED_RECIPES
 
 FOLDERS = (
@@ -53,6 +54,7 @@ class Config(Section):
         description="what is scored: of `" + "`, `".join(SUITE) + "`, and names in `own_tasks`",
     )
     scoring: Scoring = Field(Scoring(), description="how it is scored")
+    tasks: Tasks = Field(Tasks(), description="what single benchmarks need besides")
     threads: int = Field(
         1,
         ge=1,
@@ -158,6 +160,16 @@ class Config(Section):
             for name in self.attention.models or []
             if not isinstance(self.models.get(name), Network)
         ]
+        if self.tasks.external.home and self.tasks.external.home not in self.datasets:
+            problems.append(
+                f"tasks.external.home: no dataset `{self.tasks.external.home}`; there are: {', '.join(self.datasets)}"
+            )
+        for name, test_set in self.scoring.test_sets.items():
+            for key, other in (("", name), (".train_on", test_set.train_on)):
+                if other and other not in self.datasets:
+                    problems.append(
+                        f"scoring.test_sets.{name}{key}: no dataset `{other}`; there are: {', '.join(self.datasets)}"
+                    )
         for name, dataset in self.datasets.items():
             problems += _unknown(f"datasets.{name}.benchmarks", dataset.benchmarks or [], self.own_tasks)
         problems += [

@@ -307,6 +307,24 @@ class OwnTask(Section):
     settings: dict[str, Any] = Field({}, description="keywords of its `run`, beside those of `scoring`")
 
 
+class TestSet(Section):
+    """Another way to score localization on one dataset."""
+
+    train_on: Name | None = Field(
+        None,
+        description="dataset whose training cells train the classifiers; all labelled cells of this one test, but those of "
+        "antibodies and genes that train",
+    )
+    cell_labels: str | None = Field(
+        None,
+        description="csv of labels that people gave to single cells: `cell_id` (or `field_id` and `label`), `locations`; rows "
+        "with Discarded or Unsure are left out",
+    )
+    seen_antibodies: list[str] = Field(
+        [], description="files of antibodies, one a line, whose cells are left out, e.g. SubCell's own lists"
+    )
+
+
 class Scoring(Section):
     """Settings shared by the benchmarks."""
 
@@ -319,6 +337,18 @@ class Scoring(Section):
     )
     min_test_antibodies: int = Field(3, ge=1, description="a class with fewer held-out antibodies is not scored")
     reference: Name = Field("random_vit", description="the model that the others are compared with, in pairs")
+    balance: Literal["none", "loss", "sampling"] = Field(
+        "none", description="give rare classes more weight in the classifiers' loss, or draw their cells more often"
+    )
+    test_sets: dict[Name, TestSet] = Field(
+        {}, description="dataset: labels of single cells, or classifiers that were trained on another dataset"
+    )
+    informative: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="a benchmark is flagged `not informative` where shortcuts reach this share of the best model, above chance",
+    )
     controls: bool = Field(
         True, description="score random labels, random features and perfect features beside the models"
     )

@@ -22,6 +22,15 @@ class Task:
 SUITE: dict[str, Task] = {
     "localization": Task(),
     "cell_line": Task(),
+    "retrieval": Task(),
+    "hierarchy": Task(),
+    "batch": Task(),
+    "transcriptome": Task(),
+    "interactions": Task(),
+    "perturbation": Task(),
+    "attention": Task(models="networks", controls=False),
+    "robustness": Task(models="embedders", controls=False),
+    "external": Task(controls=False),
     "segmentation": Task(models="none", controls=False),
 }
 """In the order of tables."""

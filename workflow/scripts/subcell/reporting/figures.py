@@ -309,11 +309,26 @@ METRIC_NAMES: Mapping[str, str] = {
     "micro_f1": "Micro F1",
     "macro_auc": "Macro area under the ROC curve",
     "label_ranking_ap": "Label ranking average precision",
+    "mantel_r": "Mantel's r",
+    "across_lines_map": "mAP, same antibody in another line",
+    "independent_antibody_map": "mAP, another antibody of the gene",
+    "antibody_share": "Variance share of the antibody",
+    "antibody_and_well_share": "Variance share of antibody and well",
+    "plate_mixing": "Mixing of plates",
+    "aggregated_jaccard": "Aggregated Jaccard index",
+    "boundary_f": "Boundary F",
     "ap50": "AP at IoU 0.5",
     "ap50_95": "AP, mean over IoU 0.5 to 0.95",
     "f1_50": "F1 at IoU 0.5",
 }
-METRIC_SUBJECTS = {"nuclei": "Nuclei", "cells": "Cells", "protein": "Per protein"}
+METRIC_SUBJECTS = {
+    "nuclei": "Nuclei",
+    "cells": "Cells",
+    "protein": "Per protein",
+    "linear": "Linear probe",
+    "knn": "Nearest neighbours",
+    "harmony": "After Harmony",
+}
 
 
 def readable(metric: str) -> str:

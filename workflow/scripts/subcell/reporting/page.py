@@ -73,6 +73,9 @@ def _environment(folder: Path) -> Environment:
         counted=scores.counted,
         readable=readable,
         duration=duration,
+        signed=scores.signed,
+        rank_text=scores.rank_as_text,
+        p_text=scores.p_as_text,
         interval=lambda metric: scores.interval(*metric),
         inert_json=lambda value: Markup(inert_json(value)),
     )

@@ -20,7 +20,6 @@ from subcell.reporting.figures import comparison_figure
 from subcell.reporting.map_section import describe_map
 from subcell.reporting.model_section import describe_attention, describe_model, describe_training
 from subcell.reporting.page import render_page
-from subcell.reporting.ranks import read_ranks
 
 STAGES = (
     *("catalog", "imaging", "sources", "segmentation", "crops"),
@@ -40,10 +39,11 @@ def write_report(
     config: Mapping[str, Any],
     datasets: Sequence[Mapping[str, Any]],
     benchmarks: Iterable[str | Path],
-    summary_tsv: str | Path,
     not_run_tsv: str | Path,
     templates: str | Path,
-    ranks_tsv: str | Path | None = None,
+    leaderboard: str | Path,
+    published_csv: str | Path | None = None,
+    leakage: Mapping[str, str | Path] | None = None,
     curves: Mapping[str, str | Path] | None = None,
     reconstructions: Mapping[str, str | Path] | None = None,
     maps: Sequence[Mapping[str, Any]] = (),
@@ -62,10 +62,11 @@ def write_report(
     datasets : of each: name, quality_tsv, set_aside_tsv, gallery_png, crops_png; where there are any lines_png,
         field_quality_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it
     benchmarks : result files, those that were not run included
-    summary_tsv : the tidy table of all scores, with the paired differences
     not_run_tsv : what was asked for and could not be run
     templates : folder with `subcell.reporting.page.page_files`
-    ranks_tsv : the best and second model of each benchmark
+    leaderboard : parquet with all models on all benchmarks
+    published_csv : scores that others published, shown apart
+    leakage : dataset -> table of what was checked of its split
     curves, reconstructions : model -> training.parquet and picture of reconstructed cells, of the models that were trained
     maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any line, explorer_json, agreement_tsv
     attention : of each network: dataset, model, attention_tsv, overlays_png
@@ -79,7 +80,7 @@ def write_report(
     SubcellError : a benchmark result cannot be read
     """
     results = scores.read_benchmarks(benchmarks)
-    summary = scores.read_summary(summary_tsv)
+    board = pd.read_parquet(leaderboard)
     models = {name: describe_model(name, settings) for name, settings in config.get("models", {}).items()}
     curves, reconstructions = curves or {}, reconstructions or {}
     pictures = max(1, 3 * len(datasets) + len(reconstructions) + len(attention))
@@ -87,13 +88,8 @@ def write_report(
     drawn = max(1, len(results) + len(curves) + 2 * len(maps) + len(datasets))
     figures = Figures(max_bytes=min(LARGEST_FIGURE_BYTES, FIGURES_BYTES // drawn))
     shown = [describe_dataset(entry, config, figures, max_bytes=room) for entry in datasets]
-    tables = scores.model_tables(
-        results,
-        summary,
-        models=list(models),
-        ranks=read_ranks(ranks_tsv) if ranks_tsv else None,
-        reference=config.get("scoring", {}).get("reference"),
-    )
+    jobs = runtime.read_jobs(logs) if logs else pd.DataFrame(columns=list(runtime.JOB_COLUMNS))
+    tables = scores.score_tables(board, results, models=list(models), seconds=runtime.seconds_of_benchmarks(jobs))
     # Maps of trained models first: the first one is what a reader sees first.
     ordered = sorted(maps, key=lambda entry: entry["model"] not in curves)
     page = {
@@ -105,6 +101,8 @@ def write_report(
         "figures": {dataset: _draw_comparisons(dataset, table, figures) for dataset, table in tables.items()},
         "segmentation": [result for result in results if result["benchmark"] == "segmentation"],
         "all_metrics": scores.all_metrics(results),
+        "published": scores.read_published(published_csv) if published_csv else [],
+        "leakage": {name: pd.read_csv(path, sep="\t").to_dict("records") for name, path in (leakage or {}).items()},
         "not_run": scores.read_not_run(not_run_tsv),
         "curves": [
             describe_training(name, path, figures, reconstruction=reconstructions.get(name), max_bytes=room)
@@ -114,7 +112,7 @@ def write_report(
         "attention": [describe_attention(entry, max_bytes=room) for entry in attention],
         "cited": software.cited(config, from_hpa=any(_from_hpa(dataset) for dataset in shown)),
         "software": software.software_table(environments),
-        "runtime": _describe_runtime(logs, shown),
+        "runtime": _describe_runtime(jobs, shown),
         "run": {**{"command": None, "commit": None, "code": code_version(*STAGES)}, **(run or {})},
         "library_version": __version__,
         "readable_bytes": readable_bytes,
@@ -137,11 +135,12 @@ def _from_hpa(dataset: Mapping[str, Any]) -> bool:
 def _draw_comparisons(dataset: str, table: Mapping[str, Any], figures: Figures) -> dict[str, dict[str, Any]]:
     """One figure for each benchmark that ran for at least one model."""
     drawn = {}
-    for number, column in enumerate(table["benchmarks"]):
+    for column in table["benchmarks"]:
+        names = [*table["models"], *table["controls"]]
         rows = [
-            {"model": row["model"], **cell}
-            for row in table["rows"]
-            if (cell := row["cells"][number]) and "not_run" not in cell and cell["value"] is not None
+            {**cell, "model": name}
+            for name, cell in zip(names, [*column["cells"], *column["controls"]], strict=True)
+            if cell and "not_run" not in cell and cell["value"] is not None
         ]
         if rows:
             frame = pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
@@ -153,9 +152,8 @@ def _draw_comparisons(dataset: str, table: Mapping[str, Any], figures: Figures) 
     return drawn
 
 
-def _describe_runtime(logs: str | Path | None, datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _describe_runtime(jobs: pd.DataFrame, datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Time and memory of all steps that have run, and what more fields would take."""
-    jobs = runtime.read_jobs(logs) if logs else pd.DataFrame()
     if jobs.empty:
         return None
     steps = runtime.summarise_jobs(jobs)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from subcell.config.suite import CONTROLS
 from subcell.errors import SubcellError
 
 DIFFERENCE = "_minus_"
@@ -99,118 +100,114 @@ def counted(n: Any, unit: str | None) -> str:
     return f"{grouped(n)} {name}"
 
 
-def model_tables(
+def score_tables(
+    table: pd.DataFrame,
     results: Sequence[Mapping[str, Any]],
-    summary: pd.DataFrame,
     *,
     models: Sequence[str],
-    ranks: pd.DataFrame | None = None,
-    reference: str | None = None,
+    seconds: Mapping[tuple[str, str, str], float] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """For every dataset the headline scores of all models on all benchmarks.
+    """For every dataset its benchmarks, each with the headline score of all models and controls.
 
     Parameters
     ----------
-    results : benchmark results; the first metric of each is its headline
-    summary : the tidy table, from which the paired differences come
-    models : names of models, in the order of the rows; a result of any other model (the segmentation network) is no
-        part of these tables
-    ranks : the best and second of each benchmark, see `subcell.reporting.ranks`
-    reference : the model of the differences, where the table has those to several
+    table : see `subcell.reporting.leaderboard`
+    results : benchmark results, for their settings and for metrics that are read together
+    models : names of models, in the order of the columns
+    seconds : (dataset, benchmark, model) -> how long its job took
 
     Returns
     -------
-    dataset -> {"benchmarks": [{name, metric, unit, chance, n, seeds, reference, settings}], "rows": [{model, cells}],
-    "not_run": {benchmark: reason}}, where a cell is {value, interval, difference, difference_interval, beats, place, also,
-    ...} or {not_run}, in the order of the benchmarks; benchmarks that ran for no model have no column. `chance`, `n` and
-    `seeds` of a benchmark are None where they differ between models; each cell has its own. `place` is "best" or "second"
-    where the paired interval to the next model lies above zero, else ""; `also` is the metric that is read with the
-    headline (`TOGETHER`).
+    dataset -> {"models": [...], "controls": [...], "benchmarks": [...], "not_run": {benchmark: reason}}. A benchmark has
+    name, metric, unit, chance, n, seeds (None where they differ between models), reference, informative (None: no shortcut
+    was scored), settings, seconds, and `cells` and `controls`: of each model or control one of {value, interval, rank,
+    place, above_chance, difference, difference_interval, p, beats, also, ...}, {not_run}, or None. Benchmarks that ran for
+    no model are in `not_run`.
     """
+    by_name = {(result["dataset"], result["benchmark"], result["model"]): result for result in results}
     tables: dict[str, dict[str, Any]] = {}
-    of_models = [result for result in results if result["model"] in models]
-    for dataset in dict.fromkeys(result["dataset"] for result in of_models):
-        here = [result for result in of_models if result["dataset"] == dataset]
-        ran = [result for result in here if result["status"] == "ok" and result["metrics"]]
-        names = list(dict.fromkeys(result["benchmark"] for result in ran))
-        places = _places(ranks, dataset)
-        cells = {
-            (result["model"], result["benchmark"]): _cell(result, summary, reference)
-            | {"place": places.get((result["model"], result["benchmark"]), "")}
-            for result in here
-        }
-        settings = {result["benchmark"]: result.get("settings") or {} for result in reversed(ran)}
-        columns = [
-            _column(name, [cell for (_, other), cell in cells.items() if other == name])
-            | {"settings": settings_as_text(settings[name])}
-            for name in names
-        ]
-        present = [model for model in models if any((model, name) in cells for name in names)]
-        rows = [{"model": model, "cells": [cells.get((model, name)) for name in names]} for model in present]
-        reasons = {result["benchmark"]: _reason(result) for result in here if result["benchmark"] not in names}
-        tables[dataset] = {"benchmarks": columns, "rows": rows, "not_run": reasons}
+    of_models = table[table["role"] != "dataset"]
+    for dataset, here in of_models.groupby("dataset", sort=False):
+        present = [model for model in models if model in set(here["model"])]
+        controls = [name for name in CONTROLS if name in set(here["model"])]
+        rows: list[dict[str, Any]] = []
+        reasons: dict[str, str] = {}
+        for benchmark, part in here.groupby("benchmark", sort=False):
+            ran = part[(part["status"] == "ok") & (part["role"] != "control")]
+            if ran.empty:
+                reasons[str(benchmark)] = "; ".join(dict.fromkeys(part.loc[part["role"] != "control", "reason"]))
+                continue
+            cells = {row["model"]: _cell(row, by_name) for row in part.to_dict("records")}
+            first = by_name[(dataset, benchmark, ran["model"].iloc[0])]
+            took = [value for key, value in (seconds or {}).items() if key[:2] == (dataset, benchmark)]
+            rows.append(
+                _common([cells[model] for model in ran["model"]])
+                | {
+                    "name": benchmark,
+                    "informative": _or_none(ran["informative"].iloc[0]),
+                    "reference": next((cell["reference"] for cell in cells.values() if cell.get("reference")), None),
+                    "settings": settings_as_text(first.get("settings") or {}),
+                    "seconds": sum(took) if took else None,
+                    "cells": [cells.get(model) for model in present],
+                    "controls": [cells.get(name) for name in controls],
+                }
+            )
+        tables[str(dataset)] = {"models": present, "controls": controls, "benchmarks": rows, "not_run": reasons}
     return tables
 
 
-def _places(ranks: pd.DataFrame | None, dataset: str) -> dict[tuple[str, str], str]:
-    """(model, benchmark) -> "best" or "second", as far as the intervals decide it."""
-    if ranks is None:
-        return {}
-    decided = ranks[(ranks["dataset"] == dataset) & ranks["decided"]]
-    return {(row.model, row.benchmark): row.place for row in decided.itertuples()}
-
-
-def _cell(result: Mapping[str, Any], summary: pd.DataFrame, reference: str | None) -> dict[str, Any]:
+def _cell(row: Mapping[str, Any], results: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> dict[str, Any]:
     """What one field of a table of models shows."""
-    if result["status"] != "ok" or not result["metrics"]:
-        return {"not_run": _reason(result)}
-    head = result["metrics"][0]
-    cell: dict[str, Any] = {
-        key: head.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds", "unit")
-    }
-    cell["interval"] = interval(head.get("low"), head.get("high"))
+    if row["status"] != "ok":
+        return {"not_run": row["reason"]}
+    cell = {key: _or_none(value) for key, value in row.items()}
+    cell["interval"] = interval(cell["low"], cell["high"])
     cell["also"] = [
         {"metric": other["metric"], "value": other["value"], "interval": interval(other.get("low"), other.get("high"))}
-        for other in result["metrics"][1:]
-        if other["metric"] == TOGETHER.get(head["metric"])
+        for other in results[(row["dataset"], row["benchmark"], row["model"])]["metrics"][1:]
+        if other["metric"] == TOGETHER.get(row["metric"])
     ]
-    difference = _difference(result, head["metric"], summary, reference)
-    if difference is not None:
-        cell["reference"] = difference["metric"].split(DIFFERENCE, 1)[1]
-        cell["difference"] = signed(difference["value"])
-        cell["difference_interval"] = interval(difference["low"], difference["high"], sign=True)
-        cell["beats"] = _sign(difference)
+    if cell["difference"] is not None:
+        cell["difference_interval"] = interval(cell["difference_low"], cell["difference_high"], sign=True)
+        cell["beats"] = 1 if (cell["difference_low"] or 0) > 0 else -1 if (cell["difference_high"] or 0) < 0 else 0
     return cell
 
 
-def _difference(
-    result: Mapping[str, Any], metric: str, summary: pd.DataFrame, reference: str | None
-) -> pd.Series | None:
-    rows = summary[
-        (summary["dataset"] == result["dataset"])
-        & (summary["model"] == result["model"])
-        & (summary["benchmark"] == result["benchmark"])
-        & summary["metric"].str.startswith(metric + DIFFERENCE + (reference or ""))
-    ]
-    return rows.iloc[0] if len(rows) else None
+def rank_as_text(cell: Mapping[str, Any]) -> str:
+    """A rank with its range: "1", "2 to 3"; "" where there is none."""
+    if cell.get("rank") is None:
+        return ""
+    low, high = cell["rank_low"], cell["rank_high"]
+    return f"{cell['rank']}" if low == high else f"{cell['rank']} ({low} to {high})"
 
 
-def _sign(difference: pd.Series) -> int:
-    """1 or -1 where the interval of a paired difference leaves out zero, else 0."""
-    if difference["low"] > 0:
-        return 1
-    return -1 if difference["high"] < 0 else 0
+def p_as_text(value: Any) -> str:
+    """A p value as text: "0.031", "< 0.001"."""
+    if value is None or not math.isfinite(float(value)):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _column(name: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Head of one benchmark's columns: whatever all models have in common."""
-    ran = [cell for cell in cells if "not_run" not in cell]
-    column: dict[str, Any] = {"name": name}
+def _common(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all models that were scored have in common."""
+    found: dict[str, Any] = {}
     for key in ("metric", "unit", "chance", "n", "seeds"):
-        values = {_comparable(cell.get(key)) for cell in ran}
-        column[key] = values.pop() if len(values) == 1 else None
-    column["reference"] = next((cell["reference"] for cell in ran if cell.get("reference")), None)
-    return column
+        values = {_comparable(cell.get(key)) for cell in cells}
+        found[key] = values.pop() if len(values) == 1 else None
+    return found
+
+
+def _or_none(value: Any) -> Any:
+    """A value of a table; what is missing is None, numbers are Python's."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def read_published(path: str | Path) -> list[dict[str, str]]:
+    """Published scores: source, dataset, model, benchmark, metric, value, comparable, why."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    return [{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def settings_as_text(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -52,6 +52,16 @@ def read_jobs(logs: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(JOB_COLUMNS))
 
 
+def seconds_of_benchmarks(jobs: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """(dataset, step, model) -> seconds of the jobs whose files lie in the folder of a dataset and model."""
+    found = {}
+    for row in jobs.itertuples():
+        folders = str(row.part).split("/")
+        if len(folders) == 2 and math.isfinite(row.seconds):
+            found[(folders[0], str(row.step), folders[1])] = float(row.seconds)
+    return found
+
+
 def summarise_jobs(jobs: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry a step, the one that took longest in total first."""
     if jobs.empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from subcell.benchmarks.compare import compare_models
 from subcell.config.suite import CONTROLS
-from subcell.reporting.ranks import RANK_COLUMNS, rank_models
+from subcell.reporting.leaderboard import leaderboard, write_leaderboard
 from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
 
 SUMMARY_COLUMNS = (
@@ -30,9 +30,11 @@ def collect_summary(
     out_summary: str | Path,
     out_not_run: str | Path,
     out_text: str | Path,
-    out_ranks: str | Path | None = None,
+    out_leaderboard: str | Path | None = None,
     truth: Sequence[str | Path] = (),
+    models: Mapping[str, Mapping[str, Any]] | None = None,
     reference: str = "random_vit",
+    informative: float = 0.8,
     **_other_scoring: Any,
 ) -> None:
     """Collect all scores.
@@ -45,9 +47,11 @@ def collect_summary(
         example macro_ap_minus_random_vit, with chance 0
     out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
     out_text : the headline scores as text, for the terminal
-    out_ranks : table to write of the best and second model of each benchmark, see `subcell.reporting.ranks`
+    out_leaderboard : parquet to write, all models on all benchmarks: `subcell.reporting.leaderboard`
     truth : what is true of each simulated dataset: folders `<dataset>/truth`, which name the simulator
+    models : name -> settings
     reference : the model that the others are compared with, where it was scored
+    informative : see `leaderboard`
 
     Raises
     ------
@@ -72,9 +76,9 @@ def collect_summary(
     _write(out_summary, _tsv(summary))
     _write(out_not_run, _tsv(pd.DataFrame(missing, columns=list(NOT_RUN_COLUMNS))))
     _write(out_text, summary_text(results, summary, reference))
-    if out_ranks:
-        ranks = _ranks(groups)
-        _write(out_ranks, _tsv(pd.DataFrame(ranks, columns=list(RANK_COLUMNS))))
+    if out_leaderboard:
+        table = leaderboard(results, models=models or {}, reference=reference, informative=informative)
+        write_leaderboard(table, out_leaderboard)
 
 
 def _simulator(truth: str | Path) -> str:
@@ -90,19 +94,6 @@ def _by_task(results: Sequence[dict[str, Any]]) -> Groups:
         if result["status"] == "ok" and result["metrics"] and result["model"] not in CONTROLS:
             groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = result
     return groups
-
-
-def _ranks(groups: Groups) -> list[dict[str, Any]]:
-    """Rows of ranks, for each dataset and benchmark with two models or more."""
-    return [
-        {"dataset": dataset, "benchmark": benchmark, "metric": _headline(models), **row}
-        for (dataset, benchmark), models in groups.items()
-        for row in rank_models(models)
-    ]
-
-
-def _headline(models: dict[str, dict[str, Any]]) -> str:
-    return str(next(iter(models.values()))["metrics"][0]["metric"])
 
 
 def _differences(groups: Groups, reference: str) -> list[dict[str, Any]]:
@@ -133,6 +124,8 @@ def summary_text(results: Sequence[dict[str, Any]], summary: pd.DataFrame, refer
     blocks: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     titles: dict[tuple[str, str], str] = {}
     for result in results:
+        if result["model"] in CONTROLS:
+            continue
         key = (result["dataset"], result["benchmark"])
         lines = blocks.setdefault(key, [])
         marked = " (simulated)" if result.get("simulated") else ""

@@ -61,6 +61,48 @@ def score_masks(
     return counts | _ratios(counts) | {"thresholds": np.asarray(thresholds, float)}
 
 
+def aggregated_jaccard(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
+    """Aggregated Jaccard index (Kumar et al. 2017) as `cellpose.metrics` has it: objects are paired one to one.
+
+    Parameters
+    ----------
+    truth, predicted : label images (Y, X); 0 is background
+
+    Returns
+    -------
+    pixels that paired objects share, over all pixels of any object of either image; NaN where neither has an object
+    """
+    from cellpose.metrics import aggregated_jaccard_index
+
+    one, other = _numbered(truth), _numbered(predicted)
+    if one.max() == 0 or other.max() == 0:
+        return float("nan") if one.max() == other.max() else 0.0
+    return float(aggregated_jaccard_index([one], [other])[0])
+
+
+def boundary_f(truth: NDArray[np.integer], predicted: NDArray[np.integer], *, tolerance_px: float = 2.0) -> float:
+    """F1 of the pixels on the boundaries of objects (Martin et al. 2004): those near a boundary of the other image.
+
+    Parameters
+    ----------
+    truth, predicted : label images (Y, X); 0 is background
+    tolerance_px : how far apart they may lie
+
+    Returns
+    -------
+    NaN where neither has an object
+    """
+    from scipy.ndimage import distance_transform_edt
+    from skimage.segmentation import find_boundaries
+
+    edges = [find_boundaries(np.asarray(labels), mode="inner") for labels in (truth, predicted)]
+    if not all(edge.any() for edge in edges):
+        return 0.0 if any(edge.any() for edge in edges) else float("nan")
+    near = [distance_transform_edt(~edge) <= tolerance_px for edge in edges]
+    recall, precision = near[1][edges[0]].mean(), near[0][edges[1]].mean()
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
 def pooled(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Scores of all images together: counts summed over images, then `ap` and `f1`, one value a threshold."""
     counts = {name: scores[name].sum(axis=0) for name in ("tp", "fp", "fn")}

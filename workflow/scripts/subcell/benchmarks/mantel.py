@@ -1,0 +1,104 @@
+"""Mantel's test: whether two matrices of similarities between the same things agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from math import factorial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+EXACT_UP_TO = 8
+"""Things up to whose number all orders are tried: 8! = 40,320."""
+
+BLOCK = 500
+
+
+@dataclass(frozen=True)
+class Mantel:
+    """Outcome of Mantel's test.
+
+    Attributes
+    ----------
+    r : Pearson correlation of the entries above the diagonal, with `given` the partial one; NaN where it is not defined
+    p : share of orders of the things with an r at least as high, the observed one counted
+    orders : orders that were tried
+    exact : all of them were
+    n : things
+    """
+
+    r: float
+    p: float
+    orders: int
+    exact: bool
+    n: int
+
+
+def mantel(
+    one: ArrayLike, other: ArrayLike, *, given: ArrayLike | None = None, orders: int = 9999, seed: int = 0
+) -> Mantel:
+    """Test whether two matrices agree more than if the things of one were exchanged (Mantel 1967; one sided).
+
+    scikit-bio's `mantel` draws random orders only, one at a time; this tries all of them where they are few, and agrees
+    with it otherwise (tests/unit/test_benchmarks_mantel.py).
+
+    Parameters
+    ----------
+    one, other : (n, n) symmetric; the diagonal is not looked at
+    given : (n, n), or several, what is to explain nothing: r becomes the partial correlation (Smouse et al. 1986)
+    orders : random orders, where there are more than `EXACT_UP_TO` things
+    seed : of the orders
+    """
+    first, second = np.asarray(one, float), np.asarray(other, float)
+    n = len(first)
+    if first.shape != (n, n) or second.shape != (n, n):
+        raise ValueError(f"matrices of {first.shape} and {second.shape}; both have to be (n, n)")
+    if n < 3:
+        return Mantel(float("nan"), float("nan"), 0, True, n)
+    above = np.triu_indices(n, 1)
+    basis = np.ones((len(above[0]), 1))
+    if given is not None:
+        basis = np.column_stack([basis, *(table[above] for table in np.asarray(given, float).reshape(-1, n, n))])
+    # What remains of the second matrix is at right angles to `given`: so the product with the first is that of residuals.
+    rest = _residual(second[above], basis)
+    exact = n <= EXACT_UP_TO
+    tried = _all_orders(n) if exact else _random_orders(n, orders, seed)
+    values = [
+        _correlations(first, tried[start : start + BLOCK], above, rest, basis) for start in range(0, len(tried), BLOCK)
+    ]
+    found = np.concatenate(values)
+    r = float(_correlations(first, np.arange(n)[None], above, rest, basis)[0])
+    if not np.isfinite(r):
+        return Mantel(float("nan"), float("nan"), 0, exact, n)
+    # The same correlation summed in another order may differ in its last digits.
+    reached = int((found >= r - 1e-9).sum())
+    p = reached / len(found) if exact else (reached + 1) / (len(found) + 1)
+    return Mantel(r, p, factorial(n) if exact else len(found), exact, n)
+
+
+def _correlations(
+    matrix: NDArray[np.floating],
+    orders: NDArray[np.int_],
+    above: tuple[NDArray[np.int_], NDArray[np.int_]],
+    rest: NDArray[np.floating],
+    basis: NDArray[np.floating],
+) -> NDArray[np.floating]:
+    """Correlation with `rest` of the entries of a matrix whose things stand in each of these orders, (orders,)."""
+    entries = matrix[orders[:, above[0]], orders[:, above[1]]].T
+    entries = _residual(entries, basis)
+    size = np.linalg.norm(rest) * np.linalg.norm(entries, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(size > 1e-12, rest @ entries / size, np.nan)
+
+
+def _residual(values: NDArray[np.floating], basis: NDArray[np.floating]) -> NDArray[np.floating]:
+    return values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+
+
+def _all_orders(n: int) -> NDArray[np.int_]:
+    return np.array(list(permutations(range(n))))
+
+
+def _random_orders(n: int, orders: int, seed: int) -> NDArray[np.int_]:
+    return np.random.default_rng(seed).permuted(np.tile(np.arange(n), (orders, 1)), axis=1)
