@@ -24,8 +24,6 @@ HEADLINE = "macro_ap"
 METRICS = (HEADLINE, "micro_ap", "macro_auc", "coverage_error", "label_ranking_ap")
 FREQUENCIES = ("rare", "medium", "common")
 
-__all__ = ["BENCHMARK", "TRAINS", "UNIT", "label_table", "perfect_features", "released_classes", "run"]
-
 
 def run(
     cells: str | Path,
@@ -314,7 +312,11 @@ def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[froze
         values = table.column(name)
         seen |= (values.notna() & values.isin(set(trained.column(name).dropna()))).to_numpy()
     rest = table.kept(~seen)
-    obs = pd.concat([trained.obs, rest.obs.assign(split="test")])
+    learned = trained.obs
+    if "field_id" in learned:
+        # Two datasets may call their fields alike.
+        learned = learned.assign(field_id="train: " + learned["field_id"].astype(str))
+    obs = pd.concat([learned, rest.obs.assign(split="test")])
     return frozen.Cells(np.concatenate([trained.features, rest.features]), obs), int(seen.sum())
 
 
