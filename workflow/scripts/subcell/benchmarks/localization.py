@@ -234,7 +234,7 @@ def held_out_otherwise(
         held = [number for number in range(truth.shape[1]) if units[rows & truth[:, number]].nunique() >= min_units]
         held = [number for number in held if not truth[rows, number].all()]
         if len(held) < 2:
-            return f"needs two locations that {min_units} such {counted['unit']}s have (found {len(held)})"
+            return f"needs two locations, each of {min_units} held-out proteins of this kind (found {len(held)})"
         nonlocal scores
         scores += frozen.score(
             [HEADLINE], truth[rows][:, held], said[:, held], units[rows].to_numpy(str), **counted, prefix=name
