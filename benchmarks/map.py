@@ -166,7 +166,8 @@ def truth() -> None:
         for method, more in {
             "resolutions": {"levels": (0.05, 0.5, 2.0, 6.0)},
             "paper": {"paper_levels": [(0.0, 125), (0.15, 60), (0.3, 30), (0.8, 10)]},
-            "ladder": {"ladder": {"lowest": 0.05, "highest": 12.0, "rungs": 40, "most_levels": 8}},
+            # As many neighbours as a sub-structure has genes: with fewer, the graph falls into them.
+            "ladder": {"neighbors": 80, "ladder": {"lowest": 0.01, "highest": 12.0, "rungs": 40, "most_levels": 8}},
         }.items():
             settings = Settings(method=method, gene_sets=[{"name": "planted", "file": str(sets)}], curve=0, **more)
             found = build_map(cells, settings)

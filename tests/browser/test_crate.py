@@ -36,6 +36,7 @@ def crate(folder: Path) -> Path:
         config_yaml="datasets: {}\n",
         datasets=[{"name": "demo", "simulated": True}],
         span=(1_000_000_000.0, 1_000_000_600.0),
+        snakemake="9.27.1",
     )
     return folder
 

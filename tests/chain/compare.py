@@ -15,12 +15,15 @@ TOLERANCE = 1e-5
 OF_THE_CLOCK = ("cells_per_s", "seconds", "duration_s")
 """Metrics that say how fast a run was."""
 
+OF_THE_RUN = {Path("ro-crate-metadata.json")}
+"""What says when a run was, not what it found."""
+
 
 def differences(one: Path, other: Path, *, tolerance: float = TOLERANCE) -> list[str]:
     """What differs between two folders of results, a line a file; nothing where they are equal."""
     first, second = ({path.relative_to(folder) for path in _files(folder)} for folder in (one, other))
     lines = [f"{path}: only in one of them" for path in sorted(first ^ second)]
-    for path in sorted(first & second):
+    for path in sorted((first & second) - OF_THE_RUN):
         try:
             _compare(one / path, other / path, tolerance)
         except AssertionError as problem:
@@ -44,7 +47,8 @@ def _compare(one: Path, other: Path, tolerance: float) -> None:
         case ".parquet":
             _compare_tables(pd.read_parquet(one), pd.read_parquet(other), tolerance)
         case ".tsv" | ".csv":
-            _compare_tables(pd.read_csv(one, sep="\t"), pd.read_csv(other, sep="\t"), tolerance)
+            sep = "," if one.suffix == ".csv" else "\t"
+            _compare_tables(pd.read_csv(one, sep=sep), pd.read_csv(other, sep=sep), tolerance)
         case ".json":
             assert _without_clock(json.loads(one.read_text())) == _without_clock(json.loads(other.read_text()))
         case ".png" | ".npy":

@@ -87,6 +87,19 @@ def test_plateaus_by_hand():
     assert choose_plateaus(np.array([one, one]), [], most=3)[0] == [0]
 
 
+def test_levels_without_a_plateau_are_taken_where_seeds_agree():
+    """Above two groups each rung splits in its own way: no plateau, but on one of the rungs all seeds find the same."""
+    rng = np.random.default_rng(0)
+    two, eight = np.arange(64) // 32, np.arange(64) // 8
+    noise = [np.unique(rng.integers(n, size=64), return_inverse=True)[1] for n in (5, 6, 12, 16, 20, 20)]
+    ladder = np.array([two, two, noise[0], noise[1], eight, noise[2], noise[3]])
+    other = np.array([two, two, noise[3], noise[4], eight, noise[5], noise[0]])
+    chosen, agreement = choose_plateaus(ladder, [other], most=5)
+    assert [ladder[i].tolist() for i in chosen] == [two.tolist(), eight.tolist()]
+    assert agreement[4] == 1 > max(agreement[2:4])
+    assert len(choose_plateaus(ladder, [other], most=1)[0]) == 1
+
+
 @pytest.mark.parametrize("method", ["resolutions", "paper"])
 def test_results_do_not_depend_on_workers(planted, method):
     one, two = (found_levels(planted, method, workers=workers) for workers in (1, 2))

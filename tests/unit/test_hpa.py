@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subcell.catalog.fields import read_fields
-from subcell.catalog.names import cell_line_name, location_name, match_names
+from subcell.catalog.names import cell_line_name, location_name, match_names, tissue_of
 from subcell.config import resolve
 from subcell.errors import NothingLeftError, SheetError
 from subcell.sources import downloader_of, files_on_the_web, list_fields, read_release
@@ -265,6 +265,8 @@ def test_the_cap_takes_lines_in_turn_and_does_not_depend_on_order(rows, most):
 def test_one_spelling():
     assert cell_line_name(" u2os ") == cell_line_name("U-2 OS") == "U-2 OS"
     assert cell_line_name("Rh30") == "RH-30"
+    assert tissue_of("u2os") == "bone, osteosarcoma"
+    assert tissue_of("my line") == tissue_of("HBF TERT88") == ""
     assert location_name("nucleoli fibrillar center") == "Nucleoli fibrillar center"
     found, problems = match_names(["hek293", "x"], ["HEK 293", "HeLa"], "cell line")
     assert found == {"HEK 293"}

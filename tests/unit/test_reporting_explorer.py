@@ -131,6 +131,23 @@ def test_cells_of_other_vectors_have_no_place(atlas):
     assert set(placed.unit) == {0, 1, 2, 3, 4}  # 4: on no unit of the map
 
 
+def test_on_a_map_of_one_line_stand_cells_of_that_line(atlas):
+    folder, genes, means, points, files = atlas
+    cells = anndata.read_h5ad(folder / "cells.h5ad").obs["cell_line"].astype(str).to_numpy()
+    line = cells[0]
+    assert set(cells) > {line}
+    common = {"unit": "gene", "vectors": means, "points": points, "scaled": False}
+    placed = place_cells(folder / "cells.h5ad", units=genes, **common, line=line)
+    np.testing.assert_array_equal(placed.unit < len(genes), cells == line)
+    write_explorer(
+        folder / "line.json", **files, cells_h5ad=folder / "cells.h5ad", crops=[folder / "crops.h5sc"],
+        dataset="d", model="m", line=line, simulated=False,
+    )  # fmt: skip
+    found = json.loads((folder / "line.json").read_text())
+    assert (found["line"], found["cells"]["total"]) == (line, int((cells == line).sum()))
+    assert all(caption.startswith(line) for caption in found["pictures"]["captions"])
+
+
 def test_tiles_are_the_cells_they_are_said_to_be(atlas):
     folder, _genes, *_ = atlas
     store = CropStore(folder / "crops.h5sc")

@@ -131,7 +131,7 @@ def test_crate_names_what_went_in_and_what_came_out(tmp_path):
     write_crate(
         tmp_path / "out" / "ro-crate-metadata.json",
         results=[tmp_path / "out" / "summary.tsv", tmp_path / "report.html"],
-        workflow_files=[tmp_path / "Snakefile"], config_yaml="a: 1\n", datasets=datasets, span=(0.0, 60.0),
+        workflow_files=[tmp_path / "Snakefile"], config_yaml="a: 1\n", datasets=datasets, span=(0.0, 60.0), snakemake="9.27.1",
     )  # fmt: skip
     graph = {
         entry["@id"]: entry for entry in json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]

@@ -43,14 +43,13 @@ def simulated():
 
     return render_field(
         "unseen_1",
-        gene="S4321G001",
         antibody="SIM",
         locations=("Cytosol",),
         cell_line="U-2 OS",
         plate="unseen",
         seed=4321,
         field_px=320,
-    )
+    )[:3]
 
 
 def two_cells(size=256, dtype=np.uint8):

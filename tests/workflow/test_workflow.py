@@ -66,6 +66,7 @@ def test_the_smallest_run_is_complete_and_resumes(project):
     summary = pd.read_csv(results / "summary.tsv", sep="\t")
     assert list(summary) == [
         "dataset", "model", "benchmark", "metric", "value", "low", "high", "chance", "n", "seeds", "simulated",
+        "simulator",
     ]  # fmt: skip
     assert set(summary["dataset"]) == {"tiny", "other"}
     assert {"vit_prots_pool", "random_vit", "shortcuts", "compact"} <= set(summary["model"])

@@ -98,7 +98,7 @@ use rule localization as own_task with:
         benchmark=alternatives(config["own_tasks"]),
     params:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: config["scoring"] | config["own_tasks"][wildcards.benchmark]["settings"],
+        scoring=lambda wildcards: task_settings(wildcards.benchmark),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
         file=lambda wildcards: config["own_tasks"][wildcards.benchmark]["file"],
@@ -130,8 +130,7 @@ rule controls:
         names=CONTROLS,
         model=lambda wildcards: first_model(wildcards),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: config["scoring"]
-        | config["own_tasks"].get(wildcards.benchmark, {}).get("settings", {}),
+        scoring=lambda wildcards: task_settings(wildcards.benchmark),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
         code=code_version("benchmarks"),
@@ -203,6 +202,7 @@ rule summarize:
     """All scores in one tidy table, with paired differences to the reference model."""
     input:
         scores=score_files("json"),
+        truth=collect("<results>/{dataset}/truth", dataset=simulated()),
         leakage=collect("<results>/{dataset}/leakage.tsv", dataset=segmented()),
     output:
         summary=report(

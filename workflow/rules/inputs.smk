@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
@@ -82,6 +83,11 @@ def segmented():
     return [name for name in image_datasets() if config["datasets"][name]["source"] != "subcell_crops"]
 
 
+def simulated():
+    """Datasets whose images are simulated, with full truth."""
+    return [name for name, settings in config["datasets"].items() if settings["source"] == "simulate"]
+
+
 def published():
     """Datasets that bring crops of single cells."""
     return [name for name in image_datasets() if name not in segmented()]
@@ -122,8 +128,29 @@ def pairs():
 
 def mapped_pairs():
     """(dataset, model) of every map."""
-    wanted = config["map"]["models"]
-    return [(dataset, model) for dataset, model in pairs() if wanted is None or model in wanted]
+    models, datasets = config["map"]["models"], config["map"]["datasets"]
+    return [
+        (dataset, model)
+        for dataset, model in pairs()
+        if (models is None or model in models) and (datasets is None or dataset in datasets)
+    ]
+
+
+def maps_made():
+    """(dataset, model) of every map, and (dataset, model, line) of every map of one cell line."""
+    return [
+        (*pair, *line)
+        for pair in mapped_pairs()
+        for line in [(), *((line,) for line in config["map"]["lines"])]
+    ]
+
+
+def per_map(name):
+    """The path of a file of every map."""
+    return [
+        f"<results>/{dataset}/{model}/{''.join(f'lines/{part}/' for part in line)}{name}"
+        for dataset, model, *line in maps_made()
+    ]
 
 
 def per_pair(pattern, chosen, **more):
@@ -167,7 +194,8 @@ def network_pairs():
         for name, settings in config["models"].items()
         if (settings["kind"] in ("subcell", "dino4cells") if asked is None else name in asked)
     ]
-    return [(dataset, model) for dataset, model in pairs() if model in chosen]
+    datasets = config["attention"]["datasets"] or image_datasets()
+    return [(dataset, model) for dataset, model in pairs() if model in chosen and dataset in datasets]
 
 
 def location_pairs():
@@ -220,6 +248,13 @@ def training_crops(wildcards):
 def trained_models():
     """Models that this workflow trains."""
     return [name for name, settings in config["models"].items() if settings.get("train_on")]
+
+
+def reconstructs(model):
+    """Whether a model learns to fill in hidden patches, of which it then shows some."""
+    settings = config["models"][model]
+    weight = settings["objective"]["reconstruction"]
+    return settings["recipe"].startswith("mae") if weight is None else weight > 0
 
 
 def rebuildable(path):
@@ -300,6 +335,17 @@ def task_inputs(wildcards):
     return {"cells": cells, **more}
 
 
+def task_settings(benchmark):
+    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
+    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
+    ours = config["tasks"].get(benchmark, {})
+    return (
+        config["scoring"]
+        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | own
+    )
+
+
 def localization_inputs(wildcards):
     """Input function: what localization reads beside the vectors of a dataset."""
     wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
@@ -354,7 +400,7 @@ MAP_TABLES = [
 
 def map_settings(more=None):
     """The library's part of the section `map`; the rest says which maps are made, and with what."""
-    left_out = ("models", "lines", "workers", "downloads")
+    left_out = ("models", "datasets", "lines", "workers", "downloads")
     return {key: value for key, value in config["map"].items() if key not in left_out} | (more or {})
 
 

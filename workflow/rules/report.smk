@@ -126,12 +126,38 @@ rule explore:
         tables=lambda wildcards: list(map_tables(wildcards)),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         # All maps together stay below a third of the 15 MB that a page should have at most.
-        tiles_bytes=3_500_000 // max(1, len(mapped_pairs())),
+        tiles_bytes=3_500_000 // max(1, len(maps_made())),
         code=code_version("reporting", "crops"),
     message:
         "Preparing the explorer of {wildcards.dataset} by {wildcards.model}"
     script:
         "../scripts/explore.py"
+
+
+# The same for a map of one cell line; its neighbours are read from the vectors of its proteins.
+use rule explore as explore_line with:
+    input:
+        enrichment="<results>/{dataset}/{model}/lines/{line}/enrichment.tsv",
+        annotation="<results>/{dataset}/{model}/lines/{line}/annotation.tsv",
+        map="<results>/{dataset}/{model}/lines/{line}/map.h5ad",
+        clusters="<results>/{dataset}/{model}/lines/{line}/clusters.tsv",
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+        crops=crops_shown,
+    output:
+        explorer="<results>/{dataset}/{model}/lines/{line}/explorer.json",
+    log:
+        "<logs>/{dataset}/{model}/lines/{line}.explore.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/lines/{line}.explore.benchmark.jsonl"
+    wildcard_constraints:
+        line=alternatives(config["map"]["lines"]),
+    params:
+        tables=["enrichment", "annotation"],
+        simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
+        tiles_bytes=3_500_000 // max(1, len(maps_made())),
+        code=code_version("reporting", "crops"),
+    message:
+        "Preparing the explorer of {wildcards.line} in {wildcards.dataset} by {wildcards.model}"
 
 
 rule report:
@@ -152,13 +178,13 @@ rule report:
         lines=collect("<results>/{dataset}/figures/lines.png", dataset=image_datasets()),
         curves=collect("<results>/models/{model}/training.parquet", model=trained_models()),
         checkpoints=collect("<results>/models/{model}/checkpoint.safetensors", model=trained_models()),
-        maps=per_pair("<results>/{dataset}/{model}/map.h5ad", mapped_pairs()),
-        clusters=per_pair("<results>/{dataset}/{model}/clusters.tsv", mapped_pairs()),
-        explorers=per_pair("<results>/{dataset}/{model}/explorer.json", mapped_pairs()),
+        maps=per_map("map.h5ad"),
+        clusters=per_map("clusters.tsv"),
+        explorers=per_map("explorer.json"),
         sources=collect("<results>/{dataset}/source.json", dataset=collections()),
         # Written by a stage that a run may not have.
         reconstructions=lambda wildcards: made("<results>/models/{name}/reconstruction.png", trained_models()),
-        agreements=per_pair("<results>/{dataset}/{model}/agreement.tsv", mapped_pairs()),
+        agreements=per_map("agreement.tsv"),
         attention=per_pair("<results>/{dataset}/{model}/attention/attention.tsv", network_pairs()),
         overlays=per_pair("<results>/{dataset}/{model}/attention/overlays.png", network_pairs()),
         environments=environment_files,
@@ -190,10 +216,11 @@ rule report:
         runtime=30,
     params:
         datasets=image_datasets(),
-        pairs=mapped_pairs(),
+        mapped=maps_made(),
         networks=network_pairs(),
         trained=trained_models(),
         config=config,
+        snakemake=snakemake_version,
         logs=pathvar("logs"),
         code=code_version("reporting"),
     message:

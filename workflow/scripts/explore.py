@@ -12,6 +12,7 @@ with job(snakemake):
         cells_h5ad=files.cells,
         crops=files.crops,
         more={name: files[name] for name in snakemake.params.tables},
+        line=snakemake.wildcards.get("line"),
         dataset=snakemake.wildcards.dataset,
         model=snakemake.wildcards.model,
         simulated=snakemake.params.simulated,

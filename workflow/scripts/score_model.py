@@ -20,6 +20,7 @@ with job(snakemake) as run:
         simulated=params["simulated"],
         split_by=params["split_by"],
         **({"device": run.device} if getattr(task, "TRAINS", False) else {}),
+        **{f"out_{what}": path for what, path in snakemake.output.items() if what not in ("scores", "predictions")},
         **{name: path for name, path in inputs.items() if name != "cells"},
         **params["scoring"],
     )

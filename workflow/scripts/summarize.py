@@ -9,6 +9,7 @@ with job(snakemake):
         out_summary=snakemake.output.summary,
         out_not_run=snakemake.output.not_run,
         out_text=snakemake.output.text,
+        truth=snakemake.input.truth,
         out_leaderboard=snakemake.output.leaderboard,
         models=snakemake.params.models,
         **snakemake.params.scoring,

@@ -41,7 +41,7 @@ with job(snakemake):
         dataset |= {key: files[name][number] for key, name in DATASET_FILES.items()}
         folder = Path(dataset["quality_tsv"]).parent
         dataset |= {"source_json": sources.get(folder), "gallery_png": galleries.get(folder)}
-    maps = [{"dataset": dataset, "model": model} for dataset, model in params.pairs]
+    maps = [dict(zip(("dataset", "model", "line"), parts, strict=False)) for parts in params.mapped]
     for number, entry in enumerate(maps):
         entry |= {key: files[name][number] for key, name in MAP_FILES.items()}
         entry["agreement_tsv"] = agreements.get(Path(entry["map_h5ad"]).parent)
@@ -78,4 +78,5 @@ with job(snakemake):
         config_yaml=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
         datasets=datasets,
         span=span_of(read_jobs(params.logs)),
+        snakemake=params.snakemake,
     )

@@ -16,7 +16,7 @@ class Explorer {
       onHover: (level, number) => this.#preview(level, number),
     });
     this.#wire();
-    maps.forEach((data, number) => this.part.map.append(new Option(`${data.dataset}, ${data.model}${data.simulated ? " (simulated)" : ""}`, number)));
+    maps.forEach((data, number) => this.part.map.append(new Option(`${data.dataset}, ${data.model}${data.line ? `, ${data.line} alone` : ""}${data.simulated ? " (simulated)" : ""}`, number)));
     this.part.map.closest("label").hidden = maps.length < 2;
     this.showMap(0);
     this.#fromAddress();

@@ -29,7 +29,7 @@ function readPlaces(packed) {
 class MapData {
   constructor(json) {
     Object.assign(this, {
-      dataset: json.dataset, model: json.model, simulated: json.simulated, unit: json.unit, average: json.average,
+      dataset: json.dataset, model: json.model, line: json.line, simulated: json.simulated, unit: json.unit, average: json.average,
       reason: json.reason, names: json.names, predicted: json.predicted || null,
     });
     if (this.reason || !json.x) return;

@@ -107,7 +107,7 @@ def read_gene_sets(
         sets = _read_gaf(path, ontology, aspect, frozenset(exclude_assigned_by))
         own = "HPA" not in exclude_assigned_by
     else:
-        header = next(_lines(path), "").split("\t")
+        header = next(text_lines(path), "").split("\t")
         if any(column in header for column in _GENES_OF_CORUM):
             sets = _read_corum(path, header)
         elif "Main location" in header:
@@ -120,7 +120,7 @@ def read_gene_sets(
     return GeneSets(name, found, not own if independent is None else independent)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path) -> Iterator[str]:
     """Lines of a text file, unpacked where it is packed, refused where it is too large."""
     try:
         with _open(path) as file:
@@ -146,7 +146,7 @@ def _open(path: Path) -> Any:
 
 def _read_gmt(path: Path) -> dict[str, set[str]]:
     sets: dict[str, set[str]] = defaultdict(set)
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if not line.strip():
             continue
         term, *rest = line.split("\t")
@@ -160,7 +160,7 @@ def _read_gmt(path: Path) -> dict[str, set[str]]:
 
 def _read_table(path: Path) -> dict[str, set[str]]:
     sets: dict[str, set[str]] = defaultdict(set)
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         cells = line.split("\t")
         if not line.strip() or (
             number == 1 and [cell.lower() for cell in cells[:2]] in (["term", "gene"], ["set", "gene"])
@@ -176,7 +176,7 @@ def _read_table(path: Path) -> dict[str, set[str]]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    yield from csv.DictReader(_lines(path), delimiter="\t")
+    yield from csv.DictReader(text_lines(path), delimiter="\t")
 
 
 def _read_corum(path: Path, header: Sequence[str]) -> dict[str, set[str]]:
@@ -204,7 +204,7 @@ def _read_gaf(
 ) -> dict[str, set[str]]:
     names, parents = _read_obo(Path(ontology)) if ontology else ({}, {})
     direct: dict[str, set[str]] = defaultdict(set)
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if line.startswith("!") or not line.strip():
             continue
         cells = line.split("\t")
@@ -225,7 +225,7 @@ def _read_obo(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     names: dict[str, str] = {}
     parents: dict[str, list[str]] = defaultdict(list)
     term = ""
-    for line in _lines(path):
+    for line in text_lines(path):
         key, _, value = line.partition(": ")
         if line.startswith("["):
             term = ""

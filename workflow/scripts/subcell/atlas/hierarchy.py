@@ -23,6 +23,12 @@ PAPER_STEPS = ((0.0, 125), (0.15, 100), (0.2, 90), (0.25, 55), (0.30, 40), (0.33
 SAME = 0.9
 """Adjusted Rand index from which partitions at neighbouring resolutions count as one plateau."""
 
+REPEATED = 0.75
+"""Agreement between seeds from which a resolution beside the plateaus makes a level of its own."""
+
+FINER = 2.0
+"""Factor by which the numbers of clusters of such a level and of any other differ at least."""
+
 MOST_GRAPHS = 64
 """Graphs of parents that are kept, because most runs of the nested method meet the same upper levels."""
 
@@ -141,7 +147,10 @@ def choose_plateaus(
     """Find the resolutions that stand for plateaus of stability on a ladder of rising resolutions.
 
     A plateau is a stretch of neighbouring resolutions whose partitions are the same up to `SAME`. It is the longer
-    stretch, weighted by how well runs with other seeds agree there, that makes a level; one cluster makes none.
+    stretch, weighted by how well runs with other seeds agree there, that makes a level; one cluster makes none. Where
+    clusters are small, each rung splits some of them and no two are the same, though every seed finds the same ones: so
+    wherever levels are more than `FINER` apart in their number of clusters, the resolution on which seeds agree best
+    makes one too, from `REPEATED` on.
 
     Parameters
     ----------
@@ -177,7 +186,12 @@ def choose_plateaus(
                   for rung in stretches[i]]  # fmt: skip
         middle = max(range(len(inside)), key=lambda k: (round(inside[k] + agreement[stretches[i][k]], 9), -k))
         chosen.append(stretches[i][middle])
-    return chosen, agreement
+    counts = partitions.max(axis=1, initial=0) + 1
+    for rung in sorted(np.flatnonzero(~trivial), key=lambda rung: (-round(agreement[rung], 9), rung)):
+        apart = all(max(counts[rung], counts[i]) >= FINER * min(counts[rung], counts[i]) for i in chosen)
+        if others and apart and agreement[rung] >= REPEATED and len(chosen) < most:
+            chosen.append(int(rung))
+    return sorted(chosen), agreement
 
 
 def persistence(labels: NDArray[np.int_], partitions: Partitions, *, jaccard: float = 0.75) -> NDArray[np.floating]:

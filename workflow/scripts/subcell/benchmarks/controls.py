@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import signature
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def run_controls(
     dealt = getattr(task, "DEALT", getattr(task, "UNIT", "antibody"))
     more = {**scoring, "head_seeds": 1, "seed": seed}
     for control in CONTROLS:
-        vectors = control_vectors(control, task, table, dealt=dealt, seed=seed)
+        vectors = control_vectors(control, task, table, dealt=dealt, seed=seed, given=scoring)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "cells.h5ad"
             uns = {"model": control, "control": MEANING[control].format(model=source_model, dealt=dealt)}
@@ -91,12 +92,21 @@ def run_controls(
 
 
 def control_vectors(
-    control: str, task: ModuleType, table: frozen.Cells, *, dealt: str, seed: int
+    control: str,
+    task: ModuleType,
+    table: frozen.Cells,
+    *,
+    dealt: str,
+    seed: int,
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> NDArray[np.float32]:
-    """Vectors of one control, (N, D)."""
+    """Vectors of one control, (N, D); `given` are the keywords of the benchmark's `run`."""
     rng = np.random.default_rng([seed, CONTROLS.index(control)])
     if control == "perfect_features":
-        return np.asarray(task.perfect_features(table.obs), np.float32)
+        # Some need to read what is true: those keywords that they name.
+        known = signature(task.perfect_features).parameters
+        more = {name: value for name, value in given.items() if name in known}
+        return np.asarray(task.perfect_features(table.obs, **more), np.float32)
     if control == "random_features":
         return rng.standard_normal((len(table.obs), RANDOM_FEATURES), np.float32)
     return deal_vectors(table.features, table.column(dealt), rng)

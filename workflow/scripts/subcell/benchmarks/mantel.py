@@ -46,7 +46,7 @@ def mantel(
     Parameters
     ----------
     one, other : (n, n) symmetric; the diagonal is not looked at
-    given : (n, n) what is to explain nothing: r becomes the partial correlation (Smouse et al. 1986)
+    given : (n, n), or several, what is to explain nothing: r becomes the partial correlation (Smouse et al. 1986)
     orders : random orders, where there are more than `EXACT_UP_TO` things
     seed : of the orders
     """
@@ -59,7 +59,7 @@ def mantel(
     above = np.triu_indices(n, 1)
     basis = np.ones((len(above[0]), 1))
     if given is not None:
-        basis = np.column_stack([basis, np.asarray(given, float)[above]])
+        basis = np.column_stack([basis, *(table[above] for table in np.asarray(given, float).reshape(-1, n, n))])
     # What remains of the second matrix is at right angles to `given`: so the product with the first is that of residuals.
     rest = _residual(second[above], basis)
     exact = n <= EXACT_UP_TO

@@ -103,9 +103,9 @@ def chance_of(metric: str, truth: ArrayLike) -> float:
     classes = truth.shape[1]
     if metric == "macro_ap":
         positives = truth.sum(axis=0)
-        return float(_expected_ap(positives[positives > 0], len(truth)).mean())
+        return float(expected_ap(positives[positives > 0], len(truth)).mean())
     if metric == "micro_ap":
-        return float(_expected_ap(truth.sum(), truth.size))
+        return float(expected_ap(truth.sum(), truth.size))
     if metric == "macro_auc":
         return 0.5
     if metric == "accuracy":
@@ -115,11 +115,11 @@ def chance_of(metric: str, truth: ArrayLike) -> float:
         # Expectation of the largest of k numbers drawn from 1..C without replacement.
         return float((having * (classes + 1) / (having + 1)).mean())
     if metric == "label_ranking_ap":
-        return float(_expected_ap(having, classes).mean())
+        return float(expected_ap(having, classes).mean())
     raise KeyError(metric)
 
 
-def _expected_ap(positives: ArrayLike, places: int) -> Array:
+def expected_ap(positives: ArrayLike, places: int) -> Array:
     """Mean average precision over all orders of `places` of which `positives` are positive.
 
     A positive at rank r has (r - 1)(P - 1) / (N - 1) others above it on average, and every rank is as likely: the mean

@@ -4,7 +4,8 @@ A benchmark is a module of this package, or a file of the user's, with
 
     BENCHMARK : its name
     run(cells, *, out_json, out_parquet, dataset, model, simulated, <settings>, **_other) -> Result
-    perfect_features(obs) -> (N, D) float32 : what a perfect model would see, from the labels alone. Where it is absent the
+    perfect_features(obs) -> (N, D) float32 : what a perfect model would see, from the labels alone (and from keywords of
+        `run` that it names, such as the truth of a simulated dataset). Where it is absent the
         benchmark has no control rows
     UNIT : column of obs whose values are independent
     DEALT : column whose groups of cells the control `random_labels` exchanges; `UNIT` where it is absent
@@ -98,12 +99,12 @@ def write_result(
     """Write both files and hand the result back; without predictions the parquet file has no rows."""
     table = pd.DataFrame({"unit": pd.Series(dtype=object)}) if predictions is None else predictions
     text = json.dumps(_plain(asdict(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    _replace(out_parquet, lambda path: table.to_parquet(path, index=False, compression="zstd"))
-    _replace(out_json, lambda path: path.write_text(text, encoding="utf-8"))
+    replace_file(out_parquet, lambda path: table.to_parquet(path, index=False, compression="zstd"))
+    replace_file(out_json, lambda path: path.write_text(text, encoding="utf-8"))
     return result
 
 
-def _replace(path: str | Path, write: Any) -> None:
+def replace_file(path: str | Path, write: Any) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

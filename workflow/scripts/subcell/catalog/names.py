@@ -9,13 +9,7 @@ from pathlib import Path
 
 LOCATIONS_FILE = Path(__file__).parents[4] / "resources" / "location_classes.tsv"
 
-CELL_LINES = (
-    *("A-431", "A549", "AF22", "ASC52telo", "ASC TERT1", "BJ", "CACO-2", "EFO-21", "GAMG", "HaCaT", "HAP1"),
-    *("HBEC3-KT", "HBF TERT88", "HDLM-2", "HEK 293", "HEL", "HeLa", "Hep G2", "hTCEpi", "hTEC/SVTERT24-B"),
-    *("hTERT-HME1", "hTERT-RPE1", "HUVEC TERT2", "JURKAT", "K-562", "LHCN-M2", "MCF7", "NB4", "NTERA-2", "OE19"),
-    *("PC-3", "PODO SVTERT152", "PODO TERT256", "REH", "RH-30", "RPTEC TERT1", "RT4", "SH-SY5Y", "SiHa", "SK-MEL-30"),
-    *("SuSa", "THP-1", "U-2 OS", "U-251 MG"),
-)
+CELL_LINES_FILE = LOCATIONS_FILE.with_name("cell_lines.tsv")
 """Spellings of the Human Protein Atlas's pages; its own tables write "U2OS", "Rh30", "A-549", "NB-4", "U-251MG"."""
 
 _OTHER_LOCATIONS = ("Cleavage furrow", "Microtubule ends", "Midbody ring", "Nucleus", "Rods & Rings")
@@ -30,6 +24,15 @@ def cell_line_name(text: str) -> str:
     """
     text = " ".join(text.split())
     return _spellings().get(plain(text), text)
+
+
+def tissue_of(line: str) -> str:
+    """Tissue and origin of a cell line in any spelling, "" where the table of lines does not say it.
+
+    >>> tissue_of("U2OS"), tissue_of("my line")
+    ('bone, osteosarcoma', '')
+    """
+    return _tissues().get(cell_line_name(line), "")
 
 
 def location_name(text: str) -> str:
@@ -81,7 +84,14 @@ def _nearest(name: str, by_plain: Mapping[str, set[str]]) -> str:
 
 @cache
 def _spellings() -> dict[str, str]:
-    return {plain(name): name for name in CELL_LINES}
+    return {plain(name): name for name in _tissues()}
+
+
+@cache
+def _tissues() -> dict[str, str]:
+    with open(CELL_LINES_FILE, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t")
+        return {row["cell_line"]: ", ".join(filter(None, (row["tissue"], row["origin"]))) for row in rows}
 
 
 @cache

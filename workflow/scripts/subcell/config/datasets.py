@@ -48,21 +48,56 @@ class Dataset(Section):
     benchmarks: list[Name] | None = Field(None, description="what is scored on it; the run's `benchmarks` when absent")
 
 
+class Effects(Section):
+    """Planted effects of simulated data. With one switched off, what measures it is at chance."""
+
+    sub_patterns: bool = Field(True, description="genes of one location differ in pattern")
+    complexes: bool = Field(True, description="genes of a complex share a sub-pattern; off: they are random genes")
+    discordant_antibodies: bool = Field(
+        True, description="some antibodies show another protein than the other one of their gene"
+    )
+    wrong_labels: bool = Field(True, description="some training labels are wrong, incomplete or missing")
+    expression: bool = Field(True, description="lines that express alike look alike")
+    compounds: bool = Field(True, description="half the compounds change cells")
+    plates: bool = Field(True, description="plates differ in brightness, blur and offset")
+    positions: bool = Field(True, description="wells at the edge of a plate differ from others")
+    odd_cells: bool = Field(True, description="mitotic, multinucleated, floating and out-of-focus cells")
+
+
 class Simulate(Dataset):
     """Simulated fields with full truth: a test of the plumbing that needs no download."""
 
     source: Literal["simulate"]
-    seed: int = Field(1, ge=0, description="seed of everything simulated")
-    genes: int = Field(72, ge=6, le=20_000, description="genes")
-    cell_lines: int = Field(8, ge=2, le=40, description="cell lines, one a plate")
+    layout: Literal["hpa", "perturbation"] = Field(
+        "hpa",
+        description="`hpa`: antibodies over cell lines, one line a plate; `perturbation`: one stain, compounds over plates",
+    )
+    seed: int = Field(1, ge=0, description="seed of everything simulated; datasets of one seed image the same world")
+    genes: int = Field(72, ge=6, le=20_000, description="genes of the world")
+    imaged_genes: int | None = Field(
+        None, ge=1, description="of these only the first so many are imaged; all when absent"
+    )
+    cell_lines: int = Field(8, ge=1, le=40, description="cell lines, one a plate")
+    unseen_lines: int = Field(0, ge=0, le=8, description="lines among them that no dataset without this setting has")
+    lines_per_antibody: int = Field(
+        3, ge=1, le=40, description="most lines of an antibody; with 1, antibodies take turns over the lines"
+    )
     fields_per_well: int = Field(2, ge=1, le=100, description="fields a well")
-    cells_per_field: tuple[int, int] = Field((6, 13), description="fewest and most cells a field")
-    field_px: int = Field(384, ge=64, le=4096, description="side of a field, pixels")
+    cells_per_field: tuple[int, int] = Field(
+        (7, 14), description="fewest and most cells a field; lines grow up to a third denser or sparser"
+    )
+    field_px: int = Field(448, ge=64, le=4096, description="side of a field, pixels")
     pixel_size_um: float = Field(0.32, gt=0.02, le=2, description="micrometres a pixel")
     microscope: Literal["confocal", "widefield"] = Field(
         "confocal", description="`widefield` blurs and has a camera offset"
     )
     missing_channels: list[Literal["microtubules", "er"]] = Field([], description="stains that this dataset lacks")
+    compounds: int = Field(10, ge=0, le=96, description="`perturbation` only: compounds")
+    doses: int = Field(2, ge=1, le=12, description="`perturbation` only: doses of a compound, tenfold apart")
+    plates: int = Field(3, ge=1, le=100, description="`perturbation` only: plates, each with every compound and dose")
+    negative_controls: int = Field(4, ge=0, le=96, description="`perturbation` only: untreated wells a plate")
+    positive_controls: int = Field(1, ge=0, le=96, description="`perturbation` only: wells of a known compound a plate")
+    effects: Effects = Field(Effects(), description="planted effects")
     camera: Camera = Field(Camera(), description="corrections of the images")
 
 

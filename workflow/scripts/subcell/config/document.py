@@ -10,7 +10,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import Camera, Download, Embeddings, Hpa, Images, MakeSheet, Simulate, Split, SubcellCrops
+from subcell.config.datasets import (
+    Camera,
+    Download,
+    Effects,
+    Embeddings,
+    Hpa,
+    Images,
+    MakeSheet,
+    Simulate,
+    Split,
+    SubcellCrops,
+)
 from subcell.config.map import Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map, ReferenceFile
 from subcell.config.model import Config
 from subcell.config.sections import (
@@ -30,14 +41,15 @@ from subcell.config.sections import (
     Subcell,
     Timm,
     TrainCompact,
-    Training,
     Weights,
 )
+from subcell.config.training import Objective, Training
 
 ROOT = Path(__file__).parents[4]
 BLOCKS: dict[str, type[BaseModel]] = {
     "Top level": Config,
     "datasets.NAME with `source: simulate`": Simulate,
+    "datasets.NAME.effects": Effects,
     "datasets.NAME with `source: images`": Images,
     "datasets.NAME with `source: embeddings`": Embeddings,
     "datasets.NAME with `source: hpa`": Hpa,
@@ -48,6 +60,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "segmentation": Segmentation,
     "crops": Crops,
     "models.NAME with `kind: subcell`": Subcell,
+    "models.NAME.objective": Objective,
     "models.NAME.training": Training,
     "models.NAME with `kind: random_vit`": RandomVit,
     "models.NAME with `kind: dino4cells`": Dino4Cells,

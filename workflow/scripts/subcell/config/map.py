@@ -82,6 +82,7 @@ class Map(Section):
     """The multiscale map of proteins."""
 
     models: list[Name] | None = Field(None, description="models whose vectors are mapped; all when absent")
+    datasets: list[Name] | None = Field(None, description="datasets that are mapped; all when absent")
     unit: Literal["gene", "antibody", "well", "compound", "field"] = Field(
         "gene", description="what a point of the map is"
     )
@@ -113,7 +114,13 @@ class Map(Section):
         description="resolution and neighbours (scanpy's number) of each level, each cluster clustered again by itself",
     )
     ladder: Ladder = Field(Ladder(), description="for `method: ladder`")
-    neighbors: int = Field(15, ge=2, le=1000, description="neighbours in the graph, for the other two methods")
+    neighbors: int = Field(
+        15,
+        ge=2,
+        le=1000,
+        description="neighbours in the graph, for the other two methods; with few the graph falls apart, and no level is "
+        "coarser than its parts",
+    )
     seeds: int = Field(
         20, ge=1, le=1000, description="runs with other seeds, from which the stability of clusters comes"
     )

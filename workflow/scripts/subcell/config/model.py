@@ -27,8 +27,12 @@ from subcell.config.sections import (
     Weights,
 )
 from subcell.config.suite import CONTROLS, SUITE
+from subcell.config.tasks import Tasks
+from subcell.config.training import RELEASED_RECIPES
 
-FOLDERS = ("fields", "images", "masks", "cells", "qc", "crops", "benchmarks", "controls", "figures", "weights")
+FOLDERS = (
+    *("fields", "images", "masks", "cells", "qc", "crops", "truth", "benchmarks", "controls", "figures", "weights"),
+)
 """Names of folders inside a dataset's results; no model may be called so."""
 
 
@@ -50,6 +54,7 @@ class Config(Section):
         description="what is scored: of `" + "`, `".join(SUITE) + "`, and names in `own_tasks`",
     )
     scoring: Scoring = Field(Scoring(), description="how it is scored")
+    tasks: Tasks = Field(Tasks(), description="what single benchmarks need besides")
     threads: int = Field(
         1,
         ge=1,
@@ -119,6 +124,10 @@ class Config(Section):
                     f"models.{name}: give either `train_on` (datasets to learn from), `checkpoint` (a file) or `released` "
                     "(a published network)"
                 )
+            if isinstance(model, Subcell) and model.released and model.recipe not in RELEASED_RECIPES:
+                problems.append(
+                    f"models.{name}.recipe: of {model.recipe} no network was published; {' and '.join(RELEASED_RECIPES)} were"
+                )
             for dataset in model.evaluate_on or []:
                 source = getattr(self.datasets.get(dataset), "source", None)
                 if (source == "embeddings") != (model.kind == "imported") and source is not None:
@@ -135,6 +144,12 @@ class Config(Section):
                 problems.append(f"datasets.{name}.split: `by: paper` needs `lists`, the folder of the antibody lists")
             if dataset.split.train + dataset.split.valid > 1:
                 problems.append(f"datasets.{name}.split: train + valid is above 1")
+        for key, wanted in (("map", self.map.datasets), ("attention", self.attention.datasets)):
+            problems += [
+                f"{key}.datasets: no dataset `{name}`; there are: {', '.join(self.datasets)}"
+                for name in wanted or []
+                if name not in self.datasets
+            ]
         problems += [
             f"map.models: no model `{name}`; there are: {', '.join(self.models)}"
             for name in self.map.models or []
@@ -145,6 +160,10 @@ class Config(Section):
             for name in self.attention.models or []
             if not isinstance(self.models.get(name), Network)
         ]
+        if self.tasks.external.home and self.tasks.external.home not in self.datasets:
+            problems.append(
+                f"tasks.external.home: no dataset `{self.tasks.external.home}`; there are: {', '.join(self.datasets)}"
+            )
         for name, test_set in self.scoring.test_sets.items():
             for key, other in (("", name), (".train_on", test_set.train_on)):
                 if other and other not in self.datasets:

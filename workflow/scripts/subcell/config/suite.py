@@ -25,6 +25,12 @@ SUITE: dict[str, Task] = {
     "retrieval": Task(),
     "hierarchy": Task(),
     "batch": Task(),
+    "transcriptome": Task(),
+    "interactions": Task(),
+    "perturbation": Task(),
+    "attention": Task(models="networks", controls=False),
+    "robustness": Task(models="embedders", controls=False),
+    "external": Task(controls=False),
     "segmentation": Task(models="none", controls=False),
 }
 """In the order of tables."""

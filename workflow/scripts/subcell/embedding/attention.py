@@ -112,7 +112,7 @@ def patch_signals(crop: NDArray[Any], grid: tuple[int, int]) -> Signals:
         bright = inside.size and inside.max() > inside.min()
         planes.append(cell & (plane > threshold_otsu(inside)) if bright else np.zeros_like(cell))
         intensities.append(np.where(cell, plane, 0))
-    return Signals(_patches(np.stack(planes), grid), _patches(np.stack(intensities), grid))
+    return Signals(patch_means(np.stack(planes), grid), patch_means(np.stack(intensities), grid))
 
 
 def measure(attention: NDArray[np.float64], signals: Signals) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ def measure(attention: NDArray[np.float64], signals: Signals) -> NDArray[np.floa
     return np.concatenate([fractions, correlations])
 
 
-def _patches(planes: NDArray[Any], grid: tuple[int, int]) -> NDArray[np.float64]:
+def patch_means(planes: NDArray[Any], grid: tuple[int, int]) -> NDArray[np.float64]:
     """Means (P, h, w) of planes (P, H, W) over patches."""
     rows, columns = (side // count for side, count in zip(planes.shape[1:], grid, strict=True))
     whole = planes[:, : rows * grid[0], : columns * grid[1]].astype(np.float64)

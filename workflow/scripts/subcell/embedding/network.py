@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -159,6 +161,52 @@ class NetworkEmbedder:
             suffix = f"_{inputs.channels[-1]}" if number else ""
             more |= {name + suffix: value for name, value in self._more(seen, batch.shape[-2:]).items()}
         return Embedded(torch.cat(vectors, dim=1).cpu().numpy(), more)
+
+    @torch.inference_mode()
+    def poolings(self, images: NDArray[Any], *, batch_size: int = 32) -> dict[str, NDArray[np.float32]]:
+        """Vectors of cells with their surroundings, by how tokens become a vector.
+
+        Parameters
+        ----------
+        images : (N, 6, H, W) as stored
+
+        Returns
+        -------
+        `attention` (the network's own pooling, where it has one), `mean` of all patches, `class` token, (N, D) each; nothing
+        for networks that are not of SubCell's form
+        """
+        if not isinstance(self._network, SubcellNetwork):
+            return {}
+        inputs = dataclasses.replace(self.inputs[0], masked=False)
+        found: dict[str, list[torch.Tensor]] = {}
+        for start in range(0, len(images), batch_size):
+            crops = torch.from_numpy(images[start : start + batch_size]).to(self._device)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+                seen = self._network.encoder(inputs(crops))
+            vectors = {"mean": seen.tokens[:, 1:].mean(dim=1), "class": seen.tokens[:, 0]}
+            if seen.attention is not None:
+                vectors = {"attention": seen.vector, **vectors}
+            for name, values in vectors.items():
+                found.setdefault(name, []).append(values.float().cpu())
+        return {name: torch.cat(values).numpy() for name, values in found.items()}
+
+    def untrained(self, seed: int) -> NetworkEmbedder:
+        """The same network with random weights."""
+        other = copy.copy(self)
+        other._network = copy.deepcopy(self._network)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            layers = set()
+            network: nn.Module = other._network  # type: ignore[assignment]
+            for name, layer in network.named_modules():
+                if hasattr(layer, "reset_parameters"):
+                    layer.reset_parameters()
+                    layers.add(name)
+            # Class token and learned positions belong to no layer.
+            for name, values in network.named_parameters():
+                if name.rpartition(".")[0] not in layers:
+                    values.copy_(nn.init.trunc_normal_(torch.empty(values.shape), std=0.02))
+        return other
 
     def _more(self, seen: Seen, image_px: Sequence[int]) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from subcell.errors import CheckpointError, ConfigError
 from subcell.model.encoder import Encoder
@@ -43,7 +43,8 @@ def save_checkpoint(path: str | Path, encoder: Encoder, config: Mapping[str, Any
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.detach().cpu().contiguous() for name, weight in encoder.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")
-    save_file(weights, partial, metadata={"config": json.dumps(described, sort_keys=True)})
+    # save_file would make a file that only its owner may read, whatever the umask.
+    partial.write_bytes(save(weights, metadata={"config": json.dumps(described, sort_keys=True)}))
     os.replace(partial, path)
 
 

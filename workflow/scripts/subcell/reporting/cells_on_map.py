@@ -81,6 +81,7 @@ def place_cells(
     vectors: NDArray[np.floating] | None,
     points: NDArray[np.floating],
     scaled: bool,
+    line: str | None = None,
 ) -> CellsOnMap | None:
     """Place every cell at the mean position of the units nearest to it, weighted by how well it fits each.
 
@@ -97,6 +98,7 @@ def place_cells(
     vectors : (units, features) of the units
     points : (units, 2) their positions
     scaled : whether the map was made from features scaled to unit variance over the units
+    line : the one cell line whose cells the units were averaged from; cells of others are on no unit
 
     Returns
     -------
@@ -109,6 +111,8 @@ def place_cells(
             return None
         obs = text_of_categories(read_elem(file["obs"]))
         number = _number_of_unit(obs, units, unit)
+        if line is not None:
+            number = np.where(obs["cell_line"].astype(object) == line, number, len(units))
         centre = np.asarray(vectors, np.float64).mean(axis=0)
         spread = np.asarray(vectors, np.float64).std(axis=0) if scaled else np.ones(shape[1])
         spread[spread == 0] = 1

@@ -15,7 +15,6 @@ from rocrate.rocrate import ROCrate
 
 from subcell import __version__
 from subcell.reporting.dataset_section import describe_source
-from subcell.reporting.software import installed_version
 
 PROFILES = (
     "https://w3id.org/ro/wfrun/process/0.5",
@@ -53,6 +52,7 @@ def write_crate(
     config_yaml: str,
     datasets: Sequence[Mapping[str, Any]],
     span: tuple[float, float] | None,
+    snakemake: str,
 ) -> None:
     """Write ro-crate-metadata.json after the Workflow Run Crate profile; its folder is the root of the crate.
 
@@ -64,6 +64,7 @@ def write_crate(
     config_yaml : the configuration, defaults included; becomes config.yaml beside the workflow
     datasets : of each: name, simulated, and source_json where there is one
     span : when the first job began and the last one ended, in seconds since 1970
+    snakemake : version that ran the workflow; the environment of the report need not have it
     """
     root = Path(out_json).parent
     folder = root / WORKFLOW_FOLDER
@@ -87,7 +88,7 @@ def write_crate(
     _context(crate, COMPUTATIONAL_WORKFLOW, "CreativeWork", name="ComputationalWorkflow profile", version="1.0-RELEASE")
 
     main = crate.add_workflow(copied[0], copied[0].relative_to(root).as_posix(), main=True, lang="snakemake",
-                              lang_version=installed_version("snakemake"), gen_cwl=False)  # fmt: skip
+                              lang_version=snakemake, gen_cwl=False)  # fmt: skip
     main.properties().update(name="subcell-workflow", version=__version__, license={"@id": MIT})
     main.properties().update(encodingFormat=MEDIA_TYPES[".smk"], conformsTo={"@id": COMPUTATIONAL_WORKFLOW})
     parts = [_file(crate, path, root) for path in copied[1:]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from subcell.catalog.names import tissue_of
 from subcell.catalog.set_aside import read_set_aside
 from subcell.reporting.exports import Figures
 from subcell.reporting.field_quality import MEASURES
@@ -54,6 +55,8 @@ def describe_dataset(
         "simulated": simulated,
         "total": by_line.pop("", {}),
         "by_line": by_line,
+        # A simulated line has the name of a real one and nothing else of it.
+        "tissues": {} if simulated else {line: tissue_of(line) for line in by_line if tissue_of(line)},
         "set_aside": aside.head(ROWS_SHOWN).to_dict("records"),
         "set_aside_rows": len(aside),
         "set_aside_reasons": _reasons(aside),

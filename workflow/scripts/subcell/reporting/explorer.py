@@ -57,6 +57,7 @@ def write_explorer(
     model: str,
     simulated: bool,
     more: Mapping[str, str | Path] | None = None,
+    line: str | None = None,
     tiles_bytes: int = 1_600_000,
     seed: int = 0,
 ) -> None:
@@ -70,6 +71,7 @@ def write_explorer(
     crops : crop files of the dataset
     dataset, model, simulated : what it is a map of
     more : tables that a run may have, by name: enrichment, annotation, locations, neighbors
+    line : the one cell line that the map is of; None for a map of all that were taken
     tiles_bytes : what the pictures of cells may take
     seed : of the sample of cells where there are more than `CELLS_SHOWN`
     """
@@ -83,6 +85,7 @@ def write_explorer(
     found: dict[str, Any] = {
         "dataset": dataset,
         "model": model,
+        "line": line,
         "simulated": bool(simulated),
         "unit": str(about.get("unit", "unit")),
         "average": str(about.get("average", "mean")),
@@ -100,6 +103,7 @@ def write_explorer(
             vectors=vectors,
             points=points,
             scaled=bool(about.get("scaled")),
+            line=line,
         )
         if placed is not None:
             obs = obs.assign(**placed.of_units(["ensembl_id"], names, present=obs.columns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def describe_map(entry: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
 
     Parameters
     ----------
-    entry : dataset, model, map_h5ad, clusters_tsv; explorer_json and agreement_tsv where there are any
+    entry : dataset, model, map_h5ad, clusters_tsv; line of a map of one cell line; explorer_json and agreement_tsv where
+        there are any
     figures : gets the figures
     """
     with File(entry["map_h5ad"], "r") as file:
@@ -36,7 +38,8 @@ def describe_map(entry: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
         about = read_elem(file["uns"]) if "uns" in file else {}
     reason = str(about.get("not_run", "") or "")
     clusters = read_clusters(entry["clusters_tsv"])
-    name = f"{entry['dataset']}_{entry['model']}"
+    line = entry.get("line")
+    name = "_".join([entry["dataset"], entry["model"], *([re.sub(r"\W+", "-", line)] if line else [])])
     table = None
     if not reason:
         places = pd.DataFrame(np.asarray(points), columns=["umap_1", "umap_2"], index=obs.index)
@@ -45,6 +48,7 @@ def describe_map(entry: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
     return {
         "dataset": entry["dataset"],
         "model": entry["model"],
+        "line": line,
         "figure": figures.add(f"{name}_map", map_figure(points, obs, reason=reason), table),
         "units": len(obs),
         "unit": str(about.get("unit", "unit")),

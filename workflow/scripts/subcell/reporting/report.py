@@ -68,7 +68,7 @@ def write_report(
     published_csv : scores that others published, shown apart
     leakage : dataset -> table of what was checked of its split
     curves, reconstructions : model -> training.parquet and picture of reconstructed cells, of the models that were trained
-    maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any explorer_json, agreement_tsv
+    maps : of each: dataset, model, map_h5ad, clusters_tsv; where there are any line, explorer_json, agreement_tsv
     attention : of each network: dataset, model, attention_tsv, overlays_png
     environments : conda environment files of all rules
     logs : folder with the benchmark files of all jobs

@@ -16,7 +16,7 @@ from subcell.reporting.results import DIFFERENCE, interval, number, read_benchma
 
 SUMMARY_COLUMNS = (
     *("dataset", "model", "benchmark", "metric"),
-    *("value", "low", "high", "chance", "n", "seeds", "simulated"),
+    *("value", "low", "high", "chance", "n", "seeds", "simulated", "simulator"),
 )
 NOT_RUN_COLUMNS = ("dataset", "model", "benchmark", "reason")
 
@@ -31,6 +31,7 @@ def collect_summary(
     out_not_run: str | Path,
     out_text: str | Path,
     out_leaderboard: str | Path | None = None,
+    truth: Sequence[str | Path] = (),
     models: Mapping[str, Mapping[str, Any]] | None = None,
     reference: str = "random_vit",
     informative: float = 0.8,
@@ -42,10 +43,12 @@ def collect_summary(
     ----------
     scores : the JSON files of all benchmarks
     out_summary : tidy table to write, `SUMMARY_COLUMNS`. A benchmark that was not run has one row without a metric and
-        value; a paired difference is a metric named for example macro_ap_minus_random_vit, with chance 0
+        value; `simulator` is its version and hash where images are simulated; a paired difference is a metric named for
+        example macro_ap_minus_random_vit, with chance 0
     out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
     out_text : the headline scores as text, for the terminal
     out_leaderboard : parquet to write, all models on all benchmarks: `subcell.reporting.leaderboard`
+    truth : what is true of each simulated dataset: folders `<dataset>/truth`, which name the simulator
     models : name -> settings
     reference : the model that the others are compared with, where it was scored
     informative : see `leaderboard`
@@ -66,6 +69,8 @@ def collect_summary(
             rows.append({**about, **numbers, "simulated": simulated})
     groups = _by_task(results)
     rows += _differences(groups, reference)
+    simulators = {Path(folder).parent.name: _simulator(folder) for folder in truth}
+    rows = [{**row, "simulator": simulators.get(row["dataset"], "")} for row in rows]
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
     missing = [{key: result.get(key, "") for key in NOT_RUN_COLUMNS} for result in results if result["status"] != "ok"]
     _write(out_summary, _tsv(summary))
@@ -74,6 +79,12 @@ def collect_summary(
     if out_leaderboard:
         table = leaderboard(results, models=models or {}, reference=reference, informative=informative)
         write_leaderboard(table, out_leaderboard)
+
+
+def _simulator(truth: str | Path) -> str:
+    """Version and hash of what simulated a dataset, in one word."""
+    made_by = pd.read_csv(Path(truth) / "simulator.tsv", sep="\t", dtype=str).iloc[0]
+    return f"{made_by['version']}-{made_by['hash']}"
 
 
 def _by_task(results: Sequence[dict[str, Any]]) -> Groups:

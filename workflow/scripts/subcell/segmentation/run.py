@@ -39,15 +39,17 @@ class _Read:
     prepared: tuple[Prepared, ...] = ()
     about: dict[str, Any] = dataclass_field(default_factory=dict)
     problem: str = ""
+    starved: bool = False
 
 
 @dataclass(frozen=True)
 class _Done:
-    """What is written of a field."""
+    """What is written of a field; `starved` where memory did not suffice for it."""
 
     quality: dict[str, Any]
     cells: list[dict[str, Any]] = dataclass_field(default_factory=list)
     labels: Labels | None = None
+    starved: bool = False
 
 
 def segment_fields(
@@ -89,8 +91,10 @@ def segment_fields(
     ledger = read_ledger(images_dir)
     cells: list[dict[str, Any]] = []
     quality: list[dict[str, Any]] = []
+    starved: set[str] = set()
 
     def read(field: dict[str, Any]) -> _Read:
+        image = None
         try:
             image, present = read_field(images_dir, ledger, field["field_id"])
             about = _about_pixels(image, present)
@@ -99,6 +103,8 @@ def segment_fields(
             prepared = tuple(one.prepare(image, present, field["pixel_size_um"]) for one in segmenters)
         except (ImageError, ShapeError) as problem:
             return _Read(field, problem=_download_reason(ledger, field["field_id"]) or str(problem))
+        except MemoryError:
+            return _Read(field, problem=_too_large(image), starved=True)
         return _Read(field, image, present, prepared, about)
 
     def batch_of(one: _Read) -> tuple[object, int]:
@@ -122,7 +128,7 @@ def segment_fields(
 
     def finish(one: _Read, flows: list[Flows] | None) -> _Done:
         if one.problem or one.image is None:
-            return _set_aside(one.field, one.problem)
+            return _set_aside(one.field, one.problem, starved=one.starved)
         try:
             if flows is None:
                 raise MemoryError
@@ -131,8 +137,7 @@ def segment_fields(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            height, width = one.image.shape[1:]
-            return _set_aside(one.field, f"memory does not suffice for a field of {height} x {width} pixels")
+            return _set_aside(one.field, _too_large(one.image), starved=True)
 
     def write(done: _Done) -> None:
         quality.append(done.quality)
@@ -154,15 +159,28 @@ def segment_fields(
             batch_of=batch_of,
             predict=predict,
             finish=finish,
-            write=write,
+            write=lambda done: starved.add(done.quality["field_id"]) if done.starved else write(done),
             workers=workers,
         )
+        # Those may have been small ones beside a large one: each has all the memory once.
+        for field in rows:
+            if field["field_id"] in starved:
+                alone = read(field)
+                write(finish(alone, predict([alone])[0]))
+                del alone
+    cells.sort(key=lambda cell: cell["field_id"])
+    quality.sort(key=lambda field: field["field_id"])
     write_table(cells, CELLS_SCHEMA, cells_path)
     return write_table(quality, QC_SCHEMA, qc_path)
 
 
-def _set_aside(field: dict[str, Any], reason: str) -> _Done:
-    return _Done(_quality(field, status="set aside", reason=reason, cells=0, touching_border=0))
+def _set_aside(field: dict[str, Any], reason: str, *, starved: bool = False) -> _Done:
+    return _Done(_quality(field, status="set aside", reason=reason, cells=0, touching_border=0), starved=starved)
+
+
+def _too_large(image: NDArray[Any] | None) -> str:
+    size = "the field" if image is None else f"a field of {image.shape[1]} x {image.shape[2]} pixels"
+    return f"memory does not suffice for {size}"
 
 
 def _size(one: _Read) -> int:

@@ -16,19 +16,8 @@ from subcell.sources.download import Cache, Downloader, Failed, Limits
 from subcell.sources.hpa import catalog as hpa
 from subcell.sources.images import addresses, link_images
 from subcell.sources.selection import LISTS_ADDRESS, PUBLISHED_LISTS, Selection, read_antibody_ids
-from subcell.sources.simulate import design_fields, simulate_fields
+from subcell.sources.simulate import Settings, design_fields, simulate_fields, write_truth
 
-SIMULATION = (
-    "seed",
-    "genes",
-    "cell_lines",
-    "fields_per_well",
-    "cells_per_field",
-    "field_px",
-    "pixel_size_um",
-    "microscope",
-    "missing_channels",
-)
 COLLECTIONS: dict[str, Any] = {"hpa": hpa, "subcell_crops": subcell_crops}
 """Public collections: what there is is read first, then fields are selected from it."""
 
@@ -65,7 +54,7 @@ def list_fields(
     NothingLeftError : no field can be used
     """
     if settings["source"] == "simulate":
-        fields = design_fields(dataset, **_pick(settings, SIMULATION))
+        fields = design_fields(dataset, **_simulation(settings))
         set_aside = pd.DataFrame(columns=["field_id", "row", "stage", "reason"])
     elif settings["source"] in COLLECTIONS:
         hosts = COLLECTIONS[settings["source"]].allowed_hosts(settings)
@@ -120,7 +109,7 @@ def fetch_images(
     download : the configuration's block of that name
     """
     if settings["source"] == "simulate":
-        simulate_fields(fields, out_dir, progress=progress, **_pick(settings, SIMULATION))
+        simulate_fields(fields, out_dir, progress=progress, **_simulation(settings))
         return
     collection = COLLECTIONS.get(settings["source"])
     hosts = collection.allowed_hosts(settings) if collection else ()
@@ -129,6 +118,17 @@ def fetch_images(
         subcell_crops.bring_crops(fields, str(release), settings, out_dir, downloader=downloader)
     else:
         link_images(fields, out_dir, downloader=downloader, progress=progress)
+
+
+def tell_truth(settings: dict[str, Any], out_dir: str) -> None:
+    """Write what is true of a simulated dataset.
+
+    Parameters
+    ----------
+    settings : the dataset's block of the configuration
+    out_dir : folder to write; it appears only when it is complete
+    """
+    write_truth(out_dir, **_simulation(settings))
 
 
 def read_release(
@@ -223,3 +223,7 @@ def _list_file(name: str, downloader: Downloader) -> Path:
 
 def _pick(settings: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: settings[name] for name in names}
+
+
+def _simulation(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in Settings.__dataclass_fields__ if name in settings}

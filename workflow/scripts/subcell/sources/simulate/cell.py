@@ -5,61 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from subcell.sources.simulate.streams import smooth_noise, stream
+from subcell.sources.simulate.lines import Line
+from subcell.sources.simulate.streams import smooth_noise
 
 _ANGLES = 128
 
-
-@dataclass(frozen=True)
-class Line:
-    """What the cells of one line look like; lengths in micrometres.
-
-    Attributes
-    ----------
-    radius_um, elongation, roughness, spikes : outline of the cell: radius of a disc of its area, long over short axis,
-        size of bulges (share of the radius), mean number of protrusions
-    nucleus_um, nucleus_elongation, nucleus_roughness : the same of the nucleus
-    nucleoli : mean number in a nucleus
-    chromatin : contrast of the DNA texture
-    filaments : microtubules a cell
-    curl : how much microtubules bend, radians a micrometre
-    er_reach_um : distance from the nucleus over which the ER thins out
-    clumping : 0 cells keep apart, 1 they gather
-    """
-
-    radius_um: float
-    elongation: float
-    roughness: float
-    spikes: float
-    nucleus_um: float
-    nucleus_elongation: float
-    nucleus_roughness: float
-    nucleoli: float
-    chromatin: float
-    filaments: int
-    curl: float
-    er_reach_um: float
-    clumping: float
-
-
-def draw_line(name: str, *, seed: int) -> Line:
-    """Draw what a line looks like; the same seed and name give the same line."""
-    rng = stream(seed, "line", name)
-    return Line(
-        radius_um=rng.uniform(13.5, 18.5),
-        elongation=1.1 + rng.gamma(2.0, 0.2),
-        roughness=rng.uniform(0.1, 0.32),
-        spikes=rng.uniform(0, 3),
-        nucleus_um=rng.uniform(6.2, 8.6),
-        nucleus_elongation=rng.uniform(1.1, 1.6),
-        nucleus_roughness=rng.uniform(0.02, 0.08),
-        nucleoli=rng.uniform(1.5, 4.0),
-        chromatin=rng.uniform(0.12, 0.35),
-        filaments=int(rng.integers(70, 150)),
-        curl=rng.uniform(0.05, 0.22),
-        er_reach_um=rng.uniform(4, 10),
-        clumping=rng.uniform(0.05, 0.45),
-    )
+CENTROSOME_UM = 1.2
+"""Radius of the disc that marks a centrosome, where microtubules radiate from."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +55,9 @@ class Cells:
         return values.astype(np.float32)[self.labels]
 
 
-def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: int, pixel_um: float) -> Cells:
+def grow_cells(
+    rng: np.random.Generator, line: Line, *, cells: int, field_px: int, pixel_um: float, odd: bool = True
+) -> Cells:
     """Place and shape the cells of one field.
 
     Parameters
@@ -113,13 +67,14 @@ def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: in
     cells : nuclei whose centre lies inside the field; more lie around it and reach in
     field_px : side of the field in pixels
     pixel_um : micrometres a pixel
+    odd : whether some cells divide, have two nuclei, float or are out of focus
     """
     side_um = field_px * pixel_um
     centre = _place(rng, cells, side_um, margin_um=line.radius_um, gap_um=2.3 * line.nucleus_um, clumping=line.clumping)
     count = len(centre)
     axis = rng.uniform(0, np.pi, count)
-    mitotic = rng.random(count) < 0.03
-    double = rng.random(count) < 0.03
+    mitotic = (rng.random(count) < 0.03) & odd
+    double = (rng.random(count) < 0.03) & odd
     size = np.exp(rng.normal(0, 0.14, count))
     labels = np.zeros((field_px, field_px), np.int32)
     best = np.full((field_px, field_px), 1.0, np.float32)
@@ -181,13 +136,13 @@ def grow_cells(rng: np.random.Generator, line: Line, *, cells: int, field_px: in
         centrosome_um=np.concatenate([np.zeros((1, 2)), centrosome]),
         axis=np.concatenate([background, axis]),
         mitotic=np.concatenate([background > 0, mitotic]),
-        blurred=np.concatenate([background > 0, rng.random(count) < 0.03]),
+        blurred=np.concatenate([background > 0, (rng.random(count) < 0.03) & odd]),
         pixel_um=pixel_um,
     )
 
 
-def visible(cells: Cells, *, least_um2: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
-    """Truth masks: cells whose nucleus is in view, numbered from 1.
+def visible(cells: Cells, *, least_um2: float = 20.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Truth masks: cells whose nucleus is in view, numbered from 1, with their nucleoli and centrosomes.
 
     Parameters
     ----------
@@ -196,14 +151,29 @@ def visible(cells: Cells, *, least_um2: float = 20.0) -> tuple[np.ndarray, np.nd
 
     Returns
     -------
-    nuclei, cells : (Y, X) uint16, one id per cell shared by both
+    nuclei, cells, nucleoli, centrosomes : (Y, X) uint16, one id per cell shared by all; a cell may lack the last two
     """
     areas = np.bincount(cells.nuclei.ravel(), minlength=cells.count + 1) * cells.pixel_um**2
     seen = np.flatnonzero(areas >= least_um2)
     seen = seen[seen > 0]
     ids = np.zeros(cells.count + 1, np.uint16)
     ids[seen] = np.arange(1, len(seen) + 1)
-    return ids[cells.nuclei], ids[cells.labels]
+    nuclei, whole = ids[cells.nuclei], ids[cells.labels]
+    return nuclei, whole, np.where(cells.nucleoli > 0.5, nuclei, 0).astype(np.uint16), _centrosomes(cells, whole)
+
+
+def _centrosomes(cells: Cells, whole: np.ndarray) -> np.ndarray:
+    """Discs at the centrosomes, where these lie within their cells."""
+    found = np.zeros_like(whole)
+    for number in range(1, cells.count + 1):
+        centre = cells.centrosome_um[number]
+        window = _window(centre, CENTROSOME_UM, cells.pixel_um, whole.shape[0])
+        if window is None:
+            continue
+        y, x = _coordinates(window, centre, cells.pixel_um)
+        disc = (np.hypot(y, x) <= CENTROSOME_UM) & (cells.labels[window] == number)
+        found[window][disc] = whole[window][disc]
+    return found
 
 
 def _place(

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from subcell.channels import CHANNELS
 from subcell.sources.simulate.cell import Cells
-from subcell.sources.simulate.design import Microscope
+from subcell.sources.simulate.settings import Microscope
 from subcell.sources.simulate.streams import stream
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from subcell.sources.simulate.cell import Cells, Line
+from subcell.sources.simulate.cell import Cells
 from subcell.sources.simulate.filaments import Walks, deposit, sprinkle, walk
+from subcell.sources.simulate.genes import SubPattern
+from subcell.sources.simulate.lines import Line
 from subcell.sources.simulate.stains import er_envelope, even_out, grow_microtubules
 from subcell.sources.simulate.streams import smooth_noise, stream
 
@@ -41,21 +43,33 @@ class Protein:
     heterogeneity: float
 
 
-def draw_protein(gene: str, antibody: str, locations: tuple[str, ...], *, seed: int) -> Protein:
-    """Draw the sub-pattern of a gene and the staining of an antibody; independent of the location."""
-    by_gene = stream(seed, "gene", gene)
-    by_antibody = stream(seed, "antibody", antibody)
+def draw_protein(
+    antibody: str, locations: tuple[str, ...], sub_pattern: SubPattern | None = None, *, seed: int
+) -> Protein:
+    """Draw the staining of an antibody, independent of the location.
+
+    Parameters
+    ----------
+    antibody : its name
+    locations : where its signal is
+    sub_pattern : how it fills them; one of the antibody's own when None
+    seed : of the world
+    """
+    rng = stream(seed, "antibody", antibody)
+    if sub_pattern is None:
+        own = stream(seed, "own sub-pattern", antibody)
+        sub_pattern = SubPattern("own", own.random(), own.random(), own.uniform(0.7, 1.2), own.uniform(0.5, 0.7))
     return Protein(
         locations=locations,
-        main=by_gene.uniform(0.5, 0.7) if len(locations) > 1 else 1.0,
-        grain=by_gene.beta(1.2, 1.8),
-        spread=by_gene.uniform(0, 1),
-        mesh_um=by_gene.uniform(0.7, 1.2),
-        off_target=by_antibody.uniform(0.12, 0.5),
-        dots=by_antibody.uniform(0, 0.08),
-        nuclear_haze=by_antibody.uniform(0.5, 1.2),
-        brightness=float(np.exp(by_antibody.normal(np.log(21), 0.4))),
-        heterogeneity=by_gene.uniform(0.15, 0.45),
+        main=sub_pattern.main if len(locations) > 1 else 1.0,
+        grain=sub_pattern.grain,
+        spread=sub_pattern.spread,
+        mesh_um=sub_pattern.mesh_um,
+        off_target=rng.uniform(0.12, 0.5),
+        dots=rng.uniform(0, 0.08),
+        nuclear_haze=rng.uniform(0.5, 1.2),
+        brightness=float(np.exp(rng.normal(np.log(21), 0.4))),
+        heterogeneity=rng.uniform(0.15, 0.45),
     )
 
 
@@ -78,6 +92,7 @@ def protein_stain(
     specific = np.zeros(cells.labels.shape, np.float32)
     shares = (protein.main, 1 - protein.main)
     tilt = np.exp(rng.normal(0, 0.25, cells.count + 1))
+    level = np.exp(rng.normal(0, protein.heterogeneity, cells.count + 1))
     for number, (location, share) in enumerate(zip(protein.locations, shares, strict=False)):
         pattern = _pattern(rng, location, cells, line, protein, tubules=tubules, network=network)
         # Without a nuclear envelope, what was in the nucleus fills the cell.
@@ -93,7 +108,6 @@ def protein_stain(
         + protein.off_target * even_out(off_target, cells)
         + protein.dots * even_out(stray, cells)
     )
-    level = np.exp(rng.normal(0, protein.heterogeneity, cells.count + 1))
     return signal * cells.per_cell(level) * np.float32(protein.brightness)
 
 

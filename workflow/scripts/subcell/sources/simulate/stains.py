@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from subcell.sources.simulate.cell import Cells, Line
+from subcell.sources.simulate.cell import Cells
 from subcell.sources.simulate.filaments import Walks, deposit, sprinkle, walk
+from subcell.sources.simulate.lines import Line
 from subcell.sources.simulate.streams import smooth_noise
 
 

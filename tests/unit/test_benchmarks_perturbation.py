@@ -1,0 +1,213 @@
+"""Perturbation: compounds and mechanisms that act are found on other plates, and layout alone is not taken for them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from copairs.map import average_precision
+from planted_cells import score
+
+from subcell.benchmarks import perturbation
+from subcell.benchmarks.frozen import Cells
+from subcell.benchmarks.hits import HIT_COLUMNS, hit_table
+from subcell.benchmarks.perturbation import average_precisions, cross_scored, halves, retrieval
+from subcell.benchmarks.profiles import (
+    Processing,
+    average_wells,
+    grid,
+    process,
+    scale_plates,
+    select_features,
+    sphere,
+)
+
+NUMBERS = 12
+
+
+def screen(rng, *, plates=4, compounds=8, wells=2, controls=8, cells=4, effect=3.0, mechanism=2.0, plate=4.0):
+    """A screen whose plates differ more than its compounds; compounds 0 and 1 share a mechanism, 2 and 3, and so on."""
+    directions = rng.normal(0, 1, (compounds, NUMBERS))
+    shared = rng.normal(0, 1, (compounds, NUMBERS))
+    rows, vectors = [], []
+    for p in range(plates):
+        offset = plate * rng.normal(size=NUMBERS)
+        contents = [(c, None) for c in range(compounds) for _ in range(wells)] + [(None, "negative")] * controls
+        # Compounds change places from plate to plate.
+        for place, (c, control) in zip(rng.permutation(len(contents)), contents, strict=True):
+            well = f"{'ABCDEFGH'[place % 8]}{place // 8 + 1}"
+            middle = offset + rng.normal(0, 0.3, NUMBERS)
+            if c is not None:
+                middle = middle + effect * directions[c] / 2 + mechanism * shared[c // 2] / 2
+            for cell in range(cells):
+                rows.append(
+                    {
+                        "cell_id": f"p{p}_{well}_1:{cell}",
+                        "field_id": f"p{p}_{well}_{cell % 2}",
+                        "plate": f"p{p}",
+                        "well": well,
+                        "compound": "DMSO" if c is None else f"C{c}",
+                        "mechanism": None if c is None else f"M{c // 2}",
+                        "control": control,
+                        "dose": "1",
+                    }
+                )
+                vectors.append(middle + rng.normal(0, 1, NUMBERS))
+    return pd.DataFrame(rows).set_index("cell_id"), np.array(vectors)
+
+
+def test_compounds_and_mechanisms_that_act_are_found(tmp_path):
+    obs, vectors = screen(np.random.default_rng(0), mechanism=4)
+    scores, written, table = score(perturbation, tmp_path, obs, vectors, out_hits=tmp_path / "hits.tsv")
+    assert next(iter(scores)) == "compound_map"
+    assert scores["compound_map"]["value"] > 0.8
+    assert scores["mechanism_map"]["value"] > scores["mechanism_map"]["chance"] + 0.15
+    assert scores["compound_nearest"]["value"] > 0.8
+    assert scores["compound_map"]["unit"] == "compound"
+    assert written["settings"]["tried"] == 24
+    assert written["settings"]["processing"]["chosen on"] == "other compounds and other plates"
+    assert written["details"]["compounds_always_in_one_position"] == 0
+    assert len(table) == obs.groupby(["plate", "well"]).ngroups
+    hits = pd.read_csv(tmp_path / "hits.tsv", sep="\t")
+    assert list(hits) == list(HIT_COLUMNS)
+    assert len(hits) == 8
+    assert (hits["q_value"] < 0.05).all()
+    assert (hits["effect_size"] > 1.5).all()
+    assert (hits["replicate_agreement"] > 0.5).all()
+    assert (hits["cells"] == 4 * 8).all()
+    assert (hits["nearest_mechanism"] == hits["mechanism"]).mean() > 0.7
+
+
+def test_inactive_compounds_are_at_chance():
+    gaps, p_values, effects = [], [], []
+    for seed in range(50):
+        obs, vectors = screen(np.random.default_rng(seed), effect=0, mechanism=0, cells=1)
+        wells = average_wells(Cells(vectors, obs), "mean")
+        processed = process(wells, Processing())
+        found = retrieval(wells.about, processed, wells.treated)
+        gaps.append((found["compound_map"] - found["compound_map_chance"]).mean())
+        if seed < 25:
+            scaled = process(wells, Processing(sphere="none"))
+            table = hit_table(wells, processed, scaled, seed=seed)
+            p_values += table["p_value"].tolist()
+            effects.append(table["effect_size"].mean())
+    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / np.sqrt(len(gaps))
+    assert np.mean(effects) == pytest.approx(1, abs=0.15)
+    assert np.mean(np.array(p_values) < 0.05) < 0.12
+    assert 0.4 < np.mean(p_values) < 0.6
+
+
+def test_the_way_of_processing_is_chosen_on_what_is_not_scored():
+    """A way that fits the scored compounds alone is not chosen: what they do must not be seen."""
+    obs, vectors = screen(np.random.default_rng(1), effect=1, mechanism=0)
+    wells = average_wells(Cells(vectors, obs), "mean")
+    half = wells.about["compound"].map(halves(obs.loc[obs["control"].isna(), "compound"].unique())).to_numpy(float)
+    honest = process(wells, Processing())
+    # A second way that knows the answer for the compounds of the first half only, and nothing for the others.
+    rng = np.random.default_rng(2)
+    codes = pd.factorize(wells.about["compound"])[0]
+    knowing = rng.normal(size=(codes.max() + 1, NUMBERS))[codes]
+    spoilt = np.where((half == 0)[:, None], knowing, rng.normal(size=honest.shape))
+    ways = {Processing(): honest, Processing("median"): spoilt}
+    _, choices = cross_scored(wells, ways)
+    # For half 1 the second half was tuned on, where the second way knows nothing.
+    assert choices["half 1"] == Processing().words
+    assert choices["half 2"] == Processing("median").words
+
+
+def test_a_well_does_not_meet_its_own_plate_nor_a_mechanism_its_own_compound():
+    about = pd.DataFrame(
+        {
+            "plate": ["p1", "p1", "p2", "p2", "p2"],
+            "well": ["A1", "A2", "A1", "A2", "A3"],
+            "compound": ["a", "a", "a", "b", "c"],
+            "mechanism": ["m", "m", "m", "m", "other"],
+        },
+        index=["p1|A1", "p1|A2", "p2|A1", "p2|A2", "p2|A3"],
+    )
+    vectors = np.array([[1, 0.0], [1, 0.01], [1, 0.9], [1, 0.1], [1, 0.5]])
+    found = retrieval(about, vectors, np.ones(5, bool))
+    # On p2, a is third after b and c.
+    assert found.loc["p1|A1", "compound_map"] == pytest.approx(1 / 3)
+    assert found.loc["p1|A1", "compound_nearest"] == 0
+    # With a left out, b is first.
+    assert found.loc["p1|A1", "mechanism_map"] == 1
+    assert found.loc["p1|A1", "mechanism_nearest"] == 1
+    assert np.isnan(found.loc["p2|A2", "compound_map"])
+
+
+def test_what_a_position_does_shows_beside_compounds(tmp_path):
+    rng = np.random.default_rng(3)
+    obs, vectors = screen(rng, effect=0, mechanism=0)
+    places = {well: rng.normal(0, 3, NUMBERS) for well in obs["well"].unique()}
+    moved = vectors + np.array([places[well] for well in obs["well"]])
+    scores, _, _ = score(perturbation, tmp_path, obs, moved, processing={"sphere": "none"})
+    assert scores["position_map"]["value"] > 0.8
+    assert scores["compound_map"]["value"] < scores["compound_map"]["chance"] + 0.15
+
+
+def test_perfect_features_are_found(tmp_path):
+    obs, _ = screen(np.random.default_rng(0))
+    scores, _, _ = score(perturbation, tmp_path, obs, perturbation.perfect_features(obs))
+    assert scores["compound_map"]["value"] > 0.99
+    assert scores["mechanism_map"]["value"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda obs: obs.drop(columns="plate"), "needs plate and well"),
+        (lambda obs: obs.drop(columns="compound"), "needs compound"),
+        (lambda obs: obs[obs["plate"] == "p0"], "needs 4 compounds on two plates or more (found 0)"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path, change, reason):
+    obs, vectors = screen(np.random.default_rng(0))
+    part = change(obs)
+    kept = vectors[obs.index.isin(part.index)]
+    _, written, _ = score(perturbation, tmp_path, part, kept, out_hits=tmp_path / "hits.tsv")
+    assert written["status"] == "not run"
+    assert written["reason"] == reason
+    assert list(pd.read_csv(tmp_path / "hits.tsv", sep="\t")) == list(HIT_COLUMNS)
+
+
+def test_plates_are_scaled_each_by_itself():
+    vectors = np.concatenate([np.random.default_rng(0).normal(size=(9, 3)), 100 + 7 * np.ones((9, 3))])
+    vectors[9:, 0] += np.arange(9)
+    plate = np.repeat(["a", "b"], 9)
+    for how in ("standard", "robust"):
+        scaled = scale_plates(vectors, plate, how)
+        assert np.median(scaled[:9], axis=0) == pytest.approx(0, abs=1)
+        assert (scaled[9:, 1:] == 0).all()
+        assert np.isfinite(scaled).all()
+
+
+def test_controls_become_round():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(400, 4)) @ np.diag([10, 1, 1, 0.1]) @ rng.normal(size=(4, 4))
+    controls = np.arange(400) < 300
+    for by_deviation in (False, True):
+        covariance = np.cov(sphere(vectors, controls, by_deviation=by_deviation)[controls], rowvar=False)
+        assert np.linalg.cond(covariance) < np.linalg.cond(np.cov(vectors[controls], rowvar=False)) / 5
+
+
+def test_a_repeated_feature_goes():
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    vectors = np.column_stack([values, values[:, 0] * 2, np.ones(50)])
+    kept = select_features(vectors)
+    assert kept.sum() == 3
+    assert not kept[4]
+    assert kept[0] != kept[3]
+
+
+def test_average_precision_is_that_of_copairs():
+    rng = np.random.default_rng(0)
+    meta = pd.DataFrame({"compound": rng.integers(0, 6, 60).astype(str), "plate": rng.integers(0, 3, 60).astype(str)})
+    vectors = rng.normal(size=(60, 5))
+    theirs = average_precision(meta, vectors, ["compound"], ["plate"], [], ["compound", "plate"], progress_bar=False)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    right, elsewhere = (meta[name].to_numpy()[:, None] == meta[name].to_numpy() for name in ("compound", "plate"))
+    ours = average_precisions(unit @ unit.T, right, ~elsewhere)
+    assert ours == pytest.approx(theirs["average_precision"].to_numpy(float), abs=1e-6, nan_ok=True)
+
+
+def test_there_are_24_ways():
+    assert len({way.words for way in grid()}) == 24

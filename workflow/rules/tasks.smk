@@ -1,0 +1,230 @@
+"""Benchmarks that need more than vectors: each with what it reads, and a row for every model that it can score."""
+
+
+def simulated_truth(dataset):
+    """What is true of a simulated dataset, where it is one."""
+    return {"truth": f"<results>/{dataset}/truth"} if dataset in simulated() else {}
+
+
+def expression_of(dataset):
+    """Expression of cell lines: the user's, or what a simulated dataset has."""
+    given = config["tasks"]["transcriptome"]["expression"]
+    return {"expression": given} if given else simulated_truth(dataset)
+
+
+def pairs_of(dataset):
+    """Related proteins: the user's, or what a simulated dataset has."""
+    given = [entry["file"] for entry in config["tasks"]["interactions"]["pairs"]]
+    return {"files": given} if given else simulated_truth(dataset)
+
+
+def drawn_truth(wildcards):
+    """Input function: images and masks of a simulated dataset, whose nucleoli and centrosomes are known."""
+    if wildcards.dataset not in simulated():
+        return {}
+    return {
+        "images": collect("<results>/{dataset}/images/{shard}", shard=shards(wildcards.dataset), **wildcards),
+        "masks": collect("<results>/{dataset}/masks/{shard}.zarr", shard=shards(wildcards.dataset), **wildcards),
+    }
+
+
+def home_of(dataset):
+    """Dataset whose cells classifiers are trained on, to be scored on this one; None where there is no other."""
+    asked = config["tasks"]["external"]["home"]
+    trained = [name for model in trained_models() for name in config["models"][model]["train_on"]]
+    home = asked or next(iter(trained), None)
+    return home if home != dataset else None
+
+
+def home_cells(dataset):
+    """Input of `external`: vectors of the home dataset by the same model."""
+    home = home_of(dataset)
+    return {"home_cells": f"<results>/{home}/{{model}}/cells.h5ad"} if home else {}
+
+
+EXTRA_INPUTS["transcriptome"] = expression_of
+EXTRA_INPUTS["interactions"] = pairs_of
+
+
+use rule localization as transcriptome with:
+    input:
+        unpack(lambda wildcards: expression_of(wildcards.dataset)),
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/transcriptome.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/transcriptome.parquet",
+    log:
+        "<logs>/{dataset}/{model}/transcriptome.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/transcriptome.benchmark.jsonl"
+    params:
+        simulated=lambda wildcards: wildcards.dataset in simulated(),
+        scoring=task_settings("transcriptome"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
+        code=code_version("benchmarks"),
+    message:
+        "Comparing lines of {wildcards.dataset} as {wildcards.model} sees them with their expression"
+
+
+use rule localization as interactions with:
+    input:
+        unpack(lambda wildcards: pairs_of(wildcards.dataset)),
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/interactions.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/interactions.parquet",
+    log:
+        "<logs>/{dataset}/{model}/interactions.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/interactions.benchmark.jsonl"
+    params:
+        simulated=lambda wildcards: wildcards.dataset in simulated(),
+        scoring=task_settings("interactions"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
+        code=code_version("benchmarks", "atlas/gene_sets.py", "atlas/leiden.py"),
+    message:
+        "Scoring interactions in {wildcards.dataset} by {wildcards.model}"
+
+
+use rule localization as perturbation with:
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/perturbation.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/perturbation.parquet",
+        hits=report(
+            "<results>/{dataset}/{model}/hits.tsv",
+            caption="../report/hits.rst",
+            category="Perturbations",
+            labels={"dataset": "{dataset}", "model": "{model}", "table": "hits"},
+        ),
+    log:
+        "<logs>/{dataset}/{model}/perturbation.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/perturbation.benchmark.jsonl"
+    params:
+        simulated=lambda wildcards: wildcards.dataset in simulated(),
+        scoring=task_settings("perturbation"),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
+        code=code_version("benchmarks"),
+    message:
+        "Scoring perturbations of {wildcards.dataset} by {wildcards.model}"
+
+
+rule draw_plates:
+    """Cell counts and strength of effect of every well, plate by plate."""
+    input:
+        wells="<results>/{dataset}/{model}/benchmarks/perturbation.parquet",
+    output:
+        plates=report(
+            "<results>/{dataset}/{model}/figures/plates.png",
+            caption="../report/plates.rst",
+            category="Perturbations",
+            labels={"dataset": "{dataset}", "model": "{model}", "figure": "plates"},
+        ),
+    log:
+        "<logs>/{dataset}/{model}/draw_plates.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/draw_plates.benchmark.jsonl"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        title=lambda wildcards: map_title(wildcards.dataset, wildcards.model),
+        code=code_version("reporting/plate_maps.py"),
+    message:
+        "Drawing the plates of {wildcards.dataset} as {wildcards.model} sees them"
+    script:
+        "../scripts/draw_plates.py"
+
+
+rule attention_benchmark:
+    """Whether a network looks at the parts of a cell, and how much its surroundings matter to it."""
+    input:
+        unpack(drawn_truth),
+        crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
+        checkpoint=checkpoint_of,
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/attention.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/attention.parquet",
+    log:
+        "<logs>/{dataset}/{model}/attention_benchmark.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/attention_benchmark.benchmark.jsonl"
+    wildcard_constraints:
+        model=alternatives(embedding_models()),
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=60,
+    params:
+        task="attention",
+        settings=lookup("models/{model}", within=config),
+        simulated=lambda wildcards: wildcards.dataset in simulated(),
+        scoring=task_settings("attention"),
+        code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
+    message:
+        "Scoring where {wildcards.model} looks in {wildcards.dataset}"
+    script:
+        "../scripts/score_images.py"
+
+
+rule robustness:
+    """Whether vectors survive changes of the images that leave the cells what they are."""
+    input:
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+        crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
+        checkpoint=checkpoint_of,
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/robustness.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/robustness.parquet",
+    log:
+        "<logs>/{dataset}/{model}/robustness.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/robustness.benchmark.jsonl"
+    wildcard_constraints:
+        model=alternatives(embedding_models()),
+    conda:
+        "../../envs/subcell.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=120,
+    params:
+        task="robustness",
+        settings=lookup("models/{model}", within=config),
+        simulated=lambda wildcards: wildcards.dataset in simulated(),
+        scoring=task_settings("robustness"),
+        code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
+    message:
+        "Changing images of {wildcards.dataset} and embedding them with {wildcards.model}"
+    script:
+        "../scripts/score_images.py"
+
+
+use rule localization as external with:
+    input:
+        unpack(lambda wildcards: home_cells(wildcards.dataset)),
+        cells="<results>/{dataset}/{model}/cells.h5ad",
+    output:
+        scores="<results>/{dataset}/{model}/benchmarks/external.json",
+        predictions="<results>/{dataset}/{model}/benchmarks/external.parquet",
+    log:
+        "<logs>/{dataset}/{model}/external.log",
+    benchmark:
+        "<logs>/{dataset}/{model}/external.benchmark.jsonl"
+    params:
+        simulated=lambda wildcards: wildcards.dataset in simulated(),
+        scoring=lambda wildcards: task_settings("external") | {"home": home_of(wildcards.dataset) or ""},
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        scored_log=scored_log,
+        code=code_version("benchmarks"),
+    message:
+        "Scoring {wildcards.model} on {wildcards.dataset}, trained elsewhere"

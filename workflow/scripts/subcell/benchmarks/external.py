@@ -1,0 +1,187 @@
+"""External: what a classifier that was trained at home is worth on images from elsewhere.
+
+Protocol. Location classifiers are trained as in `localization`, on the training cells of the model's home dataset, and score
+two sets of cells that they never saw: the held-out proteins at home, and those of the external dataset whose proteins are
+not in the training cells. Nothing is fitted on the external dataset, not even a mean. Classes are those that are scored on
+both sides, by labels alone. `external_macro_ap` (the headline) is the score there, `home_macro_ap` that at home and `drop`
+the difference: what another microscope, laboratory or line costs. Average precision also falls where classes are rarer;
+chance stands beside both. The interval comes from resampling the external antibodies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from subcell.benchmarks import frozen
+from subcell.benchmarks.bootstrap import units_key
+from subcell.benchmarks.localization import label_table, perfect_features
+from subcell.benchmarks.result import Metric, Result, not_run, write_result
+
+__all__ = ["BENCHMARK", "UNIT", "perfect_features", "run"]
+
+BENCHMARK, UNIT = "external", "antibody"
+HEADLINE = "external_macro_ap"
+TRAINS = True
+SCORES = ("macro_ap", "macro_auc")
+
+
+def run(
+    cells: str | Path,
+    *,
+    out_json: str | Path,
+    out_parquet: str | Path,
+    dataset: str,
+    model: str,
+    simulated: bool,
+    home_cells: str | Path | None = None,
+    home: str = "",
+    head_seeds: int = 10,
+    head_batch_size: int = 8192,
+    bootstraps: int = 1000,
+    min_test_antibodies: int = 3,
+    seed: int = 42,
+    device: str = "cpu",
+    **_other: Any,
+) -> Result:
+    """Train at home, score elsewhere.
+
+    Parameters
+    ----------
+    cells : vectors of the external dataset; obs with `locations` and `antibody` or `gene`
+    out_json, out_parquet : see `subcell.benchmarks.result`; the predictions are those of the external cells
+    dataset, model, simulated : go into the result
+    home_cells : vectors of the home dataset by the same model; obs with `split` too
+    home : its name
+    head_seeds, head_batch_size, bootstraps, min_test_antibodies, seed, device : as in `localization`
+    """
+    names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
+    if not home_cells:
+        return write_result(
+            not_run("needs a home dataset, where classifiers are trained", **names), out_json, out_parquet
+        )
+    here, there = _labelled(frozen.read_cells(cells)), _labelled(frozen.read_cells(home_cells))
+    unit = frozen.resampled_unit(here)
+    reason = _missing(here, there, unit)
+    if reason or unit is None:
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    joined, split, side = _joined(here, there)
+    units = joined.column(unit)
+    truth = label_table(joined.column("locations"))
+    scored = [
+        set(frozen.scored_classes(truth[rows], split[rows], units[rows], min_test_units=min_test_antibodies)[0])
+        for rows in (((split != "test") | (side == part)).to_numpy() for part in ("external", "home"))
+    ]
+    classes = [name for name in truth.columns if name in scored[0] & scored[1]]
+    reason = frozen.missing_cells(
+        truth[classes], split, what="locations", unit=unit, min_test_units=min_test_antibodies
+    )
+    if reason:
+        return write_result(not_run(f"{reason}, in {dataset} and in {home}", **names), out_json, out_parquet)
+    from subcell.benchmarks.mlp import PROTOCOL, standardise
+
+    wanted = truth[classes].to_numpy(bool)
+    probabilities, spread = frozen.predict_held_out(
+        standardise(joined.features, (split == "train").to_numpy()),
+        wanted,
+        split.to_numpy(),
+        seeds=range(seed, seed + head_seeds),
+        batch_size=head_batch_size,
+        device=device,
+    )
+    test = (split == "test").to_numpy()
+    elsewhere = (side[test] == "external").to_numpy()
+    test_truth, test_units = wanted[test], units[test].to_numpy(str)
+    counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
+    outside = frozen.score(
+        SCORES, test_truth[elsewhere], probabilities[elsewhere], test_units[elsewhere], **counted, prefix="external_"
+    )
+    inside = frozen.score(
+        SCORES, test_truth[~elsewhere], probabilities[~elsewhere], test_units[~elsewhere], **counted, prefix="home_"
+    )
+    metrics = [*outside.metrics, *inside.metrics, _drop(outside, inside, unit, head_seeds)]
+    external_obs = joined.obs[test][elsewhere]
+    result = Result(
+        **names,
+        metrics=metrics,
+        replicates={HEADLINE: outside.replicates[HEADLINE]},
+        units_key=units_key(test_units[elsewhere]),
+        settings={
+            "task": f"locations of a cell by classifiers trained on {home}; nothing is fitted on {dataset}",
+            "home": home,
+            "classes": classes,
+            **frozen.settings_of(
+                {**PROTOCOL, "batch_size": head_batch_size}, **counted, min_test_antibodies=min_test_antibodies
+            ),
+        },
+        details={
+            "cells": {"external": int(elsewhere.sum()), "home": int((~elsewhere).sum())},
+            "classes": frozen.class_details(
+                classes,
+                truth[test][elsewhere],
+                split[test][elsewhere],
+                units[test][elsewhere],
+                test_truth[elsewhere],
+                probabilities[elsewhere],
+            ),
+            "head_seeds": spread,
+        },
+    )
+    predictions = frozen.prediction_table(
+        external_obs, test_units[elsewhere], classes, test_truth[elsewhere], probabilities[elsewhere]
+    )
+    return write_result(result, out_json, out_parquet, predictions)
+
+
+def _labelled(cells: frozen.Cells) -> frozen.Cells:
+    return cells.kept(cells.column("locations").notna().to_numpy())
+
+
+def _joined(here: frozen.Cells, there: frozen.Cells) -> tuple[frozen.Cells, pd.Series, pd.Series]:
+    """Cells of both, the side of the split each is on, and where it comes from.
+
+    External cells of an antibody or gene that the classifiers are trained or chosen on are left out.
+    """
+    home_split = there.column("split")
+    kept = home_split.isin(frozen.SPLITS).to_numpy()
+    there, home_split = there.kept(kept), home_split[kept]
+    known = home_split.isin(("train", "valid")).to_numpy()
+    fresh = np.ones(len(here.obs), bool)
+    for name in frozen.UNITS:
+        seen = set(there.column(name)[known].dropna())
+        fresh &= ~here.column(name).isin(seen).to_numpy()
+    here = here.kept(fresh)
+    columns = ["locations", "split", "field_id", *frozen.UNITS]
+    obs = pd.concat(
+        [pd.DataFrame({name: cells.column(name) for name in columns}) for cells in (there, here)],
+        keys=["home", "external"],
+        names=["side", "cell_id"],
+    )
+    side = pd.Series(obs.index.get_level_values("side"))
+    obs = obs.reset_index(drop=True)
+    obs.index = pd.Index([*there.obs.index, *here.obs.index], name="cell_id")
+    split = pd.Series([*home_split, *["test"] * len(here.obs)], index=obs.index, dtype=object)
+    side.index = obs.index
+    return frozen.Cells(np.concatenate([there.features, here.features]), obs), split, side
+
+
+def _drop(outside: Any, inside: Any, unit: str, seeds: int) -> Metric:
+    """Home minus external; both resampled, so the spread of the difference is that of both."""
+    away, home = outside.metrics[0], inside.metrics[0]
+    value = home.value - away.value
+    halves = [(of.high - of.low) / 2 if of.high is not None and of.low is not None else np.nan for of in (away, home)]
+    reach = float(np.linalg.norm(halves))
+    return Metric("drop", value, value - reach, value + reach, None, away.n, seeds, unit)
+
+
+def _missing(here: frozen.Cells, there: frozen.Cells, unit: str | None) -> str:
+    if not len(here.obs) or not len(there.obs):
+        return "needs locations, in both datasets"
+    if unit is None:
+        return "needs antibody or gene"
+    if here.features.shape[1] != there.features.shape[1]:
+        return f"needs vectors of one model (found {there.features.shape[1]} and {here.features.shape[1]} numbers)"
+    return "" if there.column("split").isin(frozen.SPLITS).any() else "needs split at home"

@@ -1,0 +1,281 @@
+"""Perturbation: whether wells of one compound, or of compounds with one mechanism, find each other on other plates.
+
+Protocol. Cells are averaged over fields and fields over wells. Each treated well (controls of either kind apart) ranks those
+of all other plates by cosine; `compound_map` (the headline) is the average precision with which it finds its own compound at
+any dose, averaged over the wells of a compound and over compounds, `mechanism_map` that for wells of other compounds with
+its mechanism: never its own compound. A well is neither found nor missed on its own plate, whose staining it shares.
+`position_map` asks control wells for their place on the plate: what is above its chance is the plate's layout. Vectors are
+processed in one of 24 ways (mean or median of cells; plates standardised, or by median and median deviation; features
+selected or not; sphered on the control wells or not). The way is chosen on other compounds and other plates than those
+that are scored: compounds and plates are halved, each half is scored by what was best on the other; with fewer than four
+plates only the compounds are halved, which the result says. `compound_nearest` and `mechanism_nearest` are the shares of
+wells whose nearest well is one. The interval comes from resampling compounds. Stains beyond the network's channels are
+embedded as the protein in turn (`proteins` of a model) and their vectors stand side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from subcell.benchmarks import frozen
+from subcell.benchmarks.bootstrap import LEVEL, bootstrap_mean, units_key
+from subcell.benchmarks.hits import HIT_COLUMNS, count_ratio, hit_table, well_effects
+from subcell.benchmarks.metrics import expected_ap
+from subcell.benchmarks.profiles import Processing, WellProfiles, average_wells, grid, process
+from subcell.benchmarks.result import Result, as_metric, kept, not_run, replace_file, write_result
+
+BENCHMARK, UNIT = "perturbation", "compound"
+DEALT = "field_id"
+HEADLINE = "compound_map"
+LEAST_COMPOUNDS = 4
+PERFECT_FEATURES = 64
+LEAST_PLATES_TO_HALVE = 4
+
+
+def run(
+    cells: str | Path,
+    *,
+    out_json: str | Path,
+    out_parquet: str | Path,
+    dataset: str,
+    model: str,
+    simulated: bool,
+    out_hits: str | Path | None = None,
+    processing: Mapping[str, Any] | None = None,
+    bootstraps: int = 1000,
+    seed: int = 42,
+    **_other: Any,
+) -> Result:
+    """Retrieve compounds and mechanisms by the profiles of wells.
+
+    Parameters
+    ----------
+    cells : AnnData file of vectors; obs with `plate`, `well`, `field_id`, `compound`, and `control` (`negative`), `dose`,
+        `mechanism` where known
+    out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a well
+    dataset, model, simulated : go into the result
+    out_hits : table to write, see `subcell.benchmarks.hits`; made in one way (`Processing()` or `processing`) whatever was
+        best, so that its q-values owe nothing to a choice
+    processing : fields of `Processing` that are taken for all, instead of choosing
+    bootstraps, seed : of the resamples of compounds
+    """
+    names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
+    table = frozen.read_cells(cells)
+    averaged = {how: average_wells(table, how) for how in ("mean", "median")}
+    reason = _missing(averaged["mean"])
+    if reason:
+        _write_hits(out_hits, pd.DataFrame(columns=list(HIT_COLUMNS)))
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    fixed = Processing(**processing) if processing else None
+    ways = [fixed] if fixed else list(grid())
+    vectors = {way: process(averaged[way.average], way) for way in ways}
+    wells = averaged["mean"]
+    found, choices = cross_scored(wells, vectors)
+    positions = position_precision(wells, vectors[ways[0]])
+    metrics, replicates, units = [], {}, found["compound"].dropna().unique()
+    for what in ("compound", "mechanism"):
+        for score in ("map", "nearest"):
+            by_compound = found.groupby("compound")[f"{what}_{score}"].mean().sort_index()
+            if by_compound.notna().sum() < 2:
+                continue
+            estimate = bootstrap_mean(by_compound.to_numpy(float), bootstraps=bootstraps, seed=seed, bounds=(0, 1))
+            chance = float(found.groupby("compound")[f"{what}_{score}_chance"].mean().mean())
+            name, n = f"{what}_{score}", int(by_compound.notna().sum())
+            metrics.append(as_metric(name, estimate, chance=chance, n=n, unit=UNIT))
+            replicates[name] = kept(estimate)
+    if positions is not None:
+        values, chance = positions
+        estimate = bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=(0, 1))
+        metrics.append(as_metric("position_map", estimate, chance=chance, n=len(values), unit="well position"))
+    default = fixed or Processing()
+    processed = process(averaged[default.average], default)
+    scaled = process(averaged[default.average], replace(default, sphere="none"))
+    _write_hits(out_hits, hit_table(averaged[default.average], processed, scaled, seed=seed))
+    result = Result(
+        **names,
+        metrics=metrics,
+        replicates={HEADLINE: replicates[HEADLINE]},
+        units_key=units_key(units),
+        settings={
+            "task": "wells of the same compound, and of other compounds with the same mechanism, among those of other plates",
+            "processing": choices,
+            "tried": len(ways),
+            "processing_of_hits": asdict(default),
+            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of compounds",
+            "seed": seed,
+        },
+        details={
+            "wells": len(wells.about),
+            "control_wells": int(wells.controls.sum()),
+            "plates": int(wells.about["plate"].nunique()),
+            "compounds_always_in_one_position": _in_one_position(wells),
+        },
+    )
+    about = wells.about.reset_index()
+    about["effect"] = well_effects(averaged[default.average], scaled)
+    about["cell_count_ratio"] = count_ratio(wells)
+    scores = found[["compound_map", "mechanism_map"]].reindex(wells.about.index).reset_index(drop=True)
+    return write_result(result, out_json, out_parquet, pd.concat([about, scores], axis=1))
+
+
+def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
+    """What a perfect model would see: a direction for each compound and for each mechanism; almost nothing where untreated."""
+    treated = (obs["control"] if "control" in obs else pd.Series(None, obs.index, dtype=object)) != "negative"
+    columns = [obs[name].astype(object).where(treated) for name in ("compound", "mechanism") if name in obs]
+    known = np.concatenate([pd.get_dummies(column).to_numpy(float) for column in columns], axis=1)
+    # Folded into dense numbers: a median deviation is 0 where most wells have a 0.
+    rng = np.random.default_rng(0)
+    seen = known @ rng.standard_normal((known.shape[1], PERFECT_FEATURES))
+    return (seen + 0.01 * rng.standard_normal(seen.shape)).astype(np.float32)
+
+
+def cross_scored(
+    wells: WellProfiles, vectors: Mapping[Processing, NDArray[np.floating]]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Score each half of the compounds in the way that was best for the other half.
+
+    Returns
+    -------
+    table : index well; of the scored wells: compound, and for compound and mechanism `_map`, `_nearest` and their chance
+    choices : what was chosen, and whether on other plates too
+    """
+    plates = halves(wells.about["plate"].unique())
+    compounds = halves(wells.about["compound"][wells.treated].unique())
+    plate = wells.about["plate"].map(plates).to_numpy()
+    compound = wells.about["compound"].map(compounds).to_numpy(float)
+    by_plate = len(plates) >= LEAST_PLATES_TO_HALVE
+    treated = wells.treated
+    parts, choices = [], {}
+    for half in (0, 1):
+        tuned = treated & (compound != half) & ((plate != half) | (not by_plate))
+        pool = treated & ((plate == half) | (not by_plate))
+        best = _best(wells.about, vectors, tuned)
+        found = retrieval(wells.about, vectors[best], pool)
+        parts.append(found[compound[wells.about.index.get_indexer(found.index)] == half])
+        choices[f"half {half + 1}"] = best.words
+    choices["chosen on"] = "other compounds and other plates" if by_plate else "other compounds of the same plates"
+    return pd.concat(parts).sort_index(), choices
+
+
+def retrieval(about: pd.DataFrame, vectors: NDArray[np.floating], pool: NDArray[np.bool_]) -> pd.DataFrame:
+    """How well each well of the pool finds its like on other plates of the pool.
+
+    Returns
+    -------
+    index well; compound, and for `compound` and `mechanism` `_map` (average precision), `_nearest` (whether the nearest well
+    is one) and the chance of both; nan where a well has none to find
+    """
+    part = about[pool]
+    compound = part["compound"].to_numpy(str)
+    # A compound without a mechanism has one of its own.
+    mechanism = part["mechanism"].where(part["mechanism"].notna(), "of " + part["compound"].astype(str)).to_numpy(str)
+    plate = part["plate"].to_numpy(str)
+    unit = vectors[pool] / np.maximum(np.linalg.norm(vectors[pool], axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit.T
+    elsewhere = plate[:, None] != plate
+    own = compound[:, None] == compound
+    # Other wells of a compound neither help nor hinder its mechanism.
+    asked = {"compound": (own, elsewhere), "mechanism": (mechanism[:, None] == mechanism, elsewhere & ~own)}
+    found = {"compound": part["compound"].to_numpy(object)}
+    for what, (right, allowed) in asked.items():
+        positives, total = (right & allowed).sum(axis=1), allowed.sum(axis=1)
+        some = (positives > 0) & (positives < total)
+        nearest = np.where(allowed, cosine, -np.inf).argmax(axis=1)
+        values = {
+            "map": average_precisions(cosine, right, allowed),
+            "nearest": right[np.arange(len(right)), nearest].astype(float),
+            "map_chance": np.array([expected_ap(p, max(t, 1)) for p, t in zip(positives, total, strict=True)]),
+            "nearest_chance": positives / np.maximum(total, 1),
+        }
+        found |= {f"{what}_{name}": np.where(some, of, np.nan) for name, of in values.items()}
+    return pd.DataFrame(found, index=part.index)
+
+
+def average_precisions(
+    similarity: NDArray[np.floating], right: NDArray[np.bool_], allowed: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Average precision with which each thing finds its like among those it may look at.
+
+    As copairs' `average_precision`, which finds the same pairs anew for each way of processing and takes fifty times as
+    long.
+
+    Parameters
+    ----------
+    similarity : (N, N)
+    right : (N, N) whether the other one is its like
+    allowed : (N, N) whether it may look at it
+
+    Returns
+    -------
+    (N,) nan where there is none to find
+    """
+    order = np.argsort(np.where(allowed, -similarity, np.inf), axis=1, kind="stable")
+    hits = np.take_along_axis(right & allowed, order, axis=1)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1))
+
+
+def position_precision(wells: WellProfiles, vectors: NDArray[np.floating]) -> tuple[NDArray[np.floating], float] | None:
+    """Average precision with which control wells find those in the same position on other plates: one value a position, and
+    chance; None where no position holds a control on two plates."""
+    about = wells.about.copy()
+    about["compound"], about["mechanism"] = about["well"], None
+    found = retrieval(about, vectors, wells.controls) if wells.controls.any() else pd.DataFrame()
+    if found.empty or found["compound_map"].notna().sum() < 2:
+        return None
+    by_position = found.groupby("compound")[["compound_map", "compound_map_chance"]].mean().sort_index().dropna()
+    return by_position["compound_map"].to_numpy(float), float(by_position["compound_map_chance"].mean())
+
+
+def halves(names: Any) -> dict[str, int]:
+    """Deal names to two halves of equal size by a hash of each: the same for every model."""
+    ordered = sorted(map(str, names), key=lambda name: hashlib.sha256(name.encode()).digest())
+    return {name: number % 2 for number, name in enumerate(ordered)}
+
+
+def _best(
+    about: pd.DataFrame, vectors: Mapping[Processing, NDArray[np.floating]], tuned: NDArray[np.bool_]
+) -> Processing:
+    """The way with the best mean over compound and mechanism, each above its chance; the first where none can be scored."""
+    if len(vectors) == 1:
+        return next(iter(vectors))
+    gains = {}
+    for way, values in vectors.items():
+        found = retrieval(about, values, tuned)
+        gain = [(found[f"{what}_map"] - found[f"{what}_map_chance"]).mean() for what in ("compound", "mechanism")]
+        gains[way] = float(np.nanmean(gain)) if np.isfinite(gain).any() else -np.inf
+    return max(gains, key=gains.__getitem__)
+
+
+def _in_one_position(wells: WellProfiles) -> float | None:
+    """Share of compounds with several wells that always stand in one position: theirs cannot be told from their compound."""
+    treated = wells.about[wells.treated]
+    positions = treated.groupby("compound")["well"].agg(["nunique", "size"])
+    several = positions[positions["size"] > 1]
+    return float((several["nunique"] == 1).mean()) if len(several) else None
+
+
+def _missing(wells: WellProfiles) -> str:
+    if not len(wells.about):
+        return "needs plate and well"
+    treated = wells.about[wells.treated]
+    if not len(treated):
+        return "needs compound"
+    several = int((treated.groupby("compound")["plate"].nunique() > 1).sum())
+    if several < LEAST_COMPOUNDS:
+        return f"needs {LEAST_COMPOUNDS} compounds on two plates or more (found {several})"
+    return ""
+
+
+def _write_hits(path: str | Path | None, table: pd.DataFrame) -> None:
+    if path is not None:
+        replace_file(path, lambda to: table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n"))
