@@ -138,6 +138,23 @@ def test_a_checkpoint_embeds(crops, checkpoint, tmp_path):
     np.testing.assert_allclose(data.X[:1], expected.numpy(), atol=1e-5)
 
 
+def test_a_network_trained_on_percentiles_sees_percentiles(crops, checkpoint, tmp_path):
+    plain = build_embedder("mae", {"kind": "subcell"}, crops=crops, checkpoint=checkpoint())
+    robust = build_embedder("mae", {"kind": "subcell"}, crops=crops, checkpoint=checkpoint(scaling="percentile"))
+    store = CropStore(crops)
+    images = store.read([0])
+    images[0, 2:] //= 4
+    images[0, 3, 40, 50] = 255
+    encoder, _ = load_encoder(checkpoint())
+    given = torch.from_numpy(images.astype(np.float32))
+    with torch.inference_mode():
+        expected = encoder(mask_and_scale(given[:, 2:], given[:, 1], scaling="percentile")).vector
+    found = robust.embed(images, store.obs.iloc[:1]).vectors
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert np.abs(found - plain.embed(images, store.obs.iloc[:1]).vectors).max() > 1e-3
+    assert "0.1 to 99.9 percentile" in robust.inputs[0].words
+
+
 def test_channels_may_be_missing_only_where_training_left_some_out(crops, checkpoint):
     strict = build_embedder("mae", {"kind": "subcell"}, crops=crops, checkpoint=checkpoint())
     assert strict.requires == CHANNELS

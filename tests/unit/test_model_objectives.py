@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subcell.model.decoder import patchify
-from subcell.model.inputs import half_masked, mask_and_scale
+from subcell.model.inputs import mask_and_scale, some_masked
 from subcell.model.losses import contrastive_loss, reconstruction_loss
 from subcell.model.masking import choose_patches, object_patches
 
@@ -75,6 +75,42 @@ def test_bfloat16_features_are_compared_in_float32() -> None:
     found = contrastive_loss(features, labels)
     assert found.dtype == torch.float32
     assert float(found) == pytest.approx(float(contrastive_loss(features.double(), labels)), rel=1e-5)
+
+
+def test_autocast_does_not_compare_in_bfloat16() -> None:
+    features = unit_vectors(64).float()
+    labels = torch.arange(16).repeat(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = contrastive_loss(features, labels)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, contrastive_loss(features, labels))
+
+
+def test_spared_pairs_are_neither_positives_nor_negatives() -> None:
+    features = unit_vectors(7)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3])
+    genes = torch.tensor([5, 5, 5, 5, 6, 6, 6])
+    found = contrastive_loss(features, labels, spared=genes)
+    terms = []
+    for anchor in range(7):
+        counted = [i for i in range(7) if i != anchor and (labels[i] == labels[anchor] or genes[i] != genes[anchor])]
+        positives = [i for i in counted if labels[i] == labels[anchor]]
+        if positives:
+            below = sum(math.exp(features[anchor] @ features[i] / 0.1) for i in counted)
+            terms.append(
+                -np.mean([math.log(math.exp(features[anchor] @ features[i] / 0.1) / below) for i in positives])
+            )
+    assert float(found) == pytest.approx(np.mean(terms), rel=1e-5)
+    assert float(found) < float(contrastive_loss(features, labels))
+
+
+def test_an_anchor_that_nothing_is_left_to_compare_with_has_no_gradient() -> None:
+    features = unit_vectors(4).requires_grad_()
+    loss = contrastive_loss(features, torch.arange(4), spared=torch.zeros(4))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert features.grad is not None
+    assert torch.equal(features.grad, torch.zeros_like(features))
 
 
 def test_reconstruction_counts_hidden_patches_only() -> None:
@@ -182,9 +218,29 @@ def test_a_blank_cell_gives_zeros(value: int) -> None:
     assert torch.equal(found, torch.zeros(1, 4, 3, 3))
 
 
-@pytest.mark.parametrize(("cells", "expected"), [(8, 4), (5, 2), (1, 0)])
-def test_half_of_every_item_is_masked(cells: int, expected: int) -> None:
-    masked = half_masked(items=50, cells=cells, generator=torch.Generator().manual_seed(0)).unflatten(0, (50, cells))
+@pytest.mark.parametrize(
+    ("cells", "share", "expected"), [(8, 0.5, 4), (5, 0.5, 2), (1, 0.5, 0), (8, 0.0, 0), (8, 1.0, 8), (8, 0.25, 2)]
+)
+def test_the_same_share_of_every_item_is_masked(cells: int, share: float, expected: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    masked = some_masked(items=50, cells=cells, share=share, generator=generator).unflatten(0, (50, cells))
     assert set(masked.sum(dim=1).tolist()) == {expected}
-    if expected:
+    if 0 < expected < cells:
         assert len({tuple(row) for row in masked.tolist()}) > 1
+
+
+def test_percentiles_leave_hot_pixels_out_of_the_range() -> None:
+    images = torch.linspace(0, 100, 4 * 50 * 50).view(1, 4, 50, 50)[:, :, torch.randperm(50)]
+    hot = images.clone()
+    hot[0, 2, 7, :9] = 60_000
+    masks = torch.ones(1, 50, 50)
+    plain = mask_and_scale(images, masks, scaling="percentile")
+    robust = mask_and_scale(hot, masks, scaling="percentile")
+    assert float(robust.max()) == 1.0
+    cold = hot < 60_000
+    assert float((plain - robust)[cold].abs().max()) < 2e-3
+    assert float(mask_and_scale(hot, masks)[cold].max()) < 0.01
+    # 0.1 % of 10,000 values at either end: 10 of them
+    assert int((plain == 1).sum()) == 11
+    assert torch.equal(mask_and_scale(torch.full((1, 4, 9, 9), 3), torch.ones(1, 9, 9), scaling="percentile"),
+                       torch.zeros(1, 4, 9, 9))  # fmt: skip

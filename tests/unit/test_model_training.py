@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from training_example import MICRO, run
 
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.errors import NothingLeftError, SubcellError
@@ -12,78 +12,8 @@ from subcell.model.checkpoint import load_encoder
 from subcell.model.optimisation import Schedule, build_optimizer
 from subcell.model.pretraining import Pretraining
 from subcell.model.recipes import RECIPES
-from subcell.model.sizes import Size
-from subcell.model.training import train, training_and_validation_rows
-from subcell.model.validation import location_table, spread
-
-MICRO = Size(
-    width=16,
-    depth=1,
-    heads=2,
-    patch=8,
-    pool_dim=8,
-    projection_dim=16,
-    projected_dim=8,
-    decoder_width=16,
-    decoder_depth=1,
-    decoder_heads=2,
-)
-
-
-@pytest.fixture(scope="module")
-def crop_file(tmp_path_factory):
-    """Six antibodies of five cells; four train, one is watched, one tests."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(6):
-        split = "train" if number < 4 else ("valid", "test")[number - 4]
-        for cell in range(5):
-            rows.append(
-                {
-                    "field_id": f"f{number}",
-                    "plate": "P1",
-                    "well": f"A{number}",
-                    "site": "1",
-                    "cell_line": "U-2 OS",
-                    "antibody": f"HPA{number}",
-                    "gene": f"G{number}",
-                    "compound": None,
-                    "locations": ("Nucleoli", "Cytosol", "Cytosol;Nucleoli", None)[(number + cell) % 4],
-                    "split": split,
-                }
-            )
-    obs = pd.DataFrame(rows, index=[f"c{i}" for i in range(len(rows))])
-    images = rng.integers(0, 255, (len(obs), 6, 32, 32), dtype=np.uint8)
-    images[:, :2] = 0
-    images[:, :2, 8:24, 8:24] = 1
-    path = tmp_path_factory.mktemp("crops") / "0.h5sc"
-    write_h5sc(path, obs, images, field_um=51.2)
-    return path
-
-
-def run(folder, crop_file, **settings):
-    given = {
-        "recipe": "mae-cells-prots-pool",
-        "size": MICRO,
-        "epochs": 3,
-        "items_per_batch": 4,
-        "cells_per_item": 2,
-        "items_per_antibody": 2,
-        "learning_rate": 1e-2,
-        "warmup_epochs": 1,
-        "validate_every": 2,
-        "threads": 1,
-        "seed": 1,
-    }
-    train(
-        crop_file if isinstance(crop_file, list) else [crop_file],
-        out_checkpoint=folder / "checkpoint.safetensors",
-        out_curves=folder / "training.parquet",
-        state_dir=folder / "state",
-        **{**given, **settings},
-    )
-    curves = pd.read_parquet(folder / "training.parquet")
-    return load_file(folder / "checkpoint.safetensors"), curves[curves["metric"] != "cells_per_s"]
+from subcell.model.resume import data_sha256
+from subcell.model.training import training_and_validation_rows
 
 
 def test_training_does_not_depend_on_the_shards(tmp_path, crop_file):
@@ -101,63 +31,6 @@ def test_training_does_not_depend_on_the_shards(tmp_path, crop_file):
         assert torch.equal(weight, two[name]), name
 
 
-class KilledError(Exception):
-    pass
-
-
-def kill_at(step: int, monkeypatch):
-    from subcell.model.loop import TrainingLoop
-
-    take = TrainingLoop.step
-
-    def die(self, number, *args, **settings):
-        if number == step:
-            raise KilledError
-        return take(self, number, *args, **settings)
-
-    monkeypatch.setattr(TrainingLoop, "step", die)
-
-
-@pytest.mark.parametrize("recipe", ["mae-cells-prots-pool", "vit-prots-pool"])
-def test_a_killed_run_goes_on_to_the_same_weights_and_curves(tmp_path, crop_file, monkeypatch, recipe) -> None:
-    weights, curves = run(tmp_path / "whole", crop_file, recipe=recipe)
-    with monkeypatch.context() as patch:
-        kill_at(3, patch)
-        with pytest.raises(KilledError):
-            run(tmp_path / "killed", crop_file, recipe=recipe)
-    assert (tmp_path / "killed" / "state" / "last.ckpt").exists()
-    assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
-    lines = []
-    again, curves_again = run(tmp_path / "killed", crop_file, recipe=recipe, log=lines.append)
-    assert lines[0].startswith("step 2 of 6")
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-    pd.testing.assert_frame_equal(curves, curves_again)
-    assert not list((tmp_path / "killed" / "state").iterdir())
-
-
-def test_state_is_also_saved_within_a_long_epoch(tmp_path, crop_file, monkeypatch) -> None:
-    weights, _ = run(tmp_path / "whole", crop_file)
-    with monkeypatch.context() as patch:
-        patch.setattr("subcell.model.training.SAVE_EVERY_S", -1.0)
-        kill_at(3, patch)
-        with pytest.raises(KilledError):
-            run(tmp_path / "killed", crop_file)
-    lines = []
-    again, _ = run(tmp_path / "killed", crop_file, log=lines.append)
-    assert lines[0].startswith("step 3 of 6")
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-
-
-def test_the_state_of_another_run_is_not_gone_on_with(tmp_path, crop_file, monkeypatch) -> None:
-    with monkeypatch.context() as patch:
-        kill_at(3, patch)
-        with pytest.raises(KilledError):
-            run(tmp_path, crop_file)
-    lines = []
-    run(tmp_path, crop_file, learning_rate=2e-2, log=lines.append)
-    assert lines[0].startswith("step 0 of 6")
-
-
 def test_the_seed_decides_and_reading_ahead_changes_nothing(tmp_path, crop_file) -> None:
     one, _ = run(tmp_path / "one", crop_file, epochs=1)
     ahead, _ = run(tmp_path / "ahead", crop_file, epochs=1, workers=1)
@@ -171,8 +44,9 @@ def test_labels_of_locations_do_not_touch_the_encoder(tmp_path, crop_file, monke
     monkeypatch.setattr("subcell.model.training.location_classes", lambda obs: [])
     without, curves_without = run(tmp_path / "without", crop_file)
     assert all(torch.equal(with_labels[name], without[name]) for name in with_labels)
-    assert {"classifier", "macro_ap"} <= set(curves["metric"])
-    assert not {"classifier", "macro_ap"} & set(curves_without["metric"])
+    watching = {"classifier", "macro_ap", "label_ranking_ap"}
+    assert watching <= set(curves["metric"])
+    assert not watching & set(curves_without["metric"])
 
 
 def test_curves_and_description_say_what_happened(tmp_path, crop_file) -> None:
@@ -188,7 +62,10 @@ def test_curves_and_description_say_what_happened(tmp_path, crop_file) -> None:
     assert of_step["loss"] == pytest.approx(parts, rel=1e-5)
     valid = curves[curves["split"] == "valid"]
     assert sorted(set(valid["epoch"])) == [2, 3]
-    assert set(valid["metric"]) == {"macro_ap", "embedding_std", "embedding_rank"}
+    assert set(valid["metric"]) == {
+        *("macro_ap", "label_ranking_ap"),
+        *("embedding_std", "embedding_rank", "embedding_uniformity"),
+    }
     encoder, config = load_encoder(tmp_path / "checkpoint.safetensors")
     assert encoder.dim == 32
     assert (config["image_px"], config["um_per_px"]) == (32, pytest.approx(1.6))
@@ -197,7 +74,8 @@ def test_curves_and_description_say_what_happened(tmp_path, crop_file) -> None:
         "sincos",
         True,
     )
-    assert config["training_cells"] == 20
+    assert (config["training_cells"], config["selected_by"], config["scaling"]) == (20, "last", "minmax")
+    assert config["data_sha256"] == data_sha256([crop_file])
 
 
 def test_training_cells_only_are_learned_from() -> None:
@@ -236,21 +114,3 @@ def test_every_weight_is_optimised_once_and_decays_as_in_the_paper() -> None:
     assert named["encoder.blocks.0.attn.qkv.bias"] == named["encoder.norm.weight"] == 0
     assert named["decoder.pixels.weight"] == named["encoder.class_token"] == 0.05
     assert named["encoder.pooling.attention.weight"] == named["cell_head.layers.0.weight"] == 0.01
-
-
-def test_unknown_labels_are_not_taken_for_no_location() -> None:
-    obs = pd.DataFrame({"locations": ["B;A", None, "C"]})
-    table, known = location_table(obs, ["A", "B"])
-    assert table.tolist() == [[1, 1], [0, 0], [0, 0]]
-    assert known.tolist() == [True, False, True]
-
-
-def test_collapse_shows_in_the_spread() -> None:
-    generator = torch.Generator().manual_seed(0)
-    healthy = spread(torch.randn(400, 16, generator=generator))
-    assert healthy["embedding_std"] == pytest.approx(1, abs=0.05)
-    assert 14 < healthy["embedding_rank"] <= 16
-    point = spread(torch.ones(400, 16) + 1e-4 * torch.randn(400, 16, generator=generator))
-    assert point["embedding_std"] < 0.01
-    line = spread(torch.randn(400, 1, generator=generator) * torch.ones(400, 16))
-    assert line["embedding_rank"] < 1.1

@@ -250,6 +250,13 @@ def trained_models():
     return [name for name, settings in config["models"].items() if settings.get("train_on")]
 
 
+def reconstructs(model):
+    """Whether a model learns to fill in hidden patches, of which it then shows some."""
+    settings = config["models"][model]
+    weight = settings["objective"]["reconstruction"]
+    return settings["recipe"].startswith("mae") if weight is None else weight > 0
+
+
 def rebuildable(path):
     """A file of a shard that costs disk and can be made again."""
     return path if config["keep_shards"] else temp(path)

@@ -10,7 +10,7 @@ rule train:
     benchmark:
         "<logs>/models/{model}/train.benchmark.jsonl"
     wildcard_constraints:
-        model=alternatives(trained_models()),
+        model=alternatives(name for name in trained_models() if not reconstructs(name)),
     # The longest job first: all others fit beside it.
     priority: 50
     conda:
@@ -24,8 +24,19 @@ rule train:
     params:
         settings=lookup("models/{model}", within=config),
         state=lambda wildcards: f"{pathvar('results')}/.state/{wildcards.model}",
+        tensorboard=lambda wildcards: f"{pathvar('logs')}/models/{wildcards.model}/tensorboard",
         code=code_version("model"),
     message:
         "Training {wildcards.model}"
     script:
         "../scripts/train.py"
+
+
+use rule train as train_autoencoder with:
+    output:
+        checkpoint="<results>/models/{model}/checkpoint.safetensors",
+        curves="<results>/models/{model}/training.parquet",
+        reconstruction="<results>/models/{model}/reconstruction.png",
+        reconstruction_errors="<results>/models/{model}/reconstruction.tsv",
+    wildcard_constraints:
+        model=alternatives(name for name in trained_models() if reconstructs(name)),

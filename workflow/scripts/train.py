@@ -6,15 +6,21 @@ from subcell.model.training import train
 
 with job(snakemake) as run:
     settings = snakemake.params.settings
+    training = dict(settings["training"])
+    events = snakemake.params.tensorboard if training.pop("tensorboard") else None
     arguments = {
         "crop_paths": list(snakemake.input.crops),
         "recipe": settings["recipe"],
         "size": settings["size"],
         "seed": settings["seed"],
-        **settings["training"],
+        "objective": settings["objective"],
+        **training,
         "out_checkpoint": snakemake.output.checkpoint,
         "out_curves": snakemake.output.curves,
+        "out_reconstruction": snakemake.output.get("reconstruction"),
+        "out_reconstruction_errors": snakemake.output.get("reconstruction_errors"),
         "state_dir": snakemake.params.state,
+        "tensorboard": events,
         "device": run.device,
         "threads": run.threads,
     }

@@ -164,6 +164,14 @@ def main() -> None:
         stages = stages_of(config, constants, fields=given.fields, gpus=machine.gpus)
         print(describe(stages, machine, constants), end="\n\n")
     print(f"Constants and where they are from: {CONSTANTS.relative_to(CONSTANTS.parents[1])}")
+    trained = {name: settings for name, settings in config["models"].items() if settings.get("train_on")}
+    if trained:
+        from subcell.model.plan import describe_training  # loads torch, which nothing above needs
+
+        print("\nTrainings, counted on the networks themselves (docs/training.md):")
+        for name, settings in trained.items():
+            pixels, gpus = config["crops"]["pixels"], max(1, config["gpus"])
+            print(describe_training(name, settings, pixels=pixels, antibodies=TRAINING_ANTIBODIES, gpus=gpus))
 
 
 if __name__ == "__main__":

@@ -41,9 +41,9 @@ from subcell.config.sections import (
     Subcell,
     Timm,
     TrainCompact,
-    Training,
     Weights,
 )
+from subcell.config.training import Objective, Training
 
 ROOT = Path(__file__).parents[4]
 BLOCKS: dict[str, type[BaseModel]] = {
@@ -60,6 +60,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "segmentation": Segmentation,
     "crops": Crops,
     "models.NAME with `kind: subcell`": Subcell,
+    "models.NAME.objective": Objective,
     "models.NAME.training": Training,
     "models.NAME with `kind: random_vit`": RandomVit,
     "models.NAME with `kind: dino4cells`": Dino4Cells,

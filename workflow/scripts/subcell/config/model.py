@@ -28,6 +28,7 @@ from subcell.config.sections import (
 )
 from subcell.config.suite import CONTROLS, SUITE
 from subcell.config.tasks import Tasks
+from subcell.config.training import RELEASED_RECIPES
 
 FOLDERS = (
     *("fields", "images", "masks", "cells", "qc", "crops", "truth", "benchmarks", "controls", "figures", "weights"),
@@ -122,6 +123,10 @@ class Config(Section):
                 problems.append(
                     f"models.{name}: give either `train_on` (datasets to learn from), `checkpoint` (a file) or `released` "
                     "(a published network)"
+                )
+            if isinstance(model, Subcell) and model.released and model.recipe not in RELEASED_RECIPES:
+                problems.append(
+                    f"models.{name}.recipe: of {model.recipe} no network was published; {' and '.join(RELEASED_RECIPES)} were"
                 )
             for dataset in model.evaluate_on or []:
                 source = getattr(self.datasets.get(dataset), "source", None)

@@ -2,22 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from subcell.config.section import Section
+from subcell.config.training import Objective, Recipe, Training, with_preset
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
 """Names become folders: letters, digits, `_` and `-`."""
 
-Recipe = Literal["mae-cells-prots-pool", "vit-prots-pool"]
 Size = Literal["tiny", "small", "base"]
 Channel = Literal["microtubules", "er", "nucleus", "protein"]
 Released = Literal["auto", "all_channels", "MT-DNA-Protein", "ER-DNA-Protein", "DNA-Protein"]
-
-
-class Section(BaseModel):
-    """A block of the configuration: unknown keys are errors; numbers may be text, as `--config` gives them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Segmentation(Section):
@@ -122,22 +118,6 @@ class Crops(Section):
         return given | preset
 
 
-class Training(Section):
-    """How a SubCell model is trained. The paper's values: 300 epochs, 112 x 8 cells, 1e-4 a 256 cells, 5 epochs of warm-up."""
-
-    epochs: int = Field(300, ge=1, le=100_000, description="passes over the antibodies")
-    items_per_batch: int = Field(112, ge=2, le=65_536, description="antibody samples in a batch")
-    cells_per_item: int = Field(8, ge=1, le=4096, description="cells of one antibody sample")
-    items_per_antibody: int = Field(4, ge=1, le=1024, description="samples that an antibody gives in an epoch")
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="for 256 cells a batch; scaled linearly with the batch")
-    warmup_epochs: float = Field(5, ge=0, description="epochs of linear warm-up")
-    validate_every: int = Field(10, ge=1, description="epochs between validations")
-    positives: Literal["antibody", "gene", "compound", "none"] = Field(
-        "antibody", description="cells with the same value are positives of the protein-specific loss"
-    )
-    precision: Literal["32", "bf16"] = Field("32", description="`bf16` = autocast to bfloat16")
-
-
 class EvaluatedModel(Section):
     """What every model has."""
 
@@ -176,7 +156,7 @@ class Subcell(Network):
     """A SubCell vision transformer: trained here, loaded from a checkpoint, or as released."""
 
     kind: Literal["subcell"]
-    recipe: Recipe = Field("mae-cells-prots-pool", description="the paper's training objective")
+    recipe: Recipe = Field("mae-cells-prots-pool", description="the paper's training objective, see docs/training.md")
     size: Size = Field("tiny", description="`base` is the paper's ViT-B/16")
     train_on: list[Name] = Field(default=[], description="datasets whose training split the model learns from")
     checkpoint: str | None = Field(
@@ -193,7 +173,15 @@ class Subcell(Network):
         "their ten",
     )
     seed: int = Field(42, ge=0, description="seed of weights, sampling and augmentation")
+    objective: Objective = Field(Objective(), description="changes to the recipe")
     training: Training = Field(Training(), description="how it is trained")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "training" not in given:
+            return given
+        return {**given, "training": with_preset(given["training"], given.get("recipe"))}
 
 
 class RandomVit(Network):

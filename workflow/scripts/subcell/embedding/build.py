@@ -127,6 +127,7 @@ def _subcell(name: str, settings: Any, store: CropStore, checkpoint: Any, log: A
         "channels": tuple(channels),
         "strict": not config.get("dropped_channels"),
         **_heads(classifiers, path),
+        **({"inputs": {"scale": "percentile"}} if config.get("scaling") == "percentile" else {}),
         "description": {
             "checkpoint_sha256": sha256_of(path),
             "recipe": str(config.get("recipe", "")),

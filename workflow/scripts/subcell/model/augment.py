@@ -116,6 +116,13 @@ def remove_channel(images: torch.Tensor, *, generator: torch.Generator, p: float
     return images * kept[:, :, None, None]
 
 
+def drop_landmarks(images: torch.Tensor, *, p: float, generator: torch.Generator) -> torch.Tensor:
+    """Set each channel but the last to zero with probability p; not the paper's, whose views lose one at most."""
+    kept = ~_coin((*images.shape[:2], 1, 1), p, generator)
+    kept[:, -1] = True
+    return images * kept
+
+
 def rescale_protein(images: torch.Tensor, *, generator: torch.Generator, p: float = 0.25) -> torch.Tensor:
     """Give the protein channel a maximum drawn from 0 to 2."""
     count, channels = images.shape[:2]

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from subcell.crops.reader import Crops
 from subcell.crops.store import CropStore
-from subcell.model.augment import geometry, intensity
-from subcell.model.inputs import half_masked, mask_and_scale
+from subcell.model.augment import drop_landmarks, geometry, intensity
+from subcell.model.inputs import mask_and_scale, some_masked
 from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe
 from subcell.model.sampler import ItemSampler
@@ -32,6 +32,10 @@ class View(NamedTuple):
     masks: torch.Tensor
 
 
+BLOCK = 128
+"""Cells that are augmented at a time: the intermediate images of a whole batch would need many times its memory."""
+
+
 def make_views(
     crops: torch.Tensor, *, recipe: Recipe, cells_per_item: int, generator: torch.Generator
 ) -> tuple[View, ...]:
@@ -42,7 +46,7 @@ def make_views(
     Parameters
     ----------
     crops : (N, 6, H, W) as stored, items side by side, on the device that is to do the work
-    recipe : says how many views there are and which get the intensity augmentations
+    recipe : says how many views there are and what is done to them
     cells_per_item : cells of an item
     generator : on the device of `crops`
 
@@ -50,17 +54,27 @@ def make_views(
     -------
     One view, or two
     """
+    block = max(1, BLOCK // cells_per_item) * cells_per_item
+    blocks = [_views_of_block(part, recipe, cells_per_item, generator) for part in crops.split(block)]
+    return tuple(View(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*blocks, strict=True))
+
+
+def _views_of_block(crops: torch.Tensor, recipe: Recipe, cells_per_item: int, generator: torch.Generator) -> list[View]:
     own = crops[:, 1] > 0
     pixels = crops[:, 2:].float()
+    if recipe.drop_landmarks:
+        pixels = drop_landmarks(pixels, p=recipe.drop_landmarks, generator=generator)
     views = []
     for number in range(recipe.views):
-        masked = half_masked(items=len(crops) // cells_per_item, cells=cells_per_item, generator=generator)
-        scaled = mask_and_scale(pixels, own | ~masked[:, None, None])
+        masked = some_masked(
+            items=len(crops) // cells_per_item, cells=cells_per_item, share=recipe.masked_cells, generator=generator
+        )
+        scaled = mask_and_scale(pixels, own | ~masked[:, None, None], scaling=recipe.scaling)
         images, masks = geometry(scaled, own, generator=generator)
         if recipe.intensity[number]:
             images = intensity(images, generator=generator)
         views.append(View(images, masks))
-    return tuple(views)
+    return views
 
 
 def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: int, workers: int) -> DataLoader:
@@ -78,7 +92,9 @@ def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: i
     Iterable of row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
     """
     rows = _RowsOfSteps(sampler, first, steps)
-    return DataLoader(Crops(store), sampler=rows, batch_size=None, num_workers=workers)
+    return DataLoader(
+        Crops(store), sampler=rows, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
+    )
 
 
 class _RowsOfSteps(Sampler[NDArray[np.int64]]):

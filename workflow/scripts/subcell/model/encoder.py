@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.models import checkpoint_seq
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -44,6 +45,8 @@ class Encoder(nn.Module):
         self, *, size: Size, in_channels: int = 4, image_px: int, positions: Positions = "learned", pooling: bool = True
     ) -> None:
         super().__init__()
+        self.checkpointing = False
+        """Whether the backward pass computes activations of blocks again instead of keeping them."""
         self.side = patches_a_side(image_px, size.patch)
         self.patch = size.patch
         self.patch_embed = PatchEmbed(None, size.patch, in_channels, size.width)
@@ -97,7 +100,9 @@ class Encoder(nn.Module):
         first = (self.class_token + positions[:, :1]).expand(len(tokens), -1, -1)
         tokens = torch.cat((first, tokens), dim=1)
         looks = None
-        if class_attention:
+        if self.checkpointing and torch.is_grad_enabled():
+            tokens = checkpoint_seq(self.blocks, tokens, use_reentrant=False)
+        elif class_attention:
             tokens = self.blocks[:-1](tokens)
             looks = attention_of_class_token(self.blocks[-1], tokens)
             tokens = self.blocks[-1](tokens)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from subcell.model.losses import at_least_float32
+
 
 class ProjectionHead(nn.Module):
     """Three layers with batch normalisation in between; the losses compare its output, scaled to length one.
@@ -28,11 +30,11 @@ class ProjectionHead(nn.Module):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Project (N, in_dim) to (N, out_dim) of length one; N has to be the whole batch, both views."""
-        return nn.functional.normalize(self.layers(vectors), dim=1)
+        return nn.functional.normalize(at_least_float32(self.layers(vectors)), dim=1)
 
 
 class OnlineClassifier(nn.Module):
-    """Location classifier that watches the training on detached vectors; it teaches the encoder nothing.
+    """Location classifier that watches the training; see `Pretraining`, which hands it detached vectors.
 
     Parameters
     ----------
@@ -52,4 +54,4 @@ class OnlineClassifier(nn.Module):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes) of vectors (N, in_dim)."""
-        return self.layers(vectors.detach())
+        return self.layers(vectors)

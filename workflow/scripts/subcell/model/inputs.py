@@ -10,8 +10,14 @@ from torch import nn
 
 from subcell.channels import CHANNELS
 
+Scaling = Literal["minmax", "percentile"]
+OUTERMOST = 0.001
+"""Share of a cell's pixels at either end of the range that the percentile scaling leaves out."""
 
-def mask_and_scale(images: torch.Tensor, masks: torch.Tensor, *, joint: bool = True, eps: float = 1e-6) -> torch.Tensor:
+
+def mask_and_scale(
+    images: torch.Tensor, masks: torch.Tensor, *, joint: bool = True, scaling: Scaling = "minmax", eps: float = 1e-6
+) -> torch.Tensor:
     """Set everything outside the cell to zero, then bring each cell to 0..1 over all channels and pixels together.
 
     Parameters
@@ -19,6 +25,8 @@ def mask_and_scale(images: torch.Tensor, masks: torch.Tensor, *, joint: bool = T
     images : (N, C, H, W), any type and unit
     masks : (N, H, W) bool or 0/1; ones everywhere keep the surroundings
     joint : False scales each channel by itself
+    scaling : the range is that of all pixels (`minmax`), or of all but the outermost thousandth at either end, where values
+        are cut (`percentile`), so that a few hot pixels do not set it
     eps : added to the range, so that a blank cell gives zeros
 
     Returns
@@ -27,16 +35,24 @@ def mask_and_scale(images: torch.Tensor, masks: torch.Tensor, *, joint: bool = T
     """
     masked = images.float() * masks[:, None].float()
     dims = (1, 2, 3) if joint else (2, 3)
-    low, high = masked.amin(dim=dims, keepdim=True), masked.amax(dim=dims, keepdim=True)
-    return (masked - low) / (high - low + eps)
+    if scaling == "minmax":
+        low, high = masked.amin(dim=dims, keepdim=True), masked.amax(dim=dims, keepdim=True)
+        return (masked - low) / (high - low + eps)
+    flat = masked.flatten(dims[0])
+    outermost = int(flat.shape[-1] * OUTERMOST)
+    shape = (*masked.shape[: dims[0]], *(1 for _ in dims))
+    low = flat.kthvalue(outermost + 1, dim=-1).values.view(shape)
+    high = flat.kthvalue(flat.shape[-1] - outermost, dim=-1).values.view(shape)
+    return ((masked - low) / (high - low + eps)).clamp(0, 1)
 
 
-def half_masked(*, items: int, cells: int, generator: torch.Generator) -> torch.Tensor:
-    """Choose which cells lose their surroundings in one view: of each item, half of its cells.
+def some_masked(*, items: int, cells: int, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Choose which cells lose their surroundings in one view: the same number of each item.
 
     Parameters
     ----------
-    items, cells : cells of the batch, item by item; of an odd number one less is masked than not
+    items, cells : cells of the batch, item by item
+    share : of the cells of an item, rounded down; the paper's is a half
     generator : decides which; its device is the result's
 
     Returns
@@ -44,7 +60,7 @@ def half_masked(*, items: int, cells: int, generator: torch.Generator) -> torch.
     (items * cells,) bool
     """
     order = torch.rand(items, cells, generator=generator, device=generator.device).argsort(dim=1)
-    return (order < cells // 2).flatten()
+    return (order < int(cells * share)).flatten()
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,8 @@ class Inputs:
     channels : stored channel that each of the network's channels is read from, in the network's order
     masked : set everything outside the cell to zero first
     scale : bring pixels to 0..1 by the range of a `cell` over all channels together (as SubCell is trained), of each
-        `channel` of a cell, or by the largest value of the stored `type`
+        `channel` of a cell, by the outer `percentile` of a cell (see `mask_and_scale`), or by the largest value of the
+        stored `type`
     mean, std : of each channel of the network, subtracted and divided by afterwards; none where empty
     pixels : side that images are resized to; None keeps them
     box_margin_px : cut the box around the cell, with this margin, before resizing; None keeps the whole crop
@@ -64,7 +81,7 @@ class Inputs:
 
     channels: tuple[str, ...] = CHANNELS
     masked: bool = True
-    scale: Literal["cell", "channel", "type"] = "cell"
+    scale: Literal["cell", "channel", "percentile", "type"] = "cell"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     pixels: int | None = None
@@ -76,6 +93,7 @@ class Inputs:
         scale = {
             "cell": "min-max over all channels and pixels of the cell",
             "channel": "min-max of each channel of the cell",
+            "percentile": "0.1 to 99.9 percentile over all channels and pixels of the cell",
             "type": "divided by the largest value of the pixel type",
         }[self.scale]
         return ", then ".join(
@@ -107,7 +125,8 @@ class Inputs:
         if self.scale == "type":
             images = images * masks[:, None] / torch.iinfo(crops.dtype).max
         else:
-            images = mask_and_scale(images, masks, joint=self.scale == "cell")
+            scaling: Scaling = "percentile" if self.scale == "percentile" else "minmax"
+            images = mask_and_scale(images, masks, joint=self.scale != "channel", scaling=scaling)
         if self.box_margin_px is not None:
             images = _boxes(images, own, margin=self.box_margin_px, pixels=self.pixels or images.shape[-1])
         elif self.pixels and images.shape[-2:] != (self.pixels, self.pixels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,13 +16,16 @@ from numpy.typing import NDArray
 
 from subcell.errors import SubcellError
 from subcell.model.batches import make_views
+from subcell.model.encoder import Encoder
+from subcell.model.gradients import compute_gradients
 from subcell.model.optimisation import build_optimizer
-from subcell.model.pretraining import Pretraining
-from subcell.model.processes import processes, rank
+from subcell.model.pretraining import Labels, Pretraining
+from subcell.model.processes import average_gradients, processes, rank
 from subcell.model.sampler import Positives, positive_labels
 from subcell.model.validation import location_table
 
 CLIP_NORM = 1.0
+Spare = Literal["none", "gene", "locations"]
 
 
 class CellLabels:
@@ -33,24 +37,28 @@ class CellLabels:
     rows : of the training cells
     classes : locations that the classifier tells apart
     positives : see `subcell.model.sampler.positive_labels`
+    spare : column whose equal values keep cells from being negatives of each other
     """
 
     def __init__(
-        self, obs: pd.DataFrame, rows: NDArray[np.int64], *, classes: Sequence[str], positives: Positives
+        self,
+        obs: pd.DataFrame,
+        rows: NDArray[np.int64],
+        *,
+        classes: Sequence[str],
+        positives: Positives,
+        spare: Spare = "none",
     ) -> None:
-        of_training = np.full(len(obs), -1)
-        of_training[rows] = positive_labels(obs.iloc[rows], positives)
-        locations, known = location_table(obs, classes)
-        self._positives, self._locations, self._known = map(torch.from_numpy, (of_training, locations, known))
+        columns = []
+        for column in (positives, spare):
+            of_training = np.full(len(obs), -1)
+            of_training[rows] = positive_labels(obs.iloc[rows], column)
+            columns.append(of_training)
+        self._columns = [torch.from_numpy(values) for values in (*columns, *location_table(obs, classes))]
 
-    def of(self, rows: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
-        """Arguments of `Pretraining.forward` for the cells in these rows."""
-        return {
-            "cells": rows.to(device),
-            "positives": self._positives[rows].to(device),
-            "locations": self._locations[rows].to(device),
-            "labelled": self._known[rows].to(device),
-        }
+    def of(self, rows: torch.Tensor, device: torch.device) -> Labels:
+        """Labels of the cells in these rows."""
+        return Labels(rows.to(device), *(values[rows].to(device) for values in self._columns))
 
 
 class TrainingLoop:
@@ -62,7 +70,7 @@ class TrainingLoop:
     labels : of the cells
     cells_per_item : of the sampler
     seed : of augmentation, masking and dropout
-    device, precision : see `subcell.model.training.train`
+    device, precision, clip, ema, cells_per_pass, checkpoint_activations, compiled : see `subcell.model.training.train`
     """
 
     def __init__(
@@ -74,30 +82,52 @@ class TrainingLoop:
         seed: int,
         device: str,
         precision: Literal["32", "bf16"],
+        clip: Literal["apart", "together"] = "apart",
+        ema: float = 0.0,
+        cells_per_pass: int | None = None,
+        checkpoint_activations: bool = False,
+        compiled: bool = False,
     ) -> None:
+        if device == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32, as the reference
         self.network = network
         self._fabric = Fabric(
             accelerator=device,
             devices=processes(),
-            # The classifier has nothing to learn from a batch without labels.
-            strategy=DDPStrategy(find_unused_parameters=True) if processes() > 1 else "auto",
+            strategy=DDPStrategy() if processes() > 1 else "auto",
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         if processes() > 1:
             self._fabric.launch()
-        self._forward, self._optimizer = self._fabric.setup(network, build_optimizer(network))
+        network.to(self._fabric.device)
+        self._optimizer = build_optimizer(network)
+        network.encoder.checkpointing = checkpoint_activations
+        self._average = copy.deepcopy(network.encoder).requires_grad_(False) if ema else None
+        self._ema = ema
+        if compiled:
+            for part in (network.encoder, network.decoder):
+                if part is not None:
+                    part.compile()
         self._labels = labels
         self._cells_per_item = cells_per_item
+        self._cells_per_pass = cells_per_pass
         self._seed = seed
-        classifier = [] if network.classifier is None else list(network.classifier.parameters())
-        watching = {id(weight) for weight in classifier}
+        watching = [] if network.classifier is None or network.recipe.supervised else [*network.classifier.parameters()]
+        if clip == "together":
+            watching = []
+        apart = {id(weight) for weight in watching}
         # Cut apart, or the labels that the classifier sees would scale the encoder's steps.
-        self._clipped = (classifier, [weight for weight in network.parameters() if id(weight) not in watching])
+        self._clipped = (watching, [weight for weight in network.parameters() if id(weight) not in apart])
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
         return self._fabric.device
+
+    @property
+    def encoder(self) -> Encoder:
+        """What is watched and kept: the encoder, or the running mean of its weights."""
+        return self.network.encoder if self._average is None else self._average
 
     def step(self, number: int, rows: torch.Tensor, crops: torch.Tensor, *, learning_rate: float) -> dict[str, float]:
         """Learn from one batch.
@@ -123,30 +153,50 @@ class TrainingLoop:
         torch.manual_seed(drawn)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        views = make_views(
-            crops.to(self.device),
-            recipe=self.network.recipe,
-            cells_per_item=self._cells_per_item,
+        losses = compute_gradients(
+            self.network,
+            make_views(
+                crops.to(self.device, non_blocking=True),
+                recipe=self.network.recipe,
+                cells_per_item=self._cells_per_item,
+                generator=generator,
+            ),
+            self._labels.of(rows, self.device),
             generator=generator,
+            autocast=self._fabric.autocast,
+            cells_per_pass=self._cells_per_pass,
         )
-        losses = self._forward(views, **self._labels.of(rows, self.device), generator=generator)
         loss = losses["loss"].item()
         if not math.isfinite(loss):
             raise SubcellError(
                 f"the loss of step {number + 1} is {loss}; lower `training.learning_rate` or lengthen "
                 "`training.warmup_epochs`"
             )
-        self._fabric.backward(losses["loss"] + losses.get("classifier", 0.0))
+        average_gradients(self.network.parameters())
         norms = [torch.nn.utils.clip_grad_norm_(weights, CLIP_NORM) for weights in self._clipped]
         self._optimizer.step()
         self._optimizer.zero_grad()
+        self._take_into_average(number)
         return {name: value.item() for name, value in losses.items()} | {"gradient_norm": norms[1].item()}
+
+    @torch.no_grad()
+    def _take_into_average(self, number: int) -> None:
+        if self._average is None:
+            return
+        # Early on, the mean of what there was so far: the first weights are random.
+        decay = min(self._ema, (1 + number) / (10 + number))
+        torch._foreach_lerp_(
+            list(self._average.parameters()), [w.detach() for w in self.network.encoder.parameters()], 1 - decay
+        )
 
     def state(self) -> dict[str, Any]:
         """All that later steps depend on."""
-        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
+        average = {} if self._average is None else {"average": self._average.state_dict()}
+        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), **average}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])

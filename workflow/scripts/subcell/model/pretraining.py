@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
+from subcell.errors import ConfigError
 from subcell.model.batches import View
 from subcell.model.decoder import Decoder, patchify
 from subcell.model.encoder import build_encoder
@@ -19,6 +21,25 @@ from subcell.model.recipes import Recipe
 from subcell.model.sizes import Size
 
 
+class Labels(NamedTuple):
+    """What the losses need to know of N cells.
+
+    Attributes
+    ----------
+    cells : (N,) numbers of the cells; a cell that occurs twice is its own positive
+    positives : (N,) see `subcell.model.sampler.positive_labels`
+    spared : (N,) see `spared` of `subcell.model.losses.contrastive_loss`
+    locations : (N, classes) 0 or 1; only the classifier sees them
+    labelled : (N,) bool, cells whose locations are known
+    """
+
+    cells: torch.Tensor
+    positives: torch.Tensor
+    spared: torch.Tensor
+    locations: torch.Tensor
+    labelled: torch.Tensor
+
+
 class Pretraining(nn.Module):
     """A network as it is trained.
 
@@ -27,14 +48,30 @@ class Pretraining(nn.Module):
     recipe, size : what it is taught, how large it is
     in_channels, image_px : of the images
     classes : locations that the classifier tells apart; 0 leaves it out
+    spares : whether pairs of cells can be neither positives nor negatives, see `Labels`
     seed : of the weights
+
+    Raises
+    ------
+    ConfigError : a supervised recipe without classes
     """
 
     def __init__(
-        self, *, recipe: Recipe, size: Size, in_channels: int = 4, image_px: int, classes: int, seed: int
+        self,
+        *,
+        recipe: Recipe,
+        size: Size,
+        in_channels: int = 4,
+        image_px: int,
+        classes: int,
+        spares: bool = False,
+        seed: int,
     ) -> None:
         super().__init__()
+        if recipe.supervised and not classes:
+            raise ConfigError("a supervised recipe needs `locations` of training cells in the sheet; there are none")
         self.recipe = recipe
+        self.spares = spares
         self.encoder = build_encoder(
             size=size,
             in_channels=in_channels,
@@ -57,74 +94,97 @@ class Pretraining(nn.Module):
     def _head(dim: int, size: Size) -> ProjectionHead:
         return ProjectionHead(dim, hidden_dim=size.projection_dim, out_dim=size.projected_dim)
 
-    def forward(
-        self,
-        views: Sequence[View],
-        *,
-        cells: torch.Tensor,
-        positives: torch.Tensor,
-        locations: torch.Tensor,
-        labelled: torch.Tensor,
-        generator: torch.Generator,
-    ) -> dict[str, torch.Tensor]:
-        """Losses of a batch of N cells.
+    def forward(self, views: Sequence[View], labels: Labels, *, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Losses of a batch of N cells, all of it at once; `subcell.model.gradients` does it in parts.
 
         Parameters
         ----------
         views : one or two, as the recipe says
-        cells : (N,) numbers of the cells; a cell that occurs twice is its own positive
-        positives : (N,) see `subcell.model.sampler.positive_labels`
-        locations : (N, classes) 0 or 1; only the classifier sees them
-        labelled : (N,) bool, cells whose locations are known
+        labels : of the cells
         generator : chooses the hidden patches
 
         Returns
         -------
-        `loss`, the weighted sum that trains the encoder; its terms `reconstruction`, `cell_specific`,
-        `protein_specific` without weights; `classifier`, which trains the classifier alone
+        what `losses` gives
         """
-        vectors, terms = self._encode(views, generator)
-        vectors = gather(vectors)
-        weights = {"reconstruction": self.recipe.reconstruction}
-        for name, head, labels, weight in (
-            ("cell_specific", self.cell_head, cells, self.recipe.cell_specific),
-            ("protein_specific", self.protein_head, positives, self.recipe.protein_specific),
-        ):
-            if head is not None:
-                terms[name] = contrastive_loss(
-                    head(vectors), gather(labels.repeat(len(views))), temperature=self.recipe.temperature
-                )
-                weights[name] = weight
-        losses = {"loss": torch.stack([weights[name] * term for name, term in terms.items()]).sum(), **terms}
-        # Last, so that its dropout draws after everything that teaches the encoder.
-        known = gather(labelled.repeat(len(views)))
-        if self.classifier is not None and known.any():
-            logits = self.classifier(vectors[known])
-            losses["classifier"] = sigmoid_focal_loss(
-                logits,
-                gather(locations.repeat(len(views), 1))[known].to(logits.dtype),
-                alpha=0.25,
-                gamma=2,
-                reduction="mean",
-            )
-        return losses
+        keep = self.choose(views[0], generator)
+        vectors, reconstruction = self.encode([view.images for view in views], keep)
+        return self.losses(vectors, labels, reconstruction)
 
-    def _encode(
-        self, views: Sequence[View], generator: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Vectors of all views, the first view's first, and the reconstruction loss where there is one."""
+    def choose(self, view: View, generator: torch.Generator) -> torch.Tensor | None:
+        """Numbers (N, K) of the patches of the first view that the encoder sees; None where it sees all."""
         if self.decoder is None:
-            return self.encoder(torch.cat([view.images for view in views])).vector, {}
-        first, *others = views
-        keep = choose_patches(
-            object_patches(first.masks, patch=self.encoder.patch),
+            return None
+        return choose_patches(
+            object_patches(view.masks, patch=self.encoder.patch),
             mask_ratio=self.recipe.mask_ratio,
             object_mask_ratio=self.recipe.object_mask_ratio,
             generator=generator,
         )
-        seen = self.encoder(first.images, keep)
-        reconstruction = reconstruction_loss(
-            self.decoder(seen.tokens, keep), patchify(first.images, self.encoder.patch), keep
-        )
-        vectors = [seen.vector, *(self.encoder(view.images).vector for view in others)]
-        return torch.cat(vectors), {"reconstruction": reconstruction}
+
+    def encode(
+        self, images: Sequence[torch.Tensor], keep: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Vectors of all views, the first view's first, and the reconstruction loss where there is one."""
+        if self.decoder is None or keep is None:
+            return self.encoder(torch.cat(list(images))).vector, None
+        first, *others = images
+        seen = self.encoder(first, keep)
+        loss = reconstruction_loss(self.decoder(seen.tokens, keep), patchify(first, self.encoder.patch), keep)
+        return torch.cat([seen.vector, *(self.encoder(view).vector for view in others)]), loss
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term that teaches the encoder."""
+        names = ("reconstruction", "cell_specific", "protein_specific", "supervised")
+        return {name: getattr(self.recipe, name) for name in names if getattr(self.recipe, name)}
+
+    def losses(
+        self, vectors: torch.Tensor, labels: Labels, reconstruction: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Losses from what the encoder gave; vectors of all processes are compared as one batch.
+
+        Parameters
+        ----------
+        vectors : (views * N, D), the first view's first
+        labels : of the N cells
+        reconstruction : its loss, where it is known already
+
+        Returns
+        -------
+        `loss`, the weighted sum that trains the encoder; its terms `reconstruction`, `cell_specific`,
+        `protein_specific`, `supervised` without weights; `classifier`, which trains the watching classifier alone
+        """
+        views = len(vectors) // len(labels.cells)
+        vectors = gather(vectors)
+        everyone = Labels(*(gather(values.repeat(views, *[1] * (values.dim() - 1))) for values in labels))
+        terms = {} if reconstruction is None else {"reconstruction": reconstruction}
+        if self.cell_head is not None:
+            terms["cell_specific"] = contrastive_loss(
+                self.cell_head(vectors), everyone.cells, temperature=self.recipe.temperature
+            )
+        if self.protein_head is not None:
+            terms["protein_specific"] = contrastive_loss(
+                self.protein_head(vectors),
+                everyone.positives,
+                temperature=self.recipe.temperature,
+                spared=everyone.spared if self.spares else None,
+            )
+        # Last, so that its dropout draws after everything else that teaches the encoder.
+        known = everyone.labelled
+        if self.classifier is not None:
+            teaches = bool(self.recipe.supervised)
+            if known.any():
+                terms["supervised" if teaches else "classifier"] = self._focal_loss(
+                    vectors if teaches else vectors.detach(), everyone.locations, known
+                )
+            elif teaches:
+                terms["supervised"] = vectors.sum() * 0.0
+        taught = [self.weights[name] * term for name, term in terms.items() if name in self.weights]
+        # A part of a masked autoencoder's batch has no term of its own here.
+        return {"loss": torch.stack(taught).sum() if taught else vectors.new_zeros(()), **terms}
+
+    def _focal_loss(self, vectors: torch.Tensor, locations: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        assert self.classifier is not None
+        logits = self.classifier(vectors[known])
+        return sigmoid_focal_loss(logits, locations[known].to(logits.dtype), alpha=0.25, gamma=2, reduction="mean")

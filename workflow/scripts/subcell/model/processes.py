@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import distributed
 from torch.distributed.nn.functional import all_gather
 
 from subcell.errors import SubcellError
+from subcell.model.stopping import handled
 
 LIBRARY = Path(__file__).resolve().parents[2]
 MISTAKE = "subcell: "
@@ -44,6 +45,26 @@ def gather(values: torch.Tensor) -> torch.Tensor:
         return torch.cat(all_gather(values.contiguous()))
     # Not every backend knows bool.
     return torch.cat(all_gather(values.to(torch.int64).contiguous())).to(values.dtype)
+
+
+def average_gradients(weights: Iterable[torch.nn.Parameter]) -> None:
+    """Give every process the mean of the gradients of all; all must have them for the same weights."""
+    if processes() == 1:
+        return
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    waiting = [distributed.all_reduce(gradient, async_op=True) for gradient in gradients]
+    for work, gradient in zip(waiting, gradients, strict=True):
+        work.wait()
+        gradient.div_(processes())
+
+
+def any_process(true: bool, device: torch.device) -> bool:
+    """Whether it is true in one of the processes."""
+    if processes() == 1:
+        return true
+    found = torch.tensor(int(true), device=device)
+    distributed.all_reduce(found)
+    return bool(found)
 
 
 def run_processes(count: int, arguments: dict[str, Any], *, log: Callable[[str], None]) -> None:
@@ -73,13 +94,15 @@ def run_processes(count: int, arguments: dict[str, Any], *, log: Callable[[str],
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as torchrun:
             assert torchrun.stdout is not None
-            try:
-                for line in torchrun.stdout:
-                    log(line.rstrip())
-                    said.append(line.rstrip())
-            finally:
-                if torchrun.poll() is None:
-                    torchrun.terminate()
+            # torchrun hands it on, each process saves and says so, and the lines end.
+            with handled(torchrun.terminate):
+                try:
+                    for line in torchrun.stdout:
+                        log(line.rstrip())
+                        said.append(line.rstrip())
+                finally:
+                    if torchrun.poll() is None:
+                        torchrun.terminate()
     if torchrun.returncode:
         mistakes = [line.removeprefix(MISTAKE) for line in said if line.startswith(MISTAKE)]
         raise SubcellError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from subcell.errors import ConfigError, NothingLeftError
 
-Positives = Literal["antibody", "gene", "compound", "none"]
+Positives = Literal["antibody", "gene", "locations", "compound", "none"]
 
 STRATA = ("cell_line", "plate", "well", "site")
 """Cells of an antibody are taken in turn from each combination of these."""
@@ -114,8 +114,8 @@ def positive_labels(obs: pd.DataFrame, positives: Positives) -> NDArray[np.int64
     Parameters
     ----------
     obs : (cells, ...) table of cells
-    positives : column whose equal values make positives; a cell without a value has only its own two views, and so has
-        every cell with `none`
+    positives : column whose equal values make positives, `locations` in any order; a cell without a value has only its own
+        two views, and so has every cell with `none`
 
     Raises
     ------
@@ -124,10 +124,13 @@ def positive_labels(obs: pd.DataFrame, positives: Positives) -> NDArray[np.int64
     alone = np.arange(len(obs), dtype=np.int64)
     if positives == "none":
         return alone
-    codes = pd.factorize(obs[positives])[0] if positives in obs else np.full(len(obs), -1)
+    values = obs[positives] if positives in obs else pd.Series([None] * len(obs), dtype=object)
+    if positives == "locations":
+        values = values.map(lambda text: ";".join(sorted(text.split(";"))), na_action="ignore")
+    codes = pd.factorize(values)[0]
     if (codes < 0).all():
         raise ConfigError(
             f"`positives: {positives}` needs a column {positives!r} in the sheet, but no training cell has one; add it, "
-            "or set `training.positives` to what there is: antibody, gene, compound or none"
+            "or set `training.positives` (or `spare`) to what there is: antibody, gene, locations, compound or none"
         )
     return np.where(codes < 0, alone + codes.max() + 1, codes).astype(np.int64)

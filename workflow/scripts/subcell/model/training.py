@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -18,24 +16,23 @@ from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
-from subcell.errors import ConfigError, NothingLeftError, SubcellError
-from subcell.model.batches import read_batches
+from subcell.errors import ConfigError, NothingLeftError
 from subcell.model.checkpoint import save_checkpoint
-from subcell.model.loop import CellLabels, TrainingLoop
+from subcell.model.kept import KeptEncoders, Select
+from subcell.model.loop import CellLabels, Spare, TrainingLoop
 from subcell.model.optimisation import Schedule
+from subcell.model.plan import describe_step
 from subcell.model.pretraining import Pretraining
 from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe, recipe_named
-from subcell.model.resume import fingerprint, forget_state, load_state, save_state
+from subcell.model.reconstruction import write_reconstructions
+from subcell.model.resume import data_sha256, fingerprint, forget_state
 from subcell.model.sampler import ItemSampler, Positives
 from subcell.model.sizes import Size, size_named
-from subcell.model.validation import location_classes, watch
+from subcell.model.steps import Course, take_steps
+from subcell.model.validation import location_classes
 
-SAVE_EVERY_S = 600.0
-"""The state is saved after each epoch, and within an epoch that takes longer than this."""
-SAY_EVERY_S = 20.0
-
-Curve = tuple[int, int, str, str, float]
+WORKERS_BESIDE_A_GPU = 8
 
 
 def train(
@@ -46,7 +43,11 @@ def train(
     out_checkpoint: str | Path,
     out_curves: str | Path,
     state_dir: str | Path,
+    out_reconstruction: str | Path | None = None,
+    out_reconstruction_errors: str | Path | None = None,
+    objective: Mapping[str, Any] | None = None,
     positives: Positives = "antibody",
+    spare: Spare = "none",
     epochs: int = 300,
     items_per_batch: int = 112,
     cells_per_item: int = 8,
@@ -54,18 +55,27 @@ def train(
     learning_rate: float = 1e-4,
     warmup_epochs: float = 5,
     validate_every: int = 10,
+    clip: Literal["apart", "together"] = "apart",
+    select: Select = "last",
+    ema: float = 0.0,
     precision: Literal["32", "bf16"] = "32",
+    cells_per_pass: int | None = None,
+    checkpoint_activations: bool = False,
+    compile: bool = False,
     seed: int = 42,
     device: str = "cpu",
     threads: int | None = None,
-    workers: int = 0,
+    workers: int | None = None,
+    checkpoints: int = 3,
+    tensorboard: str | Path | None = None,
     log: Callable[[str], None] | None = None,
 ) -> None:
     """Train a network on the training cells of some crop files, and write its encoder and curves.
 
-    Labels of locations teach the encoder nothing: a classifier on detached vectors watches. The weights written are
-    those after the last epoch. A killed run, called again with the same arguments, goes on where it last saved and
-    ends with the weights of an undisturbed one; on a CPU with the same `threads` they are equal bit for bit.
+    Labels of locations teach the encoder nothing, unless the recipe is supervised, `positives` or `spare` are `locations`,
+    or `select` or `clip` look at them: a classifier on detached vectors watches. A killed run, called again with the
+    same arguments, goes on where it last saved and ends with the weights of an undisturbed one; on a CPU with the same
+    `threads` they are equal bit for bit.
 
     Parameters
     ----------
@@ -74,32 +84,43 @@ def train(
     size : `tiny`, `small`, `base`, or the numbers themselves
     out_checkpoint : safetensors file to write
     out_curves : parquet file to write: step, epoch, split, metric, value
-    state_dir : folder in which the state of an unfinished run is kept
-    positives : what makes cells positives of the protein-specific loss
+    state_dir : folder in which the state of an unfinished run is kept, and the encoders of the last validations
+    out_reconstruction, out_reconstruction_errors : see `subcell.model.reconstruction`; for recipes that reconstruct
+    objective : changes to a named recipe, see `subcell.model.recipes.recipe_named`
+    positives, spare : what makes cells positives of the protein-specific loss, and what keeps them from being negatives
     epochs, items_per_batch, cells_per_item, items_per_antibody : see `subcell.model.sampler.ItemSampler`; the defaults
         are the paper's
     learning_rate : for 256 cells a batch; it grows with the batch
     warmup_epochs : epochs of linear warm-up
     validate_every : epochs between looks at the validation cells; the last epoch is always followed by one
+    clip : whether the norm of the watching classifier's gradients is cut `apart` or `together` with all others
+    select : `last` weights, or the metric of validation whose best are written
+    ema : decay of a running mean of the encoder's weights, which is then watched and written; 0 for none
     precision : `bf16` computes in bfloat16 where that is safe
+    cells_per_pass : see `subcell.model.gradients.compute_gradients`
+    checkpoint_activations : compute activations of transformer blocks again instead of keeping them
+    compile : compile encoder and decoder first
     seed : of weights, batches and augmentation
     device, threads : `cpu` or `cuda`; threads of a CPU, None leaves them. Where torchrun started several processes, each
         takes its part of every batch; see `subcell.model.processes`
-    workers : processes that read crops ahead; 0 reads in this one
+    workers : processes that read crops ahead; 0 reads in this one, None has some beside a GPU
+    checkpoints : encoders of validations that stay in `state_dir`
+    tensorboard : folder for TensorBoard's event files
     log : called with a line now and then
 
     Raises
     ------
     ConfigError : unknown recipe or size, crops that are not a whole number of patches, no values to make positives of
     NothingLeftError : no training cell
-    SubcellError : the loss is not a number any more
+    SubcellError : the loss is not a number any more, or the system asked to end (then the state is saved)
     """
     if threads:
         torch.set_num_threads(threads)
-    objective = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    log = log or (lambda line: None)
+    taught = recipe_named(recipe, objective) if isinstance(recipe, str) else recipe
     numbers = size_named(size) if isinstance(size, str) else size
     store = CropStore(crop_paths)
-    rows, watched_rows = training_and_validation_rows(store.obs)
+    rows, watched = training_and_validation_rows(store.obs)
     sampler = ItemSampler(
         store.obs,
         rows,
@@ -116,61 +137,94 @@ def train(
     settings = {
         "recipe": recipe if isinstance(recipe, str) else "",
         "size": size if isinstance(size, str) else "",
-        "objective": asdict(objective),
+        "objective": asdict(taught),
         "positives": positives,
+        "spare": spare,
         "epochs": epochs,
         "items_per_batch": sampler.items_per_batch,
         "cells_per_item": cells_per_item,
         "items_per_antibody": items_per_antibody,
         "learning_rate": learning_rate,
         "warmup_epochs": warmup_epochs,
+        "validate_every": validate_every,
+        "clip": clip,
+        "select": select,
+        "ema": ema,
         "precision": precision,
+        "cells_per_pass": cells_per_pass,
         "seed": seed,
         "threads": torch.get_num_threads(),
     }
     classes = location_classes(store.obs.iloc[rows])
+    network = Pretraining(
+        recipe=taught,
+        size=numbers,
+        in_channels=len(CHANNELS),
+        image_px=store.pixels,
+        classes=len(classes),
+        spares=spare != "none",
+        seed=seed,
+    )
     loop = TrainingLoop(
-        Pretraining(
-            recipe=objective,
-            size=numbers,
-            in_channels=len(CHANNELS),
-            image_px=store.pixels,
-            classes=len(classes),
-            seed=seed,
-        ),
+        network,
         labels=CellLabels(
-            store.obs, rows, classes=classes, positives=positives if objective.protein_specific else "none"
+            store.obs,
+            rows,
+            classes=classes,
+            positives=positives if taught.protein_specific else "none",
+            spare=spare if taught.protein_specific else "none",
         ),
         cells_per_item=cells_per_item,
         seed=seed,
         device=device,
         precision=precision,
+        clip=clip,
+        ema=ema,
+        cells_per_pass=cells_per_pass,
+        checkpoint_activations=checkpoint_activations,
+        compiled=compile,
     )
-    curves = _run(
-        loop,
-        store,
-        sampler,
+    data = data_sha256(crop_paths)
+    config = {**settings, **describe_training(store, rows, taught), "data_sha256": data}
+    course = Course(
+        store=store,
+        sampler=sampler,
+        schedule=Schedule(
+            learning_rate,
+            cells=sampler.items_per_batch * cells_per_item,
+            warmup_steps=round(warmup_epochs * sampler.batches_per_epoch),
+            steps=epochs * sampler.batches_per_epoch,
+        ),
         epochs=epochs,
-        learning_rate=learning_rate,
-        warmup_epochs=warmup_epochs,
         validate_every=validate_every,
-        watched_rows=watched_rows,
+        watched=watched,
         classes=classes,
-        workers=workers,
+        workers=_workers(device) if workers is None else workers,
         state_dir=state_dir,
-        run=fingerprint({**settings, **asdict(numbers), "validate_every": validate_every}, list(store.obs.index[rows])),
-        log=log or (lambda line: None),
+        run=fingerprint({**settings, **asdict(numbers)}, list(store.obs.index[rows]), data),
+        config=config,
+        tensorboard=tensorboard,
     )
+    if not rank():
+        for line in describe_step(network, course.cells // processes(), cells_per_pass, precision, steps=course.steps):
+            log(line)
+    kept = KeptEncoders(state_dir, select=select, last=checkpoints, size=numbers)
+    curves = take_steps(loop, course, kept, log=log)
     if rank():
         return
-    _write_curves(out_curves, curves)
-    save_checkpoint(
-        out_checkpoint,
-        loop.network.encoder,
-        {**settings, **describe_training(store, rows, objective)},
-        size=numbers,
-    )
+    if out_reconstruction and out_reconstruction_errors and network.decoder is not None:
+        write_reconstructions(
+            network, store, watched if len(watched) else rows, out_reconstruction, out_reconstruction_errors, seed=seed
+        )
+    curves.write(out_curves)
+    encoder, chosen = kept.chosen(loop.encoder)
+    save_checkpoint(out_checkpoint, encoder, {**config, **chosen}, size=numbers)
     forget_state(state_dir)
+
+
+def _workers(device: str) -> int:
+    """Processes that read ahead: a processor computes too long to wait for its crops, a GPU does not."""
+    return 0 if device == "cpu" else max(1, min(WORKERS_BESIDE_A_GPU, len(os.sched_getaffinity(0)) // processes() - 1))
 
 
 def training_and_validation_rows(obs: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -193,74 +247,6 @@ def training_and_validation_rows(obs: pd.DataFrame) -> tuple[NDArray[np.int64], 
     return rows, valid
 
 
-def _run(
-    loop: TrainingLoop,
-    store: CropStore,
-    sampler: ItemSampler,
-    *,
-    epochs: int,
-    learning_rate: float,
-    warmup_epochs: float,
-    validate_every: int,
-    watched_rows: NDArray[np.int64],
-    classes: Sequence[str],
-    workers: int,
-    state_dir: str | Path,
-    run: str,
-    log: Callable[[str], None],
-) -> list[Curve]:
-    """Take all steps that are left, and return the curves of all steps."""
-    per_epoch = sampler.batches_per_epoch
-    steps = epochs * per_epoch
-    cells = sampler.items_per_batch * sampler.cells_per_item
-    schedule = Schedule(learning_rate, cells=cells, warmup_steps=round(warmup_epochs * per_epoch), steps=steps)
-    first, curves = 0, []
-    state = load_state(state_dir, run)
-    if state is not None:
-        loop.restore(state)
-        first, curves = state["step"], [tuple(row) for row in state["curves"]]
-    log(f"step {first} of {steps}, {cells} cells a step, {per_epoch} steps an epoch")
-    start = began = said = saved = time.monotonic()
-    with torch.random.fork_rng(), _say_what_died():
-        loop.network.train()
-        batches = read_batches(store, sampler, first=first, steps=steps, workers=workers)
-        for step, (rows, crops) in enumerate(batches, start=first):
-            measured = loop.step(step, rows, crops, learning_rate=schedule.rate(step))
-            now = time.monotonic()
-            measured |= {"learning_rate": schedule.rate(step), "cells_per_s": cells / (now - began)}
-            epoch, done = step // per_epoch + 1, step + 1
-            curves += [(done, epoch, "train", name, value) for name, value in measured.items()]
-            if rank():
-                continue
-            if done % per_epoch == 0 and (epoch % validate_every == 0 or epoch == epochs):
-                values = watch(loop.network, store, watched_rows, classes, device=loop.device)
-                curves += [(done, epoch, "valid", name, value) for name, value in values.items()]
-                log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
-            if now - said > SAY_EVERY_S:
-                said = now
-                left = (now - start) / (done - first) * (steps - done)
-                log(f"step {done} of {steps}: loss {measured['loss']:.3f}, {left:.0f} s left")
-            if done % per_epoch == 0 or now - saved > SAVE_EVERY_S:
-                saved = now
-                save_state(state_dir, {"fingerprint": run, "step": done, "curves": curves, **loop.state()})
-            began = time.monotonic()
-    return curves
-
-
-@contextmanager
-def _say_what_died() -> Iterator[None]:
-    """Turn the death of a process that reads crops, which torch raises wherever this one is, into one clear line."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise SubcellError(
-            f"a process that reads crops ahead was killed, often because memory ran out ({error}); "
-            "run again: training goes on where it last saved"
-        ) from error
-
-
 def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe) -> Mapping[str, Any]:
     """What a checkpoint says about the images and cells that its network has learned from."""
     obs = store.obs.iloc[rows]
@@ -276,18 +262,10 @@ def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe)
         "um_per_px": store.um_per_px,
         "positions": recipe.positions,
         "pooling": recipe.pooling,
+        "scaling": recipe.scaling,
         # The intensity augmentations take landmark channels away, so the network knows what to do without one.
-        "dropped_channels": any(recipe.intensity[: recipe.views]),
+        "dropped_channels": bool(recipe.drop_landmarks or any(recipe.intensity[: recipe.views])),
         "training_cells": len(rows),
         "antibodies_sha256": digest("antibody"),
         "genes_sha256": digest("gene"),
     }
-
-
-def _write_curves(path: str | Path, curves: Sequence[Curve]) -> None:
-    table = pd.DataFrame(curves, columns=["step", "epoch", "split", "metric", "value"])
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    table.to_parquet(partial, index=False)
-    os.replace(partial, path)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from subcell.crops.store import CropStore
-from subcell.model.inputs import mask_and_scale
+from subcell.model.encoder import Encoder
+from subcell.model.inputs import Scaling, mask_and_scale
 from subcell.model.pretraining import Pretraining
 
 MOST_CELLS = 4096
 """Vectors from which rank and spread are taken."""
+LEAST_STD = 0.005
+LEAST_RANK = 2.0
+"""Below these, vectors have collapsed; an untrained network is well above both."""
 
 
 def location_table(obs: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -53,6 +57,7 @@ def watch(
     classes: Sequence[str],
     *,
     device: torch.device | str,
+    encoder: Encoder | None = None,
     batch: int = 128,
 ) -> dict[str, float]:
     """Look at the masked, not augmented cells in these rows.
@@ -61,21 +66,29 @@ def watch(
     ----------
     network : is in training mode before and after
     store, rows : the cells; none give no values
-    classes : of the network's classifier
+    classes : of the network's classifier; none to leave it out
+    encoder : gives the vectors instead of the network's own
     batch : cells embedded at a time
 
     Returns
     -------
-    `macro_ap` where locations are known (see `score_locations`), and what `spread` gives
+    `macro_ap`, `label_ranking_ap` where locations are known (see `score_locations`), `retrieval` where antibodies were
+    imaged in several wells, and what `spread` gives
     """
     if not len(rows):
         return {}
+    encoder = network.encoder if encoder is None else encoder
     network.eval()
-    vectors = torch.cat([network.encoder(_inputs(crops, device)).vector for crops in _read(store, rows, batch)])
-    locations, known = location_table(store.obs.iloc[rows], classes)
-    score = score_locations(network, vectors, locations, known)
+    encoder.eval()
+    scaling = network.recipe.scaling
+    vectors = torch.cat([encoder(_inputs(crops, device, scaling)).vector for crops in _read(store, rows, batch)])
+    obs = store.obs.iloc[rows]
+    locations, known = location_table(obs, classes)
+    scores = score_locations(network, vectors, locations, known) if classes else {}
+    found = retrieval(vectors.float().cpu().numpy(), obs)
     network.train()
-    return ({} if score is None else {"macro_ap": score}) | spread(vectors)
+    encoder.train()
+    return scores | ({} if found is None else {"retrieval": found}) | spread(vectors)
 
 
 def _read(store: CropStore, rows: NDArray[np.int64], batch: int) -> Iterator[torch.Tensor]:
@@ -83,27 +96,77 @@ def _read(store: CropStore, rows: NDArray[np.int64], batch: int) -> Iterator[tor
         yield torch.from_numpy(store.read(rows[start : start + batch]).astype(np.float32))
 
 
-def _inputs(crops: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+def _inputs(crops: torch.Tensor, device: torch.device | str, scaling: Scaling) -> torch.Tensor:
     crops = crops.to(device)
-    return mask_and_scale(crops[:, 2:], crops[:, 1])
+    return mask_and_scale(crops[:, 2:], crops[:, 1], scaling=scaling)
 
 
 def score_locations(
     network: Pretraining, vectors: torch.Tensor, locations: NDArray[np.float32], known: NDArray[np.bool_]
-) -> float | None:
-    """Macro average precision of the watching classifier over classes that occur; None where that says nothing.
+) -> dict[str, float]:
+    """How well the network's classifier knows locations; nothing where that says nothing.
 
     Parameters
     ----------
     network : in evaluation mode
     vectors : (N, D)
     locations, known : see `location_table`
+
+    Returns
+    -------
+    `macro_ap` : mean over classes that occur of the average precision
+    `label_ranking_ap` : mean over cells of the label ranking average precision
     """
     occurring = (locations[known].sum(axis=0) > 0) & (locations[known].sum(axis=0) < known.sum())
     if network.classifier is None or not occurring.any():
-        return None
+        return {}
     scores = network.classifier(vectors[torch.from_numpy(known)]).float().cpu().numpy()
-    return float(average_precision_score(locations[known][:, occurring], scores[:, occurring], average="macro"))
+    true = locations[known]
+    some = true.any(axis=1)
+    return {
+        "macro_ap": float(average_precision_score(true[:, occurring], scores[:, occurring], average="macro")),
+        "label_ranking_ap": float(label_ranking_average_precision_score(true[some], scores[some])),
+    }
+
+
+def retrieval(vectors: NDArray[np.float32], obs: pd.DataFrame) -> float | None:
+    """Mean average precision with which a well's mean vector finds other wells of its antibody, by cosine similarity.
+
+    The mean vector of each cell line is subtracted first. No location is needed, so a checkpoint can be chosen by it.
+
+    Parameters
+    ----------
+    vectors : (N, D)
+    obs : (N, ...) table of the cells
+
+    Returns
+    -------
+    None where no antibody has two wells
+    """
+    named = [column for column in ("antibody", "plate", "well") if column in obs]
+    if named[:1] != ["antibody"] or "well" not in named:
+        return None
+    table = obs[named].astype(object).where(obs[named].notna(), "").reset_index(drop=True)
+    table = table[table["antibody"] != ""]
+    centred = vectors[table.index].astype(np.float64)
+    if "cell_line" in obs:
+        lines = obs["cell_line"].astype(str).to_numpy()[table.index]
+        for line in np.unique(lines):
+            centred[lines == line] -= centred[lines == line].mean(axis=0)
+    wells = table.groupby(named, sort=True).ngroup().to_numpy()
+    if not len(wells):
+        return None
+    first = np.unique(wells, return_index=True)[1]
+    antibodies = table["antibody"].to_numpy()[first]
+    profiles = np.zeros((len(first), centred.shape[1]))
+    np.add.at(profiles, wells, centred)
+    profiles /= np.linalg.norm(profiles, axis=1, keepdims=True).clip(min=1e-12)
+    precisions = []
+    for place, profile in enumerate(profiles):
+        same = np.delete(antibodies == antibodies[place], place)
+        if same.any():
+            precisions.append(average_precision_score(same, np.delete(profiles @ profile, place)))
+    return float(np.mean(precisions)) if precisions else None
 
 
 def spread(vectors: torch.Tensor) -> dict[str, float]:
@@ -119,6 +182,8 @@ def spread(vectors: torch.Tensor) -> dict[str, float]:
         around, 0 where they have collapsed into a point
     `embedding_rank` : exp of the entropy of the singular values of the centred vectors (Roy & Vetterli 2007): how many
         directions they use
+    `embedding_uniformity` : log of the mean over pairs of exp(-2 squared distance) of the vectors of length one (Wang &
+        Isola 2020, arXiv 2005.10242, equation 4): 0 where all are the same, the lower the more evenly they lie
     """
     unit = torch.nn.functional.normalize(vectors[:MOST_CELLS].double(), dim=1)
     centred = unit - unit.mean(dim=0)
@@ -128,4 +193,21 @@ def spread(vectors: torch.Tensor) -> dict[str, float]:
     return {
         "embedding_std": float(centred.square().mean().sqrt() * unit.shape[1] ** 0.5),
         "embedding_rank": float(entropy.exp()),
+        "embedding_uniformity": _uniformity(unit),
     }
+
+
+def _uniformity(unit: torch.Tensor) -> float:
+    pairs = len(unit) * (len(unit) - 1)
+    # |a - b|^2 = 2 - 2 ab; each vector's pair with itself gives 1.
+    together = torch.stack([(4 * (rows @ unit.T - 1)).exp().sum() for rows in unit.split(512)]).sum() - len(unit)
+    return float((together / max(1, pairs)).clamp(min=1e-12).log())
+
+
+def collapsed(values: Mapping[str, float]) -> str:
+    """What is wrong with vectors whose `spread` these values are, in words; empty where nothing is."""
+    if values.get("embedding_std", 1.0) < LEAST_STD:
+        return f"all cells have nearly the same vector (spread {values['embedding_std']:.1e} of 1)"
+    if values.get("embedding_rank", 1e9) < LEAST_RANK:
+        return f"vectors use {values['embedding_rank']:.1f} directions only"
+    return ""

@@ -30,8 +30,8 @@ def collect_summary(
     out_summary: str | Path,
     out_not_run: str | Path,
     out_text: str | Path,
-    truth: Sequence[str | Path] = (),
     out_leaderboard: str | Path | None = None,
+    truth: Sequence[str | Path] = (),
     models: Mapping[str, Mapping[str, Any]] | None = None,
     reference: str = "random_vit",
     informative: float = 0.8,
@@ -48,8 +48,8 @@ def collect_summary(
     out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
     out_text : the headline scores as text, for the terminal
     out_leaderboard : parquet to write, all models on all benchmarks: `subcell.reporting.leaderboard`
-    models : name -> settings
     truth : what is true of each simulated dataset: folders `<dataset>/truth`, which name the simulator
+    models : name -> settings
     reference : the model that the others are compared with, where it was scored
     informative : see `leaderboard`
 
