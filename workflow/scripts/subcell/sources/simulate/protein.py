@@ -65,9 +65,9 @@ def draw_protein(
         grain=sub_pattern.grain,
         spread=sub_pattern.spread,
         mesh_um=sub_pattern.mesh_um,
-        off_target=rng.uniform(0.2, 0.65),
+        off_target=rng.uniform(0.3, 0.7),
         dots=rng.uniform(0, 0.04),
-        nuclear_haze=rng.uniform(0.5, 1.2),
+        nuclear_haze=float(np.exp(rng.uniform(-0.9, 0.6))),
         brightness=float(np.exp(rng.normal(np.log(19), 0.45))),
         heterogeneity=rng.uniform(0.2, 0.6),
     )
@@ -93,6 +93,8 @@ def protein_stain(
     shares = (protein.main, 1 - protein.main)
     tilt = np.exp(rng.normal(0, 0.25, cells.count + 1))
     level = np.exp(rng.normal(0, protein.heterogeneity, cells.count + 1))
+    # Some cells of a well hardly express the protein: they show what the antibody binds besides.
+    expressed = np.where(rng.random(cells.count + 1) < 0.1, 0.25, 1)
     for number, (location, share) in enumerate(zip(protein.locations, shares, strict=False)):
         pattern = _pattern(rng, location, cells, line, protein, tubules=tubules, network=network)
         # Without a nuclear envelope, what was in the nucleus fills the cell.
@@ -105,9 +107,10 @@ def protein_stain(
     off_target *= np.clip(1 + grains, 0, None)
     stray = deposit(off_target.shape, *_dots(rng, (cells.labels > 0).astype(np.float32), cells, per_cell=25))
     stray = gaussian_filter(stray, 0.25 / cells.pixel_um)
+    specifically = (1 - protein.off_target - protein.dots) * expressed
     signal = (
-        (1 - protein.off_target - protein.dots) * even_out(specific, cells)
-        + protein.off_target * even_out(off_target, cells)
+        even_out(specific, cells) * cells.per_cell(specifically)
+        + even_out(off_target, cells) * cells.per_cell(1 - specifically - protein.dots)
         + protein.dots * even_out(stray, cells)
     )
     return signal * cells.per_cell(level) * np.float32(protein.brightness)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 VERSION = "2"
 
-FROZEN = {"2": "761a49cbed23"}
+FROZEN = {"2": "8d08249139f8"}
 """Hash of the simulator's modules, by version."""
 
 
