@@ -103,7 +103,11 @@ def image_settings(dataset):
     settings = config["datasets"][dataset]
     if settings["source"] != "simulate":
         return {key: settings[key] for key in ("source", *ADDRESSES) if key in settings}
-    return {key: value for key, value in settings.items() if key not in ("shards", "split", "camera")}
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in ("shards", "split", "camera", "benchmarks")
+    }
 
 
 def web_lists(wildcards):

@@ -24,7 +24,9 @@ def drawn_truth(wildcards):
         return {}
     return {
         "images": collect("<results>/{dataset}/images/{shard}", shard=shards(wildcards.dataset), **wildcards),
-        "masks": collect("<results>/{dataset}/masks/{shard}.zarr", shard=shards(wildcards.dataset), **wildcards),
+        "masks": collect(
+            "<results>/{dataset}/masks/{shard}.zarr", shard=shards(wildcards.dataset), **wildcards
+        ),
     }
 
 
