@@ -1,6 +1,6 @@
 """Training: cells a second beside timm's own network, share of the machine's matmul rate, and whether crops come fast enough.
 
-Usage: PYTHONPATH=workflow/scripts python benchmarks/training.py [--device cuda] [--steps 6] [--cells 64] [--base-cells 4]
+Usage: PYTHONPATH=workflow/scripts python benchmarks/training.py [--device cuda] [--steps 6] [--cells 64] [--base-cells 2]
 Prints case, ours, peer, unit, ratio (above 1: ours is better). Crops are random and smooth, in four shards.
 
 The peer is timm's VisionTransformer of the same width, depth and tokens, taught by AdamW to tell classes apart: forward,
@@ -32,6 +32,7 @@ from subcell.model.sampler import ItemSampler
 from subcell.model.sizes import SIZES, Size
 
 SHARDS = 4
+ITEM = 2
 CLASSES = [f"location {number}" for number in range(8)]
 
 
@@ -111,7 +112,7 @@ class Case:
     ) -> None:
         self.store = CropStore(paths)
         rows = np.arange(len(self.store))
-        self.sampler = ItemSampler(self.store.obs, rows, items_per_batch=cells // 4, cells_per_item=4, seed=0)
+        self.sampler = ItemSampler(self.store.obs, rows, items_per_batch=cells // ITEM, cells_per_item=ITEM, seed=0)
         self.cells, self.device, self.steps = cells, given.device, given.steps
         self.workers = 0 if given.device == "cpu" else min(8, len(os.sched_getaffinity(0)) - 1)
         self.network = Pretraining(
@@ -120,7 +121,7 @@ class Case:
         self.cost = cost_of_step(self.network, cells, precision=more.get("precision", "32"))
         labels = CellLabels(self.store.obs, rows, classes=CLASSES, positives="antibody")
         self.loop = TrainingLoop(
-            self.network, labels=labels, cells_per_item=4, seed=0, device=given.device, **{"precision": "32", **more}
+            self.network, labels=labels, cells_per_item=ITEM, seed=0, device=given.device, **{"precision": "32", **more}
         )
 
     def batches(self):
@@ -146,7 +147,7 @@ class Case:
         for _, crops in self.batches():
             if augment:
                 generator = torch.Generator(self.device).manual_seed(0)
-                make_views(crops.to(self.device), recipe=self.network.recipe, cells_per_item=4, generator=generator)
+                make_views(crops.to(self.device), recipe=self.network.recipe, cells_per_item=ITEM, generator=generator)
                 wait_for(self.device)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
@@ -192,7 +193,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--cells", type=int, default=64, help="of a batch of the tiny network; 0 leaves it out")
-    parser.add_argument("--base-cells", type=int, default=4, help="of a batch of the base network; 0 leaves it out")
+    parser.add_argument("--base-cells", type=int, default=2, help="of a batch of the base network; 0 leaves it out")
+    parser.add_argument("--base-precision", nargs="+", default=["32", "bf16"], choices=["32", "bf16"])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile", action="store_true", help="also compiled; 0.5 to 2 minutes more each")
     given = parser.parse_args()
@@ -204,7 +206,7 @@ def main() -> None:
             measure_tiny(folder, given)
         if given.base_cells:
             large = write_crops(folder, max(16 * SHARDS, 4 * given.base_cells), 448)
-            for precision in ("32", "bf16"):
+            for precision in given.base_precision:
                 measure(f"mae-cells-prots-pool, base 448 px, {given.base_cells} cells, {precision}", large,
                         "mae-cells-prots-pool", "base", given.base_cells, precision, given)  # fmt: skip
         if given.device == "cuda":

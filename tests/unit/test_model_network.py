@@ -187,6 +187,14 @@ def test_a_checkpoint_brings_back_the_same_network_and_its_description(tmp_path)
     assert path.read_bytes() == first
 
 
+def test_a_checkpoint_can_be_read_by_whoever_can_read_other_results(tmp_path) -> None:
+    size = SIZES["tiny"]
+    path, other = tmp_path / "a.safetensors", tmp_path / "other"
+    save_checkpoint(path, build_encoder(size=size, image_px=32, seed=0), DESCRIPTION, size=size)
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+
+
 def test_a_description_without_what_is_needed_is_not_written(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="lacks positions"):
         save_checkpoint(

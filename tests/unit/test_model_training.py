@@ -9,6 +9,8 @@ from training_example import MICRO, run
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.errors import NothingLeftError, SubcellError
 from subcell.model.checkpoint import load_encoder
+from subcell.model.curves import Curves
+from subcell.model.loop import TrainingLoop
 from subcell.model.optimisation import Schedule, build_optimizer
 from subcell.model.pretraining import Pretraining
 from subcell.model.recipes import RECIPES
@@ -114,3 +116,55 @@ def test_every_weight_is_optimised_once_and_decays_as_in_the_paper() -> None:
     assert named["encoder.blocks.0.attn.qkv.bias"] == named["encoder.norm.weight"] == 0
     assert named["decoder.pixels.weight"] == named["encoder.class_token"] == 0.05
     assert named["encoder.pooling.attention.weight"] == named["cell_head.layers.0.weight"] == 0.01
+
+
+def test_a_collapse_is_said_and_stands_in_the_curves(tmp_path, crop_file, monkeypatch) -> None:
+    lines = []
+    _, healthy = run(tmp_path / "healthy", crop_file, epochs=1, log=lines.append)
+    assert "collapsed" not in set(healthy["metric"])
+    assert not any("COLLAPSED" in line for line in lines)
+    monkeypatch.setattr("subcell.model.validation.LEAST_RANK", 1e6)
+    _, curves = run(tmp_path / "collapsed", crop_file, epochs=1, log=lines.append)
+    assert curves.loc[curves["metric"] == "collapsed", ["split", "value"]].to_numpy().tolist() == [["valid", 1.0]]
+    assert any(line.startswith("COLLAPSED after epoch 1: vectors use") for line in lines)
+
+
+def test_without_validation_cells_the_spread_of_training_cells_is_watched(tmp_path, crop_file) -> None:
+    store = CropStore(crop_file)
+    path = tmp_path / "unsplit.h5sc"
+    write_h5sc(path, store.obs.assign(split=None), store.read(range(len(store))), field_um=51.2)
+    _, curves = run(tmp_path, path, epochs=1)
+    assert set(curves["split"]) == {"train"}
+    assert {"embedding_rank", "embedding_std", "embedding_uniformity"} <= set(curves["metric"])
+
+
+def test_a_long_training_keeps_every_third_step(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("subcell.model.curves.MOST_POINTS", 10)
+    curves = Curves(steps=25)
+    for step in range(1, 26):
+        curves.add(step, 1, "train", {"loss": step})
+    curves.add(25, 1, "valid", {"macro_ap": 0.5})
+    curves.write(tmp_path / "c.parquet")
+    table = pd.read_parquet(tmp_path / "c.parquet")
+    assert table["step"].tolist() == [3, 6, 9, 12, 15, 18, 21, 24, 25]
+    assert table["metric"].iloc[-1] == "macro_ap"
+
+
+def test_a_running_mean_of_the_weights_is_what_is_written(tmp_path, crop_file) -> None:
+    """Of two steps: the first has a decay of 1 / 10, the second of 2 / 11."""
+    settings = {"epochs": 1, "items_per_batch": 4, "warmup_epochs": 0}
+    after = {}
+    take = TrainingLoop.step
+
+    def noted(self, number, *args, **more):
+        after.setdefault(0, self.network.encoder.norm.bias.detach().clone())
+        found = take(self, number, *args, **more)
+        after[number + 1] = self.network.encoder.norm.bias.detach().clone()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingLoop, "step", noted)
+        weights, _ = run(tmp_path, crop_file, ema=0.99, **settings)
+    assert sorted(after) == [0, 1, 2]
+    first = after[0] / 10 + after[1] * 9 / 10
+    torch.testing.assert_close(weights["norm.bias"], first * 2 / 11 + after[2] * 9 / 11)

@@ -1,12 +1,14 @@
-"""The simulator: layout as in HPA, the same field in any shard, truth that holds, no shortcut to the location."""
+"""The simulator: layout as in HPA or as in a screen, truth that holds, the same field in any shard."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage
 from scipy.spatial.distance import pdist
 
 from subcell.catalog.fields import FIELD_COLUMNS
@@ -14,30 +16,23 @@ from subcell.channels import CHANNELS, REFERENCES
 from subcell.errors import ConfigError, SheetError
 from subcell.imaging.ledger import LEDGER_COLUMNS, read_ledger
 from subcell.imaging.read import read_field, read_labels
-from subcell.sources.simulate import LOCATIONS, Settings, design_fields, render_field, simulate_fields, write_truth
+from subcell.sources import simulate
+from subcell.sources.simulate import (
+    LOCATIONS,
+    Settings,
+    design_fields,
+    simulate_fields,
+    write_truth,
+)
 from subcell.sources.simulate.antibodies import list_antibodies
-from subcell.sources.simulate.cell import grow_cells, visible
-from subcell.sources.simulate.filaments import deposit, sprinkle
-from subcell.sources.simulate.lines import Line, draw_line
-from subcell.sources.simulate.streams import smooth_noise, stream
+from subcell.sources.simulate.lines import draw_line
 
 SMALL = {"seed": 5, "genes": 12, "cell_lines": 3, "field_px": 160, "cells_per_field": (2, 4)}
-LANDMARKS = CHANNELS[:3]
 
 
 @pytest.fixture(scope="module")
 def demo():
     return design_fields("demo", seed=1)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """One field a location, of the same cells, stained with the same antibody."""
-    about = {"antibody": "SIM010007", "cell_line": "HeLa", "plate": "demo01", "seed": 1}
-    return {
-        location: render_field("demo01_A1_1", locations=(location,), cells_per_field=(7, 7), field_px=320, **about)[:3]
-        for location in LOCATIONS
-    }
 
 
 def labels_of(fields):
@@ -227,6 +222,23 @@ def test_any_sharding_gives_the_same_bytes(tmp_path):
     assert all(other != path.read_bytes() for path in (tmp_path / "all").glob("*_green.png"))
 
 
+def test_another_number_of_threads_gives_the_same_bytes(tmp_path):
+    fields = design_fields("tiny", **SMALL).iloc[:2]
+    simulate_fields(fields, tmp_path / "here", **SMALL)
+    code = (
+        "from subcell.sources.simulate import design_fields, simulate_fields\n"
+        f"settings = {SMALL!r}\n"
+        f"simulate_fields(design_fields('tiny', **settings).iloc[:2], {str(tmp_path / 'there')!r}, **settings)"
+    )
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "4")
+    library = str(Path(simulate.__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **threads, "PYTHONPATH": library})
+    names = [path.name for path in (tmp_path / "here").iterdir()]
+    assert len(names) == 2 * 8 + 1
+    for name in names:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+
+
 def test_the_folder_reads_back_as_any_folder_of_images(tmp_path):
     settings = {**SMALL, "missing_channels": ["er"], "microscope": "widefield"}
     fields = design_fields("tiny", **settings).iloc[:2]
@@ -255,142 +267,3 @@ def test_fields_of_other_settings_are_refused(tmp_path):
     with pytest.raises(SheetError, match="not part of the simulated design with seed 6"):
         simulate_fields(fields, tmp_path / "out", **{**SMALL, "seed": 6})
     assert not (tmp_path / "out").exists()
-
-
-# cells
-
-
-@pytest.mark.parametrize(("line", "pixel_um", "side"), [("HeLa", 0.32, 300), ("A-431", 0.5, 200), ("PC-3", 0.2, 257)])
-def test_truth_masks_hold(line, pixel_um, side):
-    cells = grow_cells(stream(2, line), draw_line(line, seed=2), cells=6, field_px=side, pixel_um=pixel_um)
-    nuclei, whole = visible(cells)[:2]
-    ids = np.unique(whole)
-    assert ids.tolist() == list(range(len(ids)))
-    assert ids.tolist() == np.unique(nuclei).tolist()
-    assert (whole[nuclei > 0] == nuclei[nuclei > 0]).all()
-    assert all(ndimage.label(whole == number)[1] == 1 for number in ids[1:])
-    areas = np.bincount(nuclei.ravel())[1:] * pixel_um**2
-    assert areas.min() >= 20
-    assert areas.max() < 700
-    assert (cells.edge_um[cells.labels == 0] == 0).all()
-    assert (cells.depth_um[cells.nuclei > 0] > 0).all()
-    assert not cells.nucleoli[cells.nuclei == 0].any()
-
-
-def test_the_number_of_nuclei_is_kept():
-    line = replace(draw_line("HeLa", seed=1), nucleus_um=4.0, radius_um=8.0)
-    for wanted in (0, 1, 7):
-        cells = grow_cells(stream(wanted, "count"), line, cells=wanted, field_px=300, pixel_um=0.3)
-        centre = cells.centre_um[1:]
-        assert ((centre >= 0) & (centre <= 90)).all(axis=1).sum() == wanted
-
-
-def test_lines_look_different_and_stay_themselves():
-    lines = [draw_line(name, seed=1) for name in ("U-2 OS", "A-431", "HeLa")]
-    assert len(set(lines)) == 3
-    assert all(isinstance(line, Line) for line in lines)
-    assert draw_line("HeLa", seed=1) == lines[2]
-    assert draw_line("HeLa", seed=2) != lines[2]
-
-
-def test_an_empty_field_is_dark_and_has_no_cells():
-    image, nuclei, cells, _, centrosomes = render_field(
-        "empty_A1_1", antibody="a", locations=("Golgi apparatus",), cell_line="HeLa", plate="p", seed=1,
-        cells_per_field=(0, 0), field_px=96, microscope="confocal",
-    )  # fmt: skip
-    assert image.max() < 20
-    assert not nuclei.any()
-    assert not cells.any()
-    assert not centrosomes.any()
-
-
-# what the protein channel shows
-
-
-def test_the_protein_is_no_copy_of_a_landmark(pictures):
-    for location, (image, _, cells) in pictures.items():
-        inside = image[:, cells > 0].astype(float)
-        for number, landmark in enumerate(LANDMARKS):
-            correlation = np.corrcoef(inside[number], inside[3])[0, 1]
-            assert correlation < 0.9, f"{location} against {landmark}"
-
-
-def test_location_changes_nothing_but_the_protein_channel(pictures):
-    first = pictures["Cytosol"]
-    for image, nuclei, cells in pictures.values():
-        # Read noise is drawn channel by channel after the stains, so the landmarks come out the same to the last bit.
-        assert np.array_equal(image[:3], first[0][:3])
-        assert np.array_equal(nuclei, first[1])
-        assert np.array_equal(cells, first[2])
-
-
-def test_brightness_says_little_of_the_location(pictures):
-    means = {location: image[3][cells > 0].mean() for location, (image, _, cells) in pictures.items()}
-    assert max(means.values()) < 1.6 * min(means.values()), means
-
-
-def test_locations_lie_where_they_should(pictures):
-    def enrichment(location):
-        image, nuclei, cells = pictures[location]
-        protein = image[3].astype(float)
-        return protein[nuclei > 0].mean() / protein[(cells > 0) & (nuclei == 0)].mean()
-
-    for location in ("Nucleoplasm", "Nucleoli", "Nuclear speckles"):
-        assert enrichment(location) > 2, location
-    for location in ("Cytosol", "Mitochondria", "Golgi apparatus", "Endoplasmic reticulum", "Microtubules"):
-        assert enrichment(location) < 0.9, location
-
-    image, _, cells = pictures["Plasma membrane"]
-    edge = np.zeros(cells.shape, bool)
-    for number in range(1, cells.max() + 1):
-        edge |= (cells == number) & ~ndimage.binary_erosion(cells == number, iterations=3, border_value=1)
-    assert image[3][edge].mean() > 1.5 * image[3][(cells > 0) & ~edge].mean()
-
-
-def test_widefield_has_an_offset_and_less_detail():
-    about = {
-        **{"antibody": "SIM010001", "locations": ("Microtubules",), "cell_line": "HeLa"},
-        **{"plate": "p", "seed": 1, "field_px": 200, "cells_per_field": (3, 3)},
-    }
-    confocal, _, cells = render_field("p_A1_1", **about)[:3]
-    wide = render_field("p_A1_1", microscope="widefield", **about).image
-    background = cells == 0
-    assert (confocal[:, background] == 0).mean() > 0.2
-    assert np.median(wide[:, background]) >= 5
-    detail = [ndimage.laplace(image[0].astype(float))[cells > 0].std() for image in (confocal, wide)]
-    assert detail[1] < 0.7 * detail[0]
-
-
-# drawing
-
-
-def test_points_keep_their_weight_and_place():
-    image = deposit((5, 7), np.array([2.5, 0.5]), np.array([3.5, 1.0]), np.array([2.0, 1.0]))
-    assert image[2, 3] == pytest.approx(2)
-    assert image[0, 0] == pytest.approx(0.5)
-    assert image[0, 1] == pytest.approx(0.5)
-    assert image.sum() == pytest.approx(3)
-    outside = deposit((5, 7), np.array([-40.0, 2.5]), np.array([2.0, 99.0]), np.ones(2))
-    assert outside.sum() == 0
-
-
-def test_sprinkled_places_lie_where_there_is_a_chance():
-    cells = grow_cells(stream(1, "sprinkle"), draw_line("HeLa", seed=1), cells=4, field_px=200, pixel_um=0.32)
-    y, x = sprinkle(stream(1, "places"), (cells.nuclei > 0).astype(float), cells, per_cell=200)
-    assert (cells.nuclei[y.astype(int), x.astype(int)] > 0).all()
-    present = len(np.unique(cells.nuclei)) - 1
-    assert len(y) == pytest.approx(200 * present, rel=0.15)
-
-
-def test_noise_has_unit_variance_and_the_asked_length():
-    noise = smooth_noise(stream(1, "noise"), (256, 256), 4.0)
-    assert noise.mean() == pytest.approx(0, abs=1e-3)
-    assert noise.std() == pytest.approx(1, abs=1e-3)
-    # A Gaussian kernel of sigma s gives a correlation of exp(-d^2 / 4 s^2).
-    apart = np.corrcoef(noise[:, :-4].ravel(), noise[:, 4:].ravel())[0, 1]
-    assert apart == pytest.approx(np.exp(-0.25), abs=0.05)
-
-
-def test_streams_follow_names_not_order():
-    assert stream(1, "a", 2).random() == stream(1, "a", 2).random()
-    assert len({stream(1, "a").random(), stream(1, "b").random(), stream(2, "a").random()}) == 3

@@ -103,7 +103,11 @@ def image_settings(dataset):
     settings = config["datasets"][dataset]
     if settings["source"] != "simulate":
         return {key: settings[key] for key in ("source", *ADDRESSES) if key in settings}
-    return {key: value for key, value in settings.items() if key not in ("shards", "split", "camera")}
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in ("shards", "split", "camera", "benchmarks")
+    }
 
 
 def web_lists(wildcards):
@@ -330,7 +334,9 @@ def task_inputs(wildcards):
     """Input function: what a benchmark's controls are scored from."""
     cells = f"<results>/{wildcards.dataset}/{first_model(wildcards)}/cells.h5ad"
     more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
-    return {name: collect(path) for name, path in {"cells": cells, **more}.items()}
+    if wildcards.benchmark == "localization":
+        more |= localization_inputs(wildcards)
+    return {"cells": cells, **more}
 
 
 def task_settings(benchmark):
@@ -349,10 +355,11 @@ def localization_inputs(wildcards):
     wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
     more = {}
     if wanted.get("train_on"):
-        more["train_cells"] = f"<results>/{wanted['train_on']}/{wildcards.model}/cells.h5ad"
+        model = dict(wildcards.items()).get("model") or first_model(wildcards)
+        more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
     if wanted.get("cell_labels"):
         more["cell_labels"] = wanted["cell_labels"]
-    return {name: collect(path) for name, path in more.items()}
+    return more
 
 
 def scored_log(wildcards):

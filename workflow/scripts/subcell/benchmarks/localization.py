@@ -24,8 +24,6 @@ HEADLINE = "macro_ap"
 METRICS = (HEADLINE, "micro_ap", "macro_auc", "coverage_error", "label_ranking_ap")
 FREQUENCIES = ("rare", "medium", "common")
 
-__all__ = ["BENCHMARK", "TRAINS", "UNIT", "label_table", "perfect_features", "released_classes", "run"]
-
 
 def run(
     cells: str | Path,
@@ -236,7 +234,7 @@ def held_out_otherwise(
         held = [number for number in range(truth.shape[1]) if units[rows & truth[:, number]].nunique() >= min_units]
         held = [number for number in held if not truth[rows, number].all()]
         if len(held) < 2:
-            return f"needs two locations that {min_units} such {counted['unit']}s have (found {len(held)})"
+            return f"needs two locations, each of {min_units} held-out proteins of this kind (found {len(held)})"
         nonlocal scores
         scores += frozen.score(
             [HEADLINE], truth[rows][:, held], said[:, held], units[rows].to_numpy(str), **counted, prefix=name
@@ -314,7 +312,11 @@ def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[froze
         values = table.column(name)
         seen |= (values.notna() & values.isin(set(trained.column(name).dropna()))).to_numpy()
     rest = table.kept(~seen)
-    obs = pd.concat([trained.obs, rest.obs.assign(split="test")])
+    learned = trained.obs
+    if "field_id" in learned:
+        # Two datasets may call their fields alike.
+        learned = learned.assign(field_id="train: " + learned["field_id"].astype(str))
+    obs = pd.concat([learned, rest.obs.assign(split="test")])
     return frozen.Cells(np.concatenate([trained.features, rest.features]), obs), int(seen.sum())
 
 

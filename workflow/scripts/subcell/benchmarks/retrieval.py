@@ -117,7 +117,7 @@ def run(
         details[name] = {
             "questions": len(found),
             "candidates_median": float(np.median(found.candidates)),
-            "p_value": permutation_p(similarity, found, profiles["cell_line"].to_numpy(str), seed=seed),
+            "p_value": permutation_p(similarity, found, profiles["cell_line"].to_numpy(str), orders=NULLS, seed=seed),
         }
         tables.append(_table(name, profiles, found, precision))
     result = Result(
@@ -211,7 +211,7 @@ def expected_precision(candidates: NDArray[np.int_]) -> NDArray[np.float64]:
 
 
 def permutation_p(
-    similarity: NDArray[np.floating], asked: Queries, lines: NDArray[Any], *, orders: int = NULLS, seed: int = 0
+    similarity: NDArray[np.floating], asked: Queries, lines: NDArray[Any], *, orders: int, seed: int = 0
 ) -> float:
     """Share of random orders with a mean score over genes at least as high; the profiles of a line are exchanged.
 

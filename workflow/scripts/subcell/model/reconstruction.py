@@ -23,6 +23,8 @@ SHOWN = 5
 MEASURED = 256
 GAP = 2
 HEADER = 18
+HIDDEN = 0.5
+"""Grey of what was not seen."""
 BATCH = 64
 
 
@@ -75,7 +77,7 @@ def write_reconstructions(
         errors.append(_errors(predicted, target, hidden, own, images.shape[1]))
         if start == 0:
             filled = torch.where(hidden > 0, predicted * deviation + mean, patches)
-            seen = torch.where(hidden > 0, torch.full_like(patches, 0.5), patches)
+            seen = torch.where(hidden > 0, torch.full_like(patches, torch.nan), patches)
             stages = [unpatchify(stage, images.shape[1])[:SHOWN] for stage in (patches, seen, filled)]
             pictures = [stage.clamp(0, 1).cpu().numpy() for stage in stages]
     network.train()
@@ -113,7 +115,7 @@ def _panel(stages: list[NDArray[np.float32]]) -> NDArray[np.uint8]:
             brightest = max(float(stages[0][cell, channel].max()), 1e-6)
             for number, stage in enumerate(stages):
                 x, y = left + number * (width + GAP), HEADER + cell * (height + GAP)
-                tile = (stage[cell, channel] / brightest).clip(0, 1)
+                tile = np.nan_to_num(stage[cell, channel] / brightest, nan=HIDDEN).clip(0, 1)
                 sheet[y : y + height, x : x + width] = (255 * tile).round().astype(np.uint8)
     return sheet
 

@@ -28,7 +28,7 @@ class Cells:
     thickness : height of the cell, 0 to 1, float32
     centre_um, centrosome_um : (cells, 2) y and x of nucleus and centrosome
     axis : (cells,) direction of the long axis, radians
-    mitotic, blurred : (cells,) bool; without nuclear envelope; out of focus
+    mitotic, floating, blurred : (cells,) bool; without nuclear envelope; rounded up above the others; out of focus
     pixel_um : micrometres a pixel
     """
 
@@ -42,6 +42,7 @@ class Cells:
     centrosome_um: np.ndarray
     axis: np.ndarray
     mitotic: np.ndarray
+    floating: np.ndarray
     blurred: np.ndarray
     pixel_um: float
 
@@ -75,7 +76,9 @@ def grow_cells(
     axis = rng.uniform(0, np.pi, count)
     mitotic = (rng.random(count) < 0.03) & odd
     double = (rng.random(count) < 0.03) & odd
-    size = np.exp(rng.normal(0, 0.14, count))
+    floating = (rng.random(count) < line.floating) & ~mitotic & odd
+    rounded = mitotic | floating
+    size = np.exp(rng.normal(0, 0.18, count))
     labels = np.zeros((field_px, field_px), np.int32)
     best = np.full((field_px, field_px), 1.0, np.float32)
     nucleus_rho = np.full((field_px, field_px), 9.0, np.float32)
@@ -83,30 +86,40 @@ def grow_cells(
     radii_um = np.zeros(count + 1, np.float32)
     nucleus_axis = axis + rng.normal(0, 0.25, count)
     for i in range(count):
-        radius = line.radius_um * size[i] * (0.72 if mitotic[i] else 1)
-        elongation = 1.05 if mitotic[i] else max(line.elongation * np.exp(rng.normal(0, 0.12)), 1)
-        outline = _outline(rng, line.roughness * (0.3 if mitotic[i] else 1), 0 if mitotic[i] else line.spikes)
-        nucleus_radius = line.nucleus_um * size[i] ** 0.7 * np.exp(rng.normal(0, 0.07))
+        radius = line.radius_um * size[i] * (0.66 if rounded[i] else 1)
+        elongation = 1.05 if rounded[i] else max(line.elongation * np.exp(rng.normal(0, 0.12)), 1)
+        outline = _outline(rng, line.roughness * (0.3 if rounded[i] else 1), 0 if rounded[i] else line.spikes)
+        nucleus_radius = line.nucleus_um * size[i] ** 0.7 * np.exp(rng.normal(0, 0.09))
         nucleus_elongation = max(line.nucleus_elongation * np.exp(rng.normal(0, 0.08)), 1)
         if mitotic[i]:
             nucleus_radius, nucleus_elongation = 0.62 * nucleus_radius, 3.0
+        elif floating[i]:
+            nucleus_radius, nucleus_elongation = 0.7 * nucleus_radius, 1.1
+        elif double[i]:
+            nucleus_radius, nucleus_elongation = 0.8 * nucleus_radius, 1.1
         radii_um[i + 1] = nucleus_radius
         nucleus_outline = _outline(rng, line.nucleus_roughness, 0)
-        offset = rng.normal(0, 0.12 * radius, 2) * (0 if mitotic[i] else 1)
-        window = _window(centre[i], 2.2 * radius * np.sqrt(elongation) + 3, pixel_um, field_px)
+        offset = rng.normal(0, 0.12 * radius, 2) * (0 if rounded[i] else 1)
+        reach = max(outline.max() * radius * np.sqrt(elongation) + np.abs(offset).max() + 3, 3 * nucleus_radius)
+        window = _window(centre[i], reach, pixel_um, field_px)
         if window is None:
             continue
         y, x = _coordinates(window, centre[i], pixel_um)
         rho = _radial(
             y + offset[0] + warp[0][window], x + offset[1] + warp[1][window], radius, elongation, axis[i], outline
         )
-        rho_nucleus = _radial(y, x, nucleus_radius, nucleus_elongation, nucleus_axis[i], nucleus_outline)
-        if double[i] and not mitotic[i]:
-            apart = 1.25 * nucleus_radius * np.array([np.sin(axis[i]), np.cos(axis[i])])
-            second = _radial(y - apart[0], x - apart[1], nucleus_radius, 1.1, axis[i], nucleus_outline)
-            rho_nucleus = np.minimum(rho_nucleus * 1.05, second)
+        shift = np.zeros(2)
+        if double[i] and not rounded[i]:
+            # Two nuclei side by side across the centre.
+            shift = 0.5 * rng.uniform(1.7, 2.7) * nucleus_radius * np.array([np.sin(axis[i]), np.cos(axis[i])])
+        rho_nucleus = _radial(
+            y - shift[0], x - shift[1], nucleus_radius, nucleus_elongation, nucleus_axis[i], nucleus_outline
+        )
+        if shift.any():
+            second = _radial(y + shift[0], x + shift[1], 0.95 * nucleus_radius, 1.1, axis[i], nucleus_outline)
+            rho_nucleus = np.minimum(rho_nucleus, second)
         # A nucleus with its rim of cytoplasm always belongs to its cell, however the outlines fall.
-        cost = np.minimum(rho, np.where(rho_nucleus < 1.2, 0.1 * rho_nucleus, 9))
+        cost = np.minimum(rho * (0.75 if floating[i] else 1), np.where(rho_nucleus < 1.2, 0.1 * rho_nucleus, 9))
         won = cost < best[window]
         best[window][won] = cost[won]
         labels[window][won] = i + 1
@@ -120,7 +133,7 @@ def grow_cells(
     reach = radii_um[1:] * rng.uniform(1.0, 1.35, count)
     centrosome = centre + reach[:, None] * np.stack([np.sin(toward), np.cos(toward)], 1)
     bright = np.exp(-np.maximum(-depth, 0) / 7)
-    thickness = np.where(labels > 0, (0.3 + 0.7 * np.minimum(edge / 4, 1)) * (0.35 + 0.65 * bright), 0).astype(
+    thickness = np.where(labels > 0, (0.12 + 0.88 * np.minimum(edge / 5, 1)) * (0.25 + 0.75 * bright), 0).astype(
         np.float32
     )
     nucleoli = _nucleoli(rng, line, nuclei, depth, mitotic, pixel_um)
@@ -136,7 +149,8 @@ def grow_cells(
         centrosome_um=np.concatenate([np.zeros((1, 2)), centrosome]),
         axis=np.concatenate([background, axis]),
         mitotic=np.concatenate([background > 0, mitotic]),
-        blurred=np.concatenate([background > 0, (rng.random(count) < 0.03) & odd]),
+        floating=np.concatenate([background > 0, floating]),
+        blurred=np.concatenate([background > 0, (rng.random(count) < 0.03) & odd | floating]),
         pixel_um=pixel_um,
     )
 
@@ -208,10 +222,10 @@ def _outline(rng: np.random.Generator, roughness: float, spikes: float) -> np.nd
     theta = np.linspace(0, 2 * np.pi, _ANGLES, endpoint=False)
     orders = np.arange(2, 7)
     waves = np.cos(orders[:, None] * theta + rng.uniform(0, 2 * np.pi, (len(orders), 1)))
-    radius = np.exp((roughness * rng.normal(0, 1.6, len(orders)) / orders) @ waves)
+    radius = np.exp((roughness * rng.normal(0, 2.6, len(orders)) / orders**1.7) @ waves)
     for _ in range(int(rng.poisson(spikes))):
         tip = np.cos(theta - rng.uniform(0, 2 * np.pi)) - 1
-        radius += rng.uniform(0.15, 0.55) * np.exp(tip / rng.uniform(0.01, 0.06))
+        radius += rng.uniform(0.15, 0.7) * np.exp(tip / rng.uniform(0.004, 0.03))
     return radius / np.sqrt(np.mean(radius**2))
 
 
@@ -281,7 +295,7 @@ def _nucleoli(
             continue
         places = np.argwhere((nuclei[window] == number) & (depth_um[window] > 1.6))
         wanted = 1 + int(rng.poisson(max(line.nucleoli - 1, 0)))
-        radii = rng.uniform(0.9, 2.0, wanted) * (2.5 / (1.5 + wanted)) ** 0.3
+        radii = rng.uniform(0.6, 1.7, wanted) * (2.5 / (1.5 + wanted)) ** 0.3
         if not len(places):
             continue
         for place, radius in zip(places[rng.integers(len(places), size=wanted)], radii, strict=True):

@@ -35,9 +35,10 @@ def walk(
     length_um: np.ndarray,
     curl: float,
     over_nucleus: float,
+    stop: float = 0.0,
     step_um: float = 0.3,
 ) -> Walks:
-    """Grow filaments that bend at random and turn away from the cell's edge and from its nucleus.
+    """Grow filaments that bend at random, and turn away or end at the cell's edge.
 
     Parameters
     ----------
@@ -49,6 +50,7 @@ def walk(
     length_um : (filaments,)
     curl : bending, radians a micrometre
     over_nucleus : weight of the points above or below a nucleus
+    stop : share of filaments that end at the edge of the cell or above its nucleus
     step_um : distance of two points
 
     Returns
@@ -69,6 +71,7 @@ def walk(
     ys = np.empty((steps, len(owner)), np.float32)
     xs = np.empty_like(ys)
     weights = np.zeros_like(ys)
+    ending = rng.random(len(owner)) < stop
     stride = np.float32(step_um / pixel)
     for step in range(steps):
         # Curvature keeps its sign for a few micrometres, so filaments bend in arcs instead of trembling.
@@ -83,7 +86,8 @@ def walk(
         nuclear = inside & (cells.depth_um[row, column] > 0.4)
         # Outside the frame there is no map: filaments go straight on.
         blocked = framed & ~inside
-        heading = np.where(blocked | nuclear, heading + side * np.where(blocked, 0.5, 0.12), heading)
+        last = np.where((blocked | nuclear) & ending, np.minimum(last, step + 2 * nuclear), last)
+        heading = np.where(blocked, heading + 0.5 * side, heading)
         y = np.where(blocked, y, ny)
         x = np.where(blocked, x, nx)
         ys[step], xs[step] = y, x
@@ -117,7 +121,7 @@ def deposit(shape: tuple[int, int], y: np.ndarray, x: np.ndarray, weight: np.nda
 
 
 def sprinkle(
-    rng: np.random.Generator, chance: np.ndarray, cells: Cells, *, per_cell: float
+    rng: np.random.Generator, chance: np.ndarray, cells: Cells, *, per_cell: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw random places, as many in each cell on average.
 
@@ -126,7 +130,7 @@ def sprinkle(
     rng : random numbers
     chance : (Y, X) relative chance of a place; within a cell only its proportions matter
     cells : where cells lie
-    per_cell : mean number of places in a whole cell
+    per_cell : mean number of places in a whole cell, one number or (cells + 1,) with the background first
 
     Returns
     -------

@@ -9,7 +9,7 @@ from subcell.sources.simulate.cell import Cells
 from subcell.sources.simulate.filaments import Walks, deposit, sprinkle, walk
 from subcell.sources.simulate.genes import SubPattern
 from subcell.sources.simulate.lines import Line
-from subcell.sources.simulate.stains import er_envelope, even_out, grow_microtubules
+from subcell.sources.simulate.stains import er_envelope, even_out, fade, grow_microtubules
 from subcell.sources.simulate.streams import smooth_noise, stream
 
 
@@ -65,11 +65,11 @@ def draw_protein(
         grain=sub_pattern.grain,
         spread=sub_pattern.spread,
         mesh_um=sub_pattern.mesh_um,
-        off_target=rng.uniform(0.12, 0.5),
-        dots=rng.uniform(0, 0.08),
+        off_target=rng.uniform(0.2, 0.65),
+        dots=rng.uniform(0, 0.04),
         nuclear_haze=rng.uniform(0.5, 1.2),
-        brightness=float(np.exp(rng.normal(np.log(21), 0.4))),
-        heterogeneity=rng.uniform(0.15, 0.45),
+        brightness=float(np.exp(rng.normal(np.log(19), 0.45))),
+        heterogeneity=rng.uniform(0.2, 0.6),
     )
 
 
@@ -98,10 +98,12 @@ def protein_stain(
         # Without a nuclear envelope, what was in the nucleus fills the cell.
         if location in _NUCLEAR:
             pattern = np.where(cells.per_cell(cells.mitotic) > 0, cells.thickness, pattern)
-        specific += share * even_out(pattern, cells) * (cells.per_cell(tilt) if number == 0 else 1)
+        specific += share * _limit(pattern, cells) * (cells.per_cell(tilt) if number == 0 else 1)
     off_target = cells.thickness * np.where(cells.nuclei > 0, protein.nuclear_haze, 1)
-    off_target *= np.clip(1 + 0.25 * smooth_noise(rng, off_target.shape, 0.8 / cells.pixel_um), 0, None)
-    stray = deposit(off_target.shape, *_dots(rng, (cells.labels > 0).astype(np.float32), cells, per_cell=12))
+    grains = 0.2 * smooth_noise(rng, off_target.shape, 0.8 / cells.pixel_um)
+    grains += 0.45 * smooth_noise(rng, off_target.shape, 0.22 / cells.pixel_um)
+    off_target *= np.clip(1 + grains, 0, None)
+    stray = deposit(off_target.shape, *_dots(rng, (cells.labels > 0).astype(np.float32), cells, per_cell=25))
     stray = gaussian_filter(stray, 0.25 / cells.pixel_um)
     signal = (
         (1 - protein.off_target - protein.dots) * even_out(specific, cells)
@@ -109,6 +111,12 @@ def protein_stain(
         + protein.dots * even_out(stray, cells)
     )
     return signal * cells.per_cell(level) * np.float32(protein.brightness)
+
+
+def _limit(pattern: np.ndarray, cells: Cells) -> np.ndarray:
+    """Even out a pattern, its peaks limited as dense structures bind less antibody than their protein would."""
+    even = even_out(pattern, cells)
+    return even_out(even / (1 + even / np.float32(7)), cells)
 
 
 _NUCLEAR = ("Nucleoplasm", "Nucleoli", "Nuclear speckles", "Nuclear membrane")
@@ -259,7 +267,7 @@ def _on_microtubules(
     # Punctate labelling: few points, each brighter.
     density = 1 - 0.85 * protein.grain
     weight = weight * (rng.random(len(weight)) < density) * rng.gamma(2.0, 0.5, len(weight))
-    return gaussian_filter(deposit(cells.labels.shape, y, x, weight), 0.17 / cells.pixel_um)
+    return gaussian_filter(deposit(cells.labels.shape, y, x, weight) * fade(cells), 0.17 / cells.pixel_um)
 
 
 def _plasma_membrane(rng: np.random.Generator, cells: Cells, protein: Protein) -> np.ndarray:

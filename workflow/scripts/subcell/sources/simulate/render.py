@@ -63,7 +63,7 @@ def render_field(
     sub_pattern: SubPattern | None = None,
     well: str = "D6",
     treatment: Treatment | None = None,
-    cells_per_field: tuple[int, int] = (7, 14),
+    cells_per_field: tuple[int, int] = (9, 16),
     field_px: int = 448,
     pixel_size_um: float = 0.32,
     microscope: Microscope = "confocal",

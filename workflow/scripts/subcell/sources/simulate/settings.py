@@ -74,7 +74,7 @@ class Settings:
     unseen_lines: int = 0
     lines_per_antibody: int = 3
     fields_per_well: int = 2
-    cells_per_field: tuple[int, int] = (7, 14)
+    cells_per_field: tuple[int, int] = (9, 16)
     field_px: int = 448
     pixel_size_um: float = 0.32
     microscope: Microscope = "confocal"

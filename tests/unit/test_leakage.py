@@ -1,0 +1,71 @@
+"""The guard of the split: what is on both sides is named; the same image under two names is found."""
+
+import pandas as pd
+import pytest
+
+from subcell.benchmarks.leakage import check_dataset, check_split
+from subcell.errors import SubcellError
+from subcell.imaging.ledger import ledger_table
+
+FIELDS = pd.DataFrame(
+    {
+        "field_id": ["a", "b", "c", "d"],
+        "antibody": ["HPA1", "HPA1", "HPA2", "HPA3"],
+        "gene": ["G1", "G1", "G2", "G3"],
+        "split": ["train", "train", "valid", "test"],
+    }
+)
+
+
+def ledger(**same):
+    """Images of all fields and channels, each its own, but for `field=other`: the protein image of another field."""
+    return ledger_table(
+        {"field_id": name, "channel": channel, "file": f"{name}_{channel}.png", "status": "ok",
+         "sha256": f"{channel}-{same.get(name, name) if channel == 'protein' else name}"}
+        for name in FIELDS["field_id"]
+        for channel in ("nucleus", "protein")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "plural"), [("antibody", "antibodies"), ("gene", "genes"), ("field_id", "fields")])
+def test_anything_on_both_sides_is_named(column, plural):
+    leaky = FIELDS.assign(**{column: ["x", "y", "z", "x"]})
+    with pytest.raises(SubcellError, match=rf"1 {plural} are both in the training.*\(x\)"):
+        check_split(leaky, leaky["split"], by="gene")
+
+
+def test_the_validation_part_trains_too():
+    leaky = FIELDS.assign(gene=["G1", "G1", "G3", "G3"])
+    with pytest.raises(SubcellError, match=r"genes are both"):
+        check_split(leaky, leaky["split"], by="gene")
+
+
+def test_published_lists_share_genes_and_nothing_else():
+    shared = FIELDS.assign(gene=["G1", "G1", "G2", "G1"])
+    assert check_split(shared, shared["split"], by="paper")["genes_in_train_and_test"] == 1
+    with pytest.raises(SubcellError, match="antibodies"):
+        check_split(shared.assign(antibody="HPA1"), shared["split"], by="paper")
+
+
+def test_a_clean_dataset_is_reported(tmp_path):
+    check_dataset(FIELDS, [ledger()], by="gene", dataset="d", out_tsv=tmp_path / "leakage.tsv")
+    table = pd.read_csv(tmp_path / "leakage.tsv", sep="\t")
+    assert table["checked"].tolist() == ["fields", "antibodies", "genes", "images by hash"]
+    assert (table["on_both_sides"] == 0).all()
+    assert table.loc[table["checked"] == "images by hash", ["train", "test"]].to_numpy().tolist() == [[4, 2]]
+
+
+def test_the_same_image_under_two_names_is_found(tmp_path):
+    out = tmp_path / "leakage.tsv"
+    with pytest.raises(SubcellError, match=r"1 images are the same file on both sides.*protein of a, d"):
+        check_dataset(FIELDS, [ledger(d="a")], by="gene", dataset="d", out_tsv=out)
+    assert not out.exists()
+    check_dataset(FIELDS, [ledger(b="a")], by="gene", dataset="d", out_tsv=out)  # both train: no leak
+
+
+def test_planes_of_one_file_and_a_stain_that_is_missing_are_no_twins(tmp_path):
+    stack = ledger().assign(sha256="one file", plane=[f"c={number}" for number in range(8)])
+    check_dataset(FIELDS, [stack], by="gene", dataset="d", out_tsv=tmp_path / "a.tsv")
+    blank = ledger()
+    blank.loc[blank["channel"] == "nucleus", "sha256"] = "all black"
+    check_dataset(FIELDS, [blank], by="gene", dataset="d", out_tsv=tmp_path / "b.tsv")
