@@ -6,6 +6,7 @@ import zipfile
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import run
 
 
@@ -68,6 +69,35 @@ scoring: {{test_sets: {{away: {{train_on: home, cell_labels: {labels}}}}}}}
     assert "Scoring mine of away" not in text
     localization = next(part for part in text.split("[") if "Scoring localization of away by shortcuts" in part)
     assert str(labels) in localization or "results/home/shortcuts/cells.h5ad" in localization
+
+
+@pytest.mark.parametrize(
+    ("config", "columns", "expected"),
+    [
+        ("opencell", "nucleus,protein,gene,locations", ["Scoring localization of opencell by subcell"]),
+        (
+            "jump-pilot",
+            "nucleus,er,mito,agp,rna,plate,well,compound,control",
+            [
+                "Importing the vectors of jump",
+                "Scoring perturbations of jump by subcell_three_stains",
+                "Drawing the plates of jump as subcell_three_stains sees them",
+            ],
+        ),
+        ("bridge2ai", "treatment,gene,locations", ["Scoring cell lines of cm4ai by subcell"]),
+    ],
+)
+def test_images_from_elsewhere_go_all_the_way_to_their_task(project, config, columns, expected):
+    settings = yaml.safe_load((project / "config" / f"{config}.yaml").read_text())
+    sheets = {block["sheet"] for block in settings["datasets"].values() if "sheet" in block}
+    for sheet in sheets:
+        (project / sheet).parent.mkdir(exist_ok=True)
+        names = ["field_id", *columns.split(",")]
+        (project / sheet).write_text(",".join(names) + "\n" + ",".join(f"{name}1" for name in names) + "\n")
+    code, text = run("-n", "--configfile", f"config/{config}.yaml", cwd=project)
+    assert code == 0, text
+    for line in expected:
+        assert line in text
 
 
 def test_lint_is_clean(project):
