@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from copairs.map import average_precision
-from planted_cells import score
+from planted_cells import score, write_cells
 
 from subcell.benchmarks import perturbation
-from subcell.benchmarks.frozen import Cells
+from subcell.benchmarks.frozen import Cells, read_cells
 from subcell.benchmarks.hits import HIT_COLUMNS, hit_table
 from subcell.benchmarks.perturbation import average_precisions, cross_scored, halves, retrieval
 from subcell.benchmarks.profiles import (
@@ -19,6 +19,7 @@ from subcell.benchmarks.profiles import (
     select_features,
     sphere,
 )
+from subcell.embedding.imported import import_cells
 
 NUMBERS = 12
 
@@ -211,3 +212,20 @@ def test_average_precision_is_that_of_copairs():
 
 def test_there_are_24_ways():
     assert len({way.words for way in grid()}) == 24
+
+
+def test_stains_that_took_their_turn_as_the_protein_are_scored_together(tmp_path):
+    """Three files of vectors, one a stain, of which each knows a third of what a compound does."""
+    obs, vectors = screen(np.random.default_rng(0))
+    order = np.random.default_rng(1).permutation(len(obs))
+    paths = []
+    for number in range(3):
+        rows = order if number else np.arange(len(obs))
+        part = vectors[rows][:, number::3]
+        paths.append(write_cells(tmp_path / f"stain{number}.h5ad", obs.iloc[rows], part))
+    import_cells(paths, tmp_path / "joined.h5ad", model="three", log=lambda line: None)
+    joined = read_cells(tmp_path / "joined.h5ad")
+    assert joined.features.shape == vectors.shape
+    together, _, _ = score(perturbation, tmp_path / "a", joined.obs, joined.features, processing={"sphere": "none"})
+    alone, _, _ = score(perturbation, tmp_path / "b", obs, vectors[:, ::3], processing={"sphere": "none"})
+    assert together["compound_map"]["value"] > alone["compound_map"]["value"]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+import torch
 
 from subcell.atlas.neighbors import find_neighbors, nearest_rows
 from subcell.atlas.units import aggregate
@@ -205,3 +206,33 @@ def test_proteins_and_cells_find_their_like(tmp_path, vectors):
     assert (genes.groupby("unit").size() == 11).all()
     assert (genes["unit"] != genes["neighbor"]).all()
     assert genes.groupby("unit")["similarity"].apply(lambda s: s.is_monotonic_decreasing).all()
+
+
+def test_a_table_that_torch_saved_is_imported(tmp_path):
+    """The form of CHAMMI-75's HPAv23 benchmark and of SubCell's own: a table and a tensor."""
+    table = {
+        "antibody": ["HPA000001", "HPA000002", "HPA000002"],
+        "locations": ["Cytosol,Nucleoplasm", "nan", "Vesicles"],
+        "atlas_name": ["U2OS", "U2OS", "HeLa"],
+        "if_plate_id": ["1", "1", "2"],
+        "cell_id": ["1.0", "1.0", "2.0"],
+    }
+    vectors = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    torch.save((table, vectors), tmp_path / "all_features.pth")
+    import_cells(
+        tmp_path / "all_features.pth", tmp_path / "cells.h5ad", model="m", defaults={"locations": "Negative"}, log=print
+    )
+    found = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert found.X.tolist() == vectors.tolist()
+    assert found.obs["locations"].tolist() == ["Cytosol;Nucleoplasm", "Negative", "Vesicles"]
+    assert found.obs["cell_line"].tolist() == ["U2OS", "U2OS", "HeLa"]
+    torch.save((table, vectors[:2]), tmp_path / "short.pth")
+    with pytest.raises(SubcellError, match="3 rows in the table, 2 vectors"):
+        import_cells(tmp_path / "short.pth", tmp_path / "out.h5ad", model="m", log=print)
+
+
+def test_a_pickled_table_is_not_opened(tmp_path):
+    torch.save((pd.DataFrame({"antibody": ["a"]}), torch.zeros(1, 2)), tmp_path / "all_features.pth")
+    with pytest.raises(SubcellError, match="more than plain values"):
+        import_cells(tmp_path / "all_features.pth", tmp_path / "out.h5ad", model="m", log=print)
+    assert not (tmp_path / "out.h5ad").exists()

@@ -5,6 +5,7 @@ import pytest
 
 from subcell.benchmarks.bootstrap import bootstrap_mean, units_key
 from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
+from subcell.reporting.cards import write_cards
 from subcell.reporting.leaderboard import LEADERBOARD_COLUMNS, leaderboard
 from subcell.reporting.results import read_benchmarks
 
@@ -91,3 +92,30 @@ def test_what_was_not_run_stays_in_the_table(table_of):
     table = table_of(missing, scored("random_vit", 0.3))
     assert table.loc["good", ["status", "reason"]].tolist() == ["not run", "needs locations"]
     assert list(table.reset_index()[list(LEADERBOARD_COLUMNS)]) == list(LEADERBOARD_COLUMNS)
+
+
+def test_cards_say_limits_and_bad_scores(table_of, tmp_path):
+    board = table_of(scored("good", 0.6), scored("shortcuts", 0.58), scored("random_vit", 0.21)).reset_index()
+    config = {
+        "datasets": {"demo": {"source": "simulate", "split": {"by": "gene", "train": 0.6, "valid": 0.15}}},
+        "models": {**MODELS, "released": {"kind": "subcell", "released": "auto"}},
+    }
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "model_gone.md").touch()
+    write_cards(tmp_path / "cards", config, board)
+    cards = {path.stem: path.read_text() for path in (tmp_path / "cards").iterdir()}
+    assert set(cards) == {
+        "dataset_demo",
+        "model_good",
+        "model_again",
+        "model_random_vit",
+        "model_shortcuts",
+        "model_released",
+    }
+    assert "say nothing of biology" in cards["dataset_demo"]
+    assert "`localization` is not informative" in cards["dataset_demo"]
+    assert "split by gene, 60% train" in cards["dataset_demo"]
+    assert "| demo (simulated) | localization | macro_ap 0.2" in cards["model_random_vit"]
+    assert "no model to use" in cards["model_random_vit"]
+    assert "may have been in its training data" in cards["model_released"]
+    assert "may have been in its training data" not in cards["model_good"]

@@ -13,8 +13,9 @@ from subcell.reporting.composite import composite, round_length, shrink, stretch
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import agreement_figure, comparison_figure, map_figure, quality_figure, training_figure
 from subcell.reporting.gallery import crop_gallery, field_gallery, spread_over
+from subcell.reporting.leaderboard import leaderboard
 from subcell.reporting.pictures import inlined_picture
-from subcell.reporting.results import counted, grouped, interval, model_tables, number, signed
+from subcell.reporting.results import counted, grouped, interval, number, score_tables, signed
 
 
 def texts(figure: Figure) -> str:
@@ -209,22 +210,22 @@ def test_numbers_as_text():
     assert grouped(12345.0) == "12\u2009345"
 
 
-def test_differences_are_marked_only_where_the_interval_leaves_out_zero(tmp_path):
-    results, differences = [], []
-    for model, low, high in (("better", 0.1, 0.3), ("unclear", -0.1, 0.3), ("worse", -0.3, -0.1)):
-        score = {"dataset": "d", "model": model, "benchmark": "localization", "metric": "macro_ap"}
-        results.append(
-            {
-                **score,
-                "status": "ok",
-                "metrics": [{"metric": "macro_ap", "value": 0.5, "n": 3 if model == "worse" else 4}],
-            }
-        )
-        differences.append(
-            {**score, "metric": "macro_ap_minus_random_vit", "value": (low + high) / 2, "low": low, "high": high}
-        )
+def test_differences_are_marked_only_where_the_interval_leaves_out_zero():
+    results = [
+        {
+            **{"dataset": "d", "model": model, "benchmark": "localization", "status": "ok"},
+            "metrics": [{"metric": "macro_ap", "value": 0.5, "n": 3 if model == "worse" else 4}],
+        }
+        for model in ("worse", "better", "unclear")
+    ]
     results.append({**results[0], "benchmark": "cell_line", "status": "not run", "reason": "not run: needs lines"})
-    table = model_tables(results, pd.DataFrame(differences), models=["worse", "better", "unclear"])["d"]
-    assert {row["model"]: row["cells"][0]["beats"] for row in table["rows"]} == {"better": 1, "unclear": 0, "worse": -1}
-    assert table["benchmarks"][0]["n"] is None  # differs between models, so each cell says it
+    board = leaderboard(results, models={result["model"]: {"kind": "subcell"} for result in results})
+    board[["difference_low", "difference_high"]] = [[-0.3, -0.1], [0.1, 0.3], [-0.1, 0.3], [np.nan, np.nan]]
+    board["difference"] = (board["difference_low"] + board["difference_high"]) / 2
+    table = score_tables(board, results, models=["better", "unclear", "worse"])["d"]
+    (row,) = table["benchmarks"]
+    assert [cell["beats"] for cell in row["cells"]] == [1, 0, -1]
+    assert row["n"] is None  # differs between models, so each cell says it
+    assert row["informative"] is None
+    assert table["models"] == ["better", "unclear", "worse"]
     assert table["not_run"] == {"cell_line": "needs lines"}

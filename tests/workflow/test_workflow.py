@@ -6,6 +6,7 @@ import zipfile
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import run
 
 
@@ -44,6 +45,61 @@ models:
     assert "check_released.table: name the released h5ad of vectors" in text
 
 
+def test_a_task_and_a_test_set_of_the_users_are_planned(project, tmp_path):
+    (tmp_path / "task.py").write_text("def run(cells, **_): ...")
+    labels = tmp_path / "labels.csv"
+    labels.touch()
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"""
+datasets:
+  home: {{source: simulate}}
+  away: {{source: simulate, seed: 2, benchmarks: [localization]}}
+models: {{shortcuts: {{kind: shortcuts}}}}
+map: {{models: []}}
+own_tasks: {{mine: {{file: {tmp_path}/task.py}}}}
+benchmarks: [mine]
+scoring: {{test_sets: {{away: {{train_on: home, cell_labels: {labels}}}}}}}
+"""
+    )
+    code, text = run("-n", "--configfile", config, cwd=project)
+    assert code == 0, text
+    assert "Scoring mine of home by shortcuts" in text
+    assert "Scoring the controls of mine on home" in text
+    assert "Scoring mine of away" not in text
+    localization = next(part for part in text.split("[") if "Scoring localization of away by shortcuts" in part)
+    assert str(labels) in localization or "results/home/shortcuts/cells.h5ad" in localization
+
+
+@pytest.mark.parametrize(
+    ("config", "columns", "expected"),
+    [
+        ("opencell", "nucleus,protein,gene,locations", ["Scoring localization of opencell by subcell"]),
+        (
+            "jump-pilot",
+            "nucleus,er,mito,agp,rna,plate,well,compound,control",
+            [
+                "Importing the vectors of jump",
+                "Scoring perturbations of jump by subcell_three_stains",
+                "Drawing the plates of jump as subcell_three_stains sees them",
+            ],
+        ),
+        ("bridge2ai", "treatment,gene,locations", ["Scoring cell lines of cm4ai by subcell"]),
+    ],
+)
+def test_images_from_elsewhere_go_all_the_way_to_their_task(project, config, columns, expected):
+    settings = yaml.safe_load((project / "config" / f"{config}.yaml").read_text())
+    sheets = {block["sheet"] for block in settings["datasets"].values() if "sheet" in block}
+    for sheet in sheets:
+        (project / sheet).parent.mkdir(exist_ok=True)
+        names = ["field_id", *columns.split(",")]
+        (project / sheet).write_text(",".join(names) + "\n" + ",".join(f"{name}1" for name in names) + "\n")
+    code, text = run("-n", "--configfile", f"config/{config}.yaml", cwd=project)
+    assert code == 0, text
+    for line in expected:
+        assert line in text
+
+
 def test_lint_is_clean(project):
     code, text = run("--lint", cwd=project)
     assert code == 0, text
@@ -69,7 +125,16 @@ def test_the_smallest_run_is_complete_and_resumes(project):
         "simulator",
     ]  # fmt: skip
     assert set(summary["dataset"]) == {"tiny", "other"}
-    assert {"vit_prots_pool", "random_vit", "shortcuts", "compact"} <= set(summary["model"])
+    assert {"vit_prots_pool", "random_vit", "shortcuts", "compact", "perfect_features"} <= set(summary["model"])
+    board = pd.read_parquet(results / "scores.parquet")
+    assert set(board["role"]) == {"model", "shortcut", "control", "dataset"}
+    assert (results / "cards" / "model_random_vit.md").is_file()
+    assert set(pd.read_csv(results / "tiny" / "test_scored.tsv", sep="\t")["model"]) == {
+        "vit_prots_pool",
+        "random_vit",
+        "shortcuts",
+    }
+    assert not pd.read_csv(results / "tiny" / "leakage.tsv", sep="\t")["on_both_sides"].any()
     assert summary["simulated"].all()
     scores = summary.dropna(subset="value")
     assert scores["value"].between(-1, 100).all()

@@ -205,6 +205,7 @@ rule report:
             labels={"figure": "{name}"},
         ),
         crate="<results>/ro-crate-metadata.json",
+        cards=directory("<results>/cards"),
     log:
         "<logs>/report.log",
     benchmark:

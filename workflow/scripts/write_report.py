@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from job import job
+from subcell.reporting.cards import write_cards
 from subcell.reporting.crate import write_crate
 from subcell.reporting.report import write_report
 from subcell.reporting.runtime import read_jobs, span_of
@@ -67,12 +69,14 @@ with job(snakemake):
         logs=params.logs,
         out_figures=out.figures,
     )
+    write_cards(out.cards, params.config, pd.read_parquet(files.leaderboard))
     write_crate(
         out.crate,
         results=[
             *(out.html, files.summary, files.not_run, files.leaderboard, *files.quality, *files.set_aside),
             *(*files.scores, *files.maps, *files.clusters, *files.checkpoints, *files.curves),
             *sorted(Path(out.figures).iterdir()),
+            *sorted(Path(out.cards).glob("*.md")),
         ],
         workflow_files=list(files.workflow),
         config_yaml=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),

@@ -37,6 +37,9 @@ PLATEAU_THRESHOLD = 1e-4
 LARGEST_WEIGHT = 10.0
 """How much more than the average class a rare one may count where classes are balanced."""
 
+THREADS = 1
+"""Sums depend on the number of threads in their last digits, and training makes much of last digits."""
+
 Balance = Literal["none", "loss", "sampling"]
 
 PROTOCOL: dict[str, Any] = {
@@ -114,7 +117,7 @@ def fit_mlps(
     class_weights = torch.from_numpy(weights).to(device) if balance == "loss" else None
     row_weights = torch.from_numpy(_row_weights(truth[train], weights)) if balance == "sampling" else None
     y_valid, once = truth[valid], np.ones((1, int(valid.sum())))
-    with _one_thread():
+    with _same_threads():
         heads = Heads.start(features.shape[1], truth.shape[1], seeds, device)
         best, kept = np.full(len(seeds), -np.inf), [heads.weights_of(place) for place in range(len(seeds))]
         best_epoch, last_epoch = np.zeros(len(seeds), int), np.zeros(len(seeds), int)
@@ -285,10 +288,9 @@ def _row_weights(truth: NDArray[np.bool_], weights: NDArray[np.float32]) -> NDAr
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums depend on the number of threads in their last digits, and training makes much of last digits."""
+def _same_threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     try:
         yield
     finally:

@@ -105,7 +105,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_fit_together(self) -> Self:
         problems = [f"datasets.{name}: `{name}` is a folder of the results; choose another name"
-                    for name in self.datasets if name in ("models", "report")]  # fmt: skip
+                    for name in self.datasets if name in ("models", "report", "cards")]  # fmt: skip
         for name, model in self.models.items():
             if name in FOLDERS:
                 problems.append(f"models.{name}: `{name}` is a folder of the results; choose another name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
@@ -17,6 +18,7 @@ from subcell.catalog.released import location_names
 from subcell.catalog.splits import read_antibody_lists, split_fields
 from subcell.embedding.models import PROBABILITIES
 from subcell.embedding.store import VectorFile, create_vectors
+from subcell.embedding.torch_table import SUFFIXES, torch_table_to_h5ad
 from subcell.errors import SheetError, SubcellError
 
 BLOCK_BYTES = 2**27
@@ -52,9 +54,10 @@ def import_cells(
 
     Parameters
     ----------
-    paths : h5ad with a row a cell; dense or sparse. Files of SubCellPortable, which are not quite AnnData, are read too. Of
-        several, the vectors of a cell stand side by side (several proteins stained in the same fields, say); the first tells
-        what is known of cells, and cells that another lacks are left out.
+    paths : h5ad with a row a cell; dense or sparse; or a .pth of torch, see `subcell.embedding.torch_table`. Files of
+        SubCellPortable, which are not quite AnnData, are read too. Of several, the vectors of a cell stand side by side
+        (several proteins stained in the same fields, say); the first tells what is known of cells, and cells that another
+        lacks are left out.
     out_path : AnnData file to write: X float32, obs with our column names (others stay), obsm["probabilities"] where the
         file has them
     model : name of the model that made the vectors
@@ -72,6 +75,7 @@ def import_cells(
     path = all_paths[0]
     try:
         with ExitStack() as stack:
+            all_paths = [_as_h5ad(one, stack) for one in all_paths]
             file, *others = (stack.enter_context(h5py.File(one, "r")) for one in all_paths)
             obs = describe_cells(_read_obs(file), path, columns or {}, defaults or {})
             source, first = _array(file, path, layer)
@@ -111,6 +115,15 @@ def import_cells(
         raise SubcellError(f"{path}: cannot be read as h5ad ({problem})") from None
     dropped = f"; {int((~common).sum()):,} cells are not in all files" if not common.all() else ""
     log(f"{uns['file']}: {len(obs):,} cells, {len(names)} numbers each{dropped}")
+
+
+def _as_h5ad(path: Path, stack: ExitStack) -> Path:
+    """The file itself, or where torch wrote it, the same as h5ad for as long as it is needed."""
+    if path.suffix not in SUFFIXES:
+        return path
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    torch_table_to_h5ad(path, folder / f"{path.stem}.h5ad")
+    return folder / f"{path.stem}.h5ad"
 
 
 def describe_cells(
