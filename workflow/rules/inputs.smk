@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
-from subcell.config.code import code_version, file_version
-from subcell.config.suite import CONTROLS, SUITE, Task, scored_models
+from subcell.config.code import code_version
 from subcell.errors import ConfigError
 
 COLLECTIONS = ("hpa", "subcell_crops")
@@ -295,105 +294,6 @@ def flat_field_of(wildcards):
     """Input function: the flat fields of a dataset's plates, where it wants them."""
     wanted = camera_of(wildcards).get("flat_field")
     return collect("<results>/{dataset}/flat_field", dataset=wildcards.dataset) if wanted else []
-
-
-EXTRA_INPUTS = {}
-"""Benchmark -> function of a dataset that gives its inputs beside `cells`: name -> path, keywords of its `run`."""
-
-
-def asked_benchmarks(dataset):
-    """Benchmarks that a dataset is to be scored on."""
-    own = config["datasets"][dataset]["benchmarks"]
-    return config["benchmarks"] if own is None else own
-
-
-def scored_pairs(benchmark):
-    """(dataset, model) that a benchmark scores."""
-    kinds = {name: settings["kind"] for name, settings in config["models"].items()}
-    able = scored_models(SUITE.get(benchmark, Task()), kinds)
-    return [
-        (dataset, model)
-        for dataset, model in pairs()
-        if model in able and benchmark in asked_benchmarks(dataset)
-    ]
-
-
-def controlled(benchmark):
-    """Datasets on which a benchmark has control rows."""
-    if not config["scoring"]["controls"] or not SUITE.get(benchmark, Task()).controls:
-        return []
-    return list(dict.fromkeys(dataset for dataset, _ in scored_pairs(benchmark)))
-
-
-def first_model(wildcards):
-    """A model of a dataset whose table of cells is used where any would do."""
-    return next(model for dataset, model in pairs() if dataset == wildcards.dataset)
-
-
-def task_inputs(wildcards):
-    """Input function: what a benchmark's controls are scored from."""
-    cells = f"<results>/{wildcards.dataset}/{first_model(wildcards)}/cells.h5ad"
-    more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
-    if wildcards.benchmark == "localization":
-        more |= localization_inputs(wildcards)
-    return {"cells": cells, **more}
-
-
-def task_settings(benchmark):
-    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
-    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
-    ours = config["tasks"].get(benchmark, {})
-    return (
-        config["scoring"]
-        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
-        | own
-    )
-
-
-def localization_inputs(wildcards):
-    """Input function: what localization reads beside the vectors of a dataset."""
-    wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
-    more = {}
-    if wanted.get("train_on"):
-        model = dict(wildcards.items()).get("model") or first_model(wildcards)
-        more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
-    if wanted.get("cell_labels"):
-        more["cell_labels"] = wanted["cell_labels"]
-    return more
-
-
-def scored_log(wildcards):
-    """Where it is noted which models were scored on the held-out part of a dataset; no rule's output, so it stays."""
-    return f"{pathvar('results')}/{wildcards.dataset}/test_scored.tsv"
-
-
-def all_benchmarks():
-    """Benchmarks that some dataset is scored on."""
-    asked = [name for dataset in config["datasets"] for name in asked_benchmarks(dataset)]
-    return sorted(set(asked), key=[*SUITE, *config["own_tasks"]].index)
-
-
-def score_files(suffix):
-    """Result files of all benchmarks and their controls."""
-    paths = []
-    for name in all_benchmarks():
-        paths += per_pair(
-            "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
-            scored_pairs(name),
-            benchmark=name,
-            suffix=suffix,
-        )
-        paths += collect(
-            "<results>/{dataset}/controls/{benchmark}/{control}.{suffix}",
-            dataset=controlled(name),
-            benchmark=name,
-            control=CONTROLS,
-            suffix=suffix,
-        )
-    wanted = [dataset for dataset in segmented() if "segmentation" in asked_benchmarks(dataset)]
-    return paths + collect(
-        "<results>/{dataset}/benchmarks/segmentation.{suffix}", dataset=wanted, suffix=suffix
-    )
 
 
 MAP_TABLES = [
