@@ -30,7 +30,7 @@ def scored(model, mean, *, spread=0.02, chance=0.2, seed=0, units=UNITS):
         metrics=[as_metric("macro_ap", found, chance=chance, n=len(units), unit="antibody", seeds=3)],
         replicates={"macro_ap": kept(found)},
         units_key=units_key(units),
-        details={"head_seeds": {"macro_ap_sd": 0.01}},
+        details={"head_seeds": {"macro_ap_sd": 0.01}, "macro_ap": {"p_value": 0.02}},
     )
 
 
@@ -76,6 +76,7 @@ def test_controls_have_no_rank_and_never_win(table_of):
 def test_spreads_of_classifiers_and_of_pretraining_stand_apart(table_of):
     table = table_of(scored("good", 0.6, spread=0), scored("again", 0.8, spread=0), scored("random_vit", 0.3))
     assert table.loc["good", "head_sd"] == 0.01
+    assert table.loc["good", "null_p"] == 0.02
     assert table.loc["good", "pretraining_sd"] == pytest.approx(np.std([0.6, 0.8], ddof=1))
     assert table.loc["good", "seed_models"] == 2
     assert np.isnan(table.loc["random_vit", "pretraining_sd"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from subcell.errors import ShapeError
-from subcell.segmentation.scoring import pooled, score_masks
+from subcell.segmentation.scoring import aggregated_jaccard, boundary_f, pooled, score_masks
 
 
 def squares(*places: tuple[int, int, int], ids=None) -> np.ndarray:
@@ -65,3 +65,20 @@ def test_other_sizes_are_refused():
         score_masks(np.zeros((60, 60), int), np.zeros((60, 50), int))
     with pytest.raises(ShapeError, match="2 true"):
         score_masks([np.zeros((6, 6), int)] * 2, [np.zeros((6, 6), int)])
+
+
+def test_jaccard_and_boundary_of_known_masks():
+    truth = np.zeros((40, 40), np.int32)
+    truth[5:15, 5:15], truth[20:30, 20:30] = 1, 2
+    swapped = np.where(truth == 1, 2, np.where(truth == 2, 1, 0))
+    assert aggregated_jaccard(truth, swapped) == boundary_f(truth, swapped) == 1
+    one_missing = np.where(truth == 1, 1, 0)
+    assert aggregated_jaccard(truth, one_missing) == 0.5
+    assert boundary_f(truth, one_missing) == pytest.approx(2 * 0.5 / 1.5)
+    shifted = np.roll(truth, 2, axis=0)
+    assert aggregated_jaccard(truth, shifted) == pytest.approx(80 / 120)
+    assert boundary_f(truth, shifted) == 1
+    assert boundary_f(truth, np.roll(truth, 6, axis=0), tolerance_px=1) < 0.5
+    nothing = np.zeros_like(truth)
+    assert aggregated_jaccard(truth, nothing) == boundary_f(truth, nothing) == 0
+    assert np.isnan([aggregated_jaccard(nothing, nothing), boundary_f(nothing, nothing)]).all()

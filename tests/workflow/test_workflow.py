@@ -124,7 +124,7 @@ def test_the_smallest_run_is_complete_and_resumes(project):
         "dataset", "model", "benchmark", "metric", "value", "low", "high", "chance", "n", "seeds", "simulated",
         "simulator",
     ]  # fmt: skip
-    assert set(summary["dataset"]) == {"tiny", "other"}
+    assert set(summary["dataset"]) == {"tiny", "other", "drugs"}
     assert {"vit_prots_pool", "random_vit", "shortcuts", "compact", "perfect_features"} <= set(summary["model"])
     board = pd.read_parquet(results / "scores.parquet")
     assert set(board["role"]) == {"model", "shortcut", "control", "dataset"}

@@ -3,7 +3,6 @@ every job parses the workflow again."""
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,8 +13,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
-from subcell.config.code import code_version, file_version
-from subcell.config.suite import CONTROLS, SUITE, Task, scored_models
+from subcell.config.code import code_version
 from subcell.errors import ConfigError
 
 COLLECTIONS = ("hpa", "subcell_crops")
@@ -127,33 +125,6 @@ def pairs():
         (dataset, model)
         for model, settings in config["models"].items()
         for dataset in settings["evaluate_on"] or image_datasets()
-    ]
-
-
-def mapped_pairs():
-    """(dataset, model) of every map."""
-    models, datasets = config["map"]["models"], config["map"]["datasets"]
-    return [
-        (dataset, model)
-        for dataset, model in pairs()
-        if (models is None or model in models) and (datasets is None or dataset in datasets)
-    ]
-
-
-def maps_made():
-    """(dataset, model) of every map, and (dataset, model, line) of every map of one cell line."""
-    return [
-        (*pair, *line)
-        for pair in mapped_pairs()
-        for line in [(), *((line,) for line in config["map"]["lines"])]
-    ]
-
-
-def per_map(name):
-    """The path of a file of every map."""
-    return [
-        f"<results>/{dataset}/{model}/{''.join(f'lines/{part}/' for part in line)}{name}"
-        for dataset, model, *line in maps_made()
     ]
 
 
@@ -297,150 +268,9 @@ def flat_field_of(wildcards):
     return collect("<results>/{dataset}/flat_field", dataset=wildcards.dataset) if wanted else []
 
 
-EXTRA_INPUTS = {}
-"""Benchmark -> function of a dataset that gives its inputs beside `cells`: name -> path, keywords of its `run`."""
-
-
-def asked_benchmarks(dataset):
-    """Benchmarks that a dataset is to be scored on."""
-    own = config["datasets"][dataset]["benchmarks"]
-    return config["benchmarks"] if own is None else own
-
-
-def scored_pairs(benchmark):
-    """(dataset, model) that a benchmark scores."""
-    kinds = {name: settings["kind"] for name, settings in config["models"].items()}
-    able = scored_models(SUITE.get(benchmark, Task()), kinds)
-    return [
-        (dataset, model)
-        for dataset, model in pairs()
-        if model in able and benchmark in asked_benchmarks(dataset)
-    ]
-
-
-def controlled(benchmark):
-    """Datasets on which a benchmark has control rows."""
-    if not config["scoring"]["controls"] or not SUITE.get(benchmark, Task()).controls:
-        return []
-    return list(dict.fromkeys(dataset for dataset, _ in scored_pairs(benchmark)))
-
-
-def first_model(wildcards):
-    """A model of a dataset whose table of cells is used where any would do."""
-    return next(model for dataset, model in pairs() if dataset == wildcards.dataset)
-
-
-def task_inputs(wildcards):
-    """Input function: what a benchmark's controls are scored from."""
-    cells = f"<results>/{wildcards.dataset}/{first_model(wildcards)}/cells.h5ad"
-    more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
-    if wildcards.benchmark == "localization":
-        more |= localization_inputs(wildcards)
-    return {"cells": cells, **more}
-
-
-def task_settings(benchmark):
-    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
-    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
-    ours = config["tasks"].get(benchmark, {})
-    return (
-        config["scoring"]
-        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
-        | own
-    )
-
-
-def localization_inputs(wildcards):
-    """Input function: what localization reads beside the vectors of a dataset."""
-    wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
-    more = {}
-    if wanted.get("train_on"):
-        model = dict(wildcards.items()).get("model") or first_model(wildcards)
-        more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
-    if wanted.get("cell_labels"):
-        more["cell_labels"] = wanted["cell_labels"]
-    return more
-
-
-def scored_log(wildcards):
-    """Where it is noted which models were scored on the held-out part of a dataset; no rule's output, so it stays."""
-    return f"{pathvar('results')}/{wildcards.dataset}/test_scored.tsv"
-
-
-def all_benchmarks():
-    """Benchmarks that some dataset is scored on."""
-    asked = [name for dataset in config["datasets"] for name in asked_benchmarks(dataset)]
-    return sorted(set(asked), key=[*SUITE, *config["own_tasks"]].index)
-
-
-def score_files(suffix):
-    """Result files of all benchmarks and their controls."""
-    paths = []
-    for name in all_benchmarks():
-        paths += per_pair(
-            "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
-            scored_pairs(name),
-            benchmark=name,
-            suffix=suffix,
-        )
-        paths += collect(
-            "<results>/{dataset}/controls/{benchmark}/{control}.{suffix}",
-            dataset=controlled(name),
-            benchmark=name,
-            control=CONTROLS,
-            suffix=suffix,
-        )
-    wanted = [dataset for dataset in segmented() if "segmentation" in asked_benchmarks(dataset)]
-    return paths + collect(
-        "<results>/{dataset}/benchmarks/segmentation.{suffix}", dataset=wanted, suffix=suffix
-    )
-
-
-MAP_TABLES = [
-    *("clusters", "levels", "enrichment", "enrichment_controls", "annotation"),
-    *("annotation_test", "agreement", "findings", "filters"),
-]
-
-
-def map_settings(more=None):
-    """The library's part of the section `map`; the rest says which maps are made, and with what."""
-    left_out = ("models", "datasets", "lines", "workers", "downloads")
-    return {key: value for key, value in config["map"].items() if key not in left_out} | (more or {})
-
-
-def map_files():
-    """Local files that a map reads besides the cells."""
-    section = config["map"]
-    named = [entry["file"] for entry in (*section["gene_sets"], *section["interactions"])]
-    named += [entry["ontology"] for entry in section["gene_sets"] if entry["ontology"]]
-    named += [section[key] for key in ("published", "findings") if section[key]]
-    return [name for name in dict.fromkeys(named) if name not in section["downloads"]]
-
-
-def map_title(dataset, model, line=None):
-    """What stands above a map; simulated data is called so."""
-    simulated = ", SIMULATED images" if config["datasets"][dataset]["source"] == "simulate" else ""
-    return f"{dataset} as {model} sees it{f', {line}' if line else ''}{simulated}"
-
-
 def pathvar(name):
     """The folder that stands for <results> or <logs>."""
     return config["pathvars"].get(name, name)
-
-
-def made(pattern, names):
-    """Those paths of a pattern with {name} that this workflow makes; the report shows what is there."""
-    paths = [pattern.replace("<results>", pathvar("results")).format(name=name) for name in names]
-    return [path for path in paths if any(rule.is_producer(path) for rule in workflow.rules)]
-
-
-def map_tables(wildcards):
-    """Tables beside a map that its explorer shows, by name."""
-    folder = f"<results>/{wildcards.dataset}/{wildcards.model}"
-    names = ["enrichment", "annotation", "neighbors"]
-    if (wildcards.dataset, wildcards.model) in location_pairs():
-        names.append("locations")
-    return {name: f"{folder}/{name}.tsv" for name in names}
 
 
 def crops_shown(wildcards):
@@ -448,50 +278,3 @@ def crops_shown(wildcards):
     if wildcards.dataset not in image_datasets():
         return []
     return collect("<results>/{dataset}/crops/{shard}.h5sc", shard=shards(wildcards.dataset), **wildcards)
-
-
-def files_of_workflow(pattern):
-    """Files of the workflow itself, on which the report depends."""
-    return sorted(map(str, Path(workflow.current_basedir).parent.parent.glob(pattern)))
-
-
-report_templates = files_of_workflow("workflow/report/page/*")
-environment_files = files_of_workflow("envs/*.yaml")
-workflow_files = [*files_of_workflow("workflow/Snakefile"), *files_of_workflow("workflow/rules/*.smk")]
-
-
-def print_summary():
-    """After a run: the headline scores and where the report lies."""
-    results = Path(pathvar("results"))
-    if (results / "summary.txt").exists():
-        print((results / "summary.txt").read_text())
-        print(f"Report: {results / 'report.html'}; rules, runtimes and provenance: {results / 'report.zip'}")
-
-
-def zip_report():
-    """After a run that ends with the report: Snakemake's own, with rules, runtimes and provenance, as a zip.
-
-    `report-after-run` in a profile would do the same, but ends a dry run of a fresh clone with an error. A report that
-    cannot be made is a warning: the results are there.
-    """
-    if not any(job.rule.name == "report" for job in workflow.dag.jobs):
-        return
-    from snakemake.logging import logger
-    from snakemake.report import auto_report
-    from snakemake.report.html_reporter import ReportSettings
-    from snakemake.settings.types import GlobalReportSettings
-    from snakemake_interface_report_plugins.registry import ReportPluginRegistry
-
-    path = Path(pathvar("results")) / "report.zip"
-    # The folder inside the zip is called as the file.
-    temporary = path.parent / f".report.{os.getpid()}.tmp" / path.name
-    temporary.parent.mkdir(exist_ok=True)
-    plugin = ReportPluginRegistry().get_plugin("html")
-    try:
-        made = auto_report(workflow.dag, plugin, ReportSettings(path=temporary), GlobalReportSettings())
-        workflow.async_run(made)
-        temporary.replace(path)
-    except Exception as problem:
-        logger.warning(f"{path} could not be written: {problem}")
-    finally:
-        shutil.rmtree(temporary.parent)

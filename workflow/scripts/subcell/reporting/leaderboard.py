@@ -15,7 +15,7 @@ from subcell.config.suite import CONTROLS
 
 LEADERBOARD_COLUMNS = (
     *("dataset", "benchmark", "metric", "model", "role", "status", "reason"),
-    *("value", "low", "high", "chance", "n", "unit", "seeds", "head_sd", "seed_models", "pretraining_sd"),
+    *("value", "low", "high", "chance", "n", "unit", "seeds", "head_sd", "seed_models", "pretraining_sd", "null_p"),
     *("rank", "rank_low", "rank_high", "place", "above_chance", "informative"),
     *("reference", "difference", "difference_low", "difference_high", "p", "p_holm", "simulated"),
 )
@@ -47,7 +47,8 @@ def leaderboard(
     models and shortcuts with its 95% range over resamples; `place` is best or second where the paired interval to the next
     model lies above zero; `above_chance` is the share of the best model's score, both less chance; `informative` is None
     where no shortcut was scored; `head_sd` is the spread over classifiers, `pretraining_sd` that over the
-    `seed_models` models that differ in their seed only; `p_holm` is corrected over the models of a benchmark
+    `seed_models` models that differ in their seed only; `null_p` is the p value of the benchmark's own null, where it has
+        one; `p_holm` is corrected over the models of a benchmark
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
@@ -56,7 +57,7 @@ def leaderboard(
     table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS))
     whole = ("n", "seeds", "seed_models", "rank", "rank_low", "rank_high")
     numbers = [
-        *("value", "low", "high", "chance", "head_sd", "pretraining_sd", "above_chance"),
+        *("value", "low", "high", "chance", "head_sd", "pretraining_sd", "null_p", "above_chance"),
         *("difference", "difference_low", "difference_high", "p", "p_holm"),
     ]
     return table.astype(
@@ -101,7 +102,9 @@ def _row(result: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> 
     role = "control" if name in CONTROLS else "shortcut" if kind == "shortcuts" else "model" if kind else "dataset"
     ran = result["status"] == "ok" and bool(result["metrics"])
     head = result["metrics"][0] if ran else {}
-    heads = (result.get("details") or {}).get("head_seeds") or {}
+    details = result.get("details") or {}
+    of_headline = details.get(head.get("metric", ""))
+    null = of_headline if isinstance(of_headline, Mapping) else details
     return {
         **{key: result[key] for key in ("dataset", "benchmark", "model")},
         "role": role,
@@ -110,7 +113,8 @@ def _row(result: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> 
         "simulated": bool(result.get("simulated", False)),
         "metric": head.get("metric", ""),
         **{key: head.get(key) for key in ("value", "low", "high", "chance", "n", "unit", "seeds")},
-        "head_sd": heads.get("macro_ap_sd"),
+        "head_sd": (details.get("head_seeds") or {}).get("macro_ap_sd"),
+        "null_p": null.get("p_value"),
         "place": "",
     }
 

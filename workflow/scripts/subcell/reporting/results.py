@@ -120,14 +120,13 @@ def score_tables(
     -------
     dataset -> {"models": [...], "controls": [...], "benchmarks": [...], "not_run": {benchmark: reason}}. A benchmark has
     name, metric, unit, chance, n, seeds (None where they differ between models), reference, informative (None: no shortcut
-    was scored), settings, seconds, and `cells` and `controls`: of each model or control one of {value, interval, rank,
-    place, above_chance, difference, difference_interval, p, beats, also, ...}, {not_run}, or None. Benchmarks that ran for
-    no model are in `not_run`.
+    was scored), null (it has p values against chance), settings, seconds, and `cells` and `controls`: of each model or
+    control one of {value, interval, rank, place, above_chance, difference, difference_interval, p, beats, also, ...},
+    {not_run}, or None. Benchmarks that ran for no model are in `not_run`.
     """
     by_name = {(result["dataset"], result["benchmark"], result["model"]): result for result in results}
     tables: dict[str, dict[str, Any]] = {}
-    of_models = table[table["role"] != "dataset"]
-    for dataset, here in of_models.groupby("dataset", sort=False):
+    for dataset, here in table[table["role"] != "dataset"].groupby("dataset", sort=False):
         present = [model for model in models if model in set(here["model"])]
         controls = [name for name in CONTROLS if name in set(here["model"])]
         rows: list[dict[str, Any]] = []
@@ -135,7 +134,9 @@ def score_tables(
         for benchmark, part in here.groupby("benchmark", sort=False):
             ran = part[(part["status"] == "ok") & (part["role"] != "control")]
             if ran.empty:
-                reasons[str(benchmark)] = "; ".join(dict.fromkeys(part.loc[part["role"] != "control", "reason"]))
+                of_models = part.loc[part["role"] != "control", "reason"]
+                if len(of_models):
+                    reasons[str(benchmark)] = "; ".join(dict.fromkeys(of_models))
                 continue
             cells = {row["model"]: _cell(row, by_name) for row in part.to_dict("records")}
             first = by_name[(dataset, benchmark, ran["model"].iloc[0])]
@@ -146,6 +147,7 @@ def score_tables(
                     "name": benchmark,
                     "informative": _or_none(ran["informative"].iloc[0]),
                     "reference": next((cell["reference"] for cell in cells.values() if cell.get("reference")), None),
+                    "null": bool(ran["null_p"].notna().any()),
                     "settings": settings_as_text(first.get("settings") or {}),
                     "seconds": sum(took) if took else None,
                     "cells": [cells.get(model) for model in present],

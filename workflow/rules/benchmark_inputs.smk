@@ -1,0 +1,146 @@
+"""What the benchmarks ask of the configuration: who scores what, from which files. No rules here."""
+
+from subcell.config.code import file_version
+from subcell.config.suite import CONTROLS, SUITE, Task, scored_models
+
+
+def simulated_truth(dataset):
+    """What is true of a simulated dataset, where it is one."""
+    return {"truth": f"<results>/{dataset}/truth"} if dataset in simulated() else {}
+
+
+def expression_of(dataset):
+    """Expression of cell lines: the user's, or what a simulated dataset has."""
+    given = config["tasks"]["transcriptome"]["expression"]
+    return {"expression": given} if given else simulated_truth(dataset)
+
+
+def pairs_of(dataset):
+    """Related proteins: the user's, or what a simulated dataset has."""
+    given = [entry["file"] for entry in config["tasks"]["interactions"]["pairs"]]
+    return {"files": given} if given else simulated_truth(dataset)
+
+
+def drawn_truth(wildcards):
+    """Input function: images and masks of a simulated dataset, whose nucleoli and centrosomes are known."""
+    if wildcards.dataset not in simulated():
+        return {}
+    return {
+        "images": collect("<results>/{dataset}/images/{shard}", shard=shards(wildcards.dataset), **wildcards),
+        "masks": collect(
+            "<results>/{dataset}/masks/{shard}.zarr", shard=shards(wildcards.dataset), **wildcards
+        ),
+    }
+
+
+def home_of(dataset):
+    """Dataset whose cells classifiers are trained on, to be scored on this one; None where there is no other."""
+    asked = config["tasks"]["external"]["home"]
+    trained = [name for model in trained_models() for name in config["models"][model]["train_on"]]
+    home = asked or next(iter(trained), None)
+    return home if home != dataset else None
+
+
+def home_cells(dataset):
+    """Input of `external`: vectors of the home dataset by the same model."""
+    home = home_of(dataset)
+    return {"home_cells": f"<results>/{home}/{{model}}/cells.h5ad"} if home else {}
+
+
+EXTRA_INPUTS = {"transcriptome": expression_of, "interactions": pairs_of}
+"""Benchmark -> function of a dataset that gives its inputs beside `cells`: name -> path, keywords of its `run`."""
+
+
+def asked_benchmarks(dataset):
+    """Benchmarks that a dataset is to be scored on."""
+    own = config["datasets"][dataset]["benchmarks"]
+    return config["benchmarks"] if own is None else own
+
+
+def scored_pairs(benchmark):
+    """(dataset, model) that a benchmark scores."""
+    kinds = {name: settings["kind"] for name, settings in config["models"].items()}
+    able = scored_models(SUITE.get(benchmark, Task()), kinds)
+    return [
+        (dataset, model)
+        for dataset, model in pairs()
+        if model in able and benchmark in asked_benchmarks(dataset)
+    ]
+
+
+def controlled(benchmark):
+    """Datasets on which a benchmark has control rows."""
+    if not config["scoring"]["controls"] or not SUITE.get(benchmark, Task()).controls:
+        return []
+    return list(dict.fromkeys(dataset for dataset, _ in scored_pairs(benchmark)))
+
+
+def first_model(wildcards):
+    """A model of a dataset whose table of cells is used where any would do."""
+    return next(model for dataset, model in pairs() if dataset == wildcards.dataset)
+
+
+def task_inputs(wildcards):
+    """Input function: what a benchmark's controls are scored from."""
+    cells = f"<results>/{wildcards.dataset}/{first_model(wildcards)}/cells.h5ad"
+    more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
+    if wildcards.benchmark == "localization":
+        more |= localization_inputs(wildcards)
+    return {"cells": cells, **more}
+
+
+def task_settings(benchmark):
+    """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
+    own = config["own_tasks"].get(benchmark, {}).get("settings", {})
+    ours = config["tasks"].get(benchmark, {})
+    return (
+        config["scoring"]
+        | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | own
+    )
+
+
+def localization_inputs(wildcards):
+    """Input function: what localization reads beside the vectors of a dataset."""
+    wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
+    more = {}
+    if wanted.get("train_on"):
+        model = dict(wildcards.items()).get("model") or first_model(wildcards)
+        more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
+    if wanted.get("cell_labels"):
+        more["cell_labels"] = wanted["cell_labels"]
+    return more
+
+
+def scored_log(wildcards):
+    """Where it is noted which models were scored on the held-out part of a dataset; no rule's output, so it stays."""
+    return f"{pathvar('results')}/{wildcards.dataset}/test_scored.tsv"
+
+
+def all_benchmarks():
+    """Benchmarks that some dataset is scored on."""
+    asked = [name for dataset in config["datasets"] for name in asked_benchmarks(dataset)]
+    return sorted(set(asked), key=[*SUITE, *config["own_tasks"]].index)
+
+
+def score_files(suffix):
+    """Result files of all benchmarks and their controls."""
+    paths = []
+    for name in all_benchmarks():
+        paths += per_pair(
+            "<results>/{dataset}/{model}/benchmarks/{benchmark}.{suffix}",
+            scored_pairs(name),
+            benchmark=name,
+            suffix=suffix,
+        )
+        paths += collect(
+            "<results>/{dataset}/controls/{benchmark}/{control}.{suffix}",
+            dataset=controlled(name),
+            benchmark=name,
+            control=CONTROLS,
+            suffix=suffix,
+        )
+    wanted = [dataset for dataset in segmented() if "segmentation" in asked_benchmarks(dataset)]
+    return paths + collect(
+        "<results>/{dataset}/benchmarks/segmentation.{suffix}", dataset=wanted, suffix=suffix
+    )
