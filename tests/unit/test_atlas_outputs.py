@@ -54,7 +54,7 @@ def papers_map(tmp_path_factory):
     published = planted.genes["compartment"].rename("Cluster_level_2")
     published.reset_index().rename(columns={"gene": "Gene"}).to_csv(folder / "published.tsv", sep="\t", index=False)
     section = Map.model_validate(yaml.safe_load((ROOT / "config" / "paper-map.yaml").read_text())["map"]).model_dump()
-    left_out = {"models", "lines", "workers", "downloads"}
+    left_out = {"datasets", "models", "lines", "workers", "downloads"}
     settings = {key: value for key, value in section.items() if key not in left_out}
     settings |= {
         "gene_sets": [{"name": "complexes", "file": str(folder / "complexes.gmt"), "pairs": True}],
