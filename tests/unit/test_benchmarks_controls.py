@@ -1,4 +1,4 @@
-"""Control rows of cells of which nothing is known: every benchmark says what it needs."""
+"""Control rows bound every model, and say what is missing where nothing is known."""
 
 import json
 from importlib import import_module
@@ -6,8 +6,10 @@ from importlib import import_module
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark_cells import COUNTED, metrics_of, one_hot, table_of_cells, write_cells
 
-from subcell.benchmarks.controls import CONTROLS, run_controls
+from subcell.benchmarks import localization
+from subcell.benchmarks.controls import CONTROLS, deal_vectors, run_controls
 from subcell.config.suite import SUITE
 from subcell.embedding.store import create_vectors
 
@@ -48,3 +50,33 @@ def test_without_labels_no_control_is_scored(name, tmp_path):
         result = json.loads(path.read_text())
         assert (result["status"], result["metrics"]) == ("not run", [])
         assert result["reason"].startswith("needs ")
+
+
+def test_controls_bound_every_model(tmp_path):
+    obs = table_of_cells(antibodies=64)
+    vectors = one_hot(obs) + 0.1 * np.random.default_rng(0).normal(size=(len(obs), 4))
+    cells = write_cells(tmp_path / "m.h5ad", obs, vectors)
+    outs = {kind: {name: tmp_path / f"{name}.{kind}" for name in CONTROLS} for kind in ("json", "parquet")}
+    run_controls(
+        localization,
+        cells,
+        out_jsons=outs["json"],
+        out_parquets=outs["parquet"],
+        dataset="d",
+        simulated=True,
+        source_model="m",
+        **COUNTED,
+    )
+    scores = {name: metrics_of(json.loads(path.read_text()))["macro_ap"] for name, path in outs["json"].items()}
+    assert scores["perfect_features"]["value"] > 0.85  # pairs of locations in the test part are new
+    for name in ("random_labels", "random_features"):
+        assert scores[name]["low"] - 0.03 <= scores[name]["chance"] <= scores[name]["high"] + 0.03, name
+
+
+def test_dealt_vectors_stay_together_and_change_owner():
+    groups = pd.Series(["a"] * 3 + ["b"] * 2 + ["c"] * 4)
+    vectors = np.array([[0], [0], [0], [1], [1], [2], [2], [2], [2]], np.float32)
+    dealt = deal_vectors(vectors, groups, np.random.default_rng(0))
+    for _, rows in groups.groupby(groups):
+        assert len(np.unique(dealt[rows.index])) == 1
+        assert dealt[rows.index][0] != vectors[rows.index][0]

@@ -2,10 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from training_example import MICRO as SHALLOW
 
 from subcell.errors import CheckpointError, ConfigError
 from subcell.model.checkpoint import load_encoder, save_checkpoint
@@ -13,20 +15,9 @@ from subcell.model.decoder import Decoder
 from subcell.model.encoder import build_encoder, sincos_positions
 from subcell.model.heads import ProjectionHead
 from subcell.model.pooling import GatedAttentionPooling
-from subcell.model.sizes import SIZES, Size
+from subcell.model.sizes import SIZES
 
-MICRO = Size(
-    width=16,
-    depth=2,
-    heads=2,
-    patch=8,
-    pool_dim=8,
-    projection_dim=16,
-    projected_dim=8,
-    decoder_width=16,
-    decoder_depth=1,
-    decoder_heads=2,
-)
+MICRO = replace(SHALLOW, depth=2)
 
 
 def micro_encoder(**settings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import anndata
@@ -14,6 +13,7 @@ from h5py import File
 from subcell.atlas.units import Unit, aggregate
 from subcell.embedding.models import PROBABILITIES, PROBABILITIES_SD
 from subcell.errors import SubcellError
+from subcell.replacing import replacing
 
 COLUMNS = ("unit", "location", "probability", "sd", "n_cells")
 
@@ -61,8 +61,5 @@ def predict_locations(cells: str | Path, out_tsv: str | Path, *, unit: Unit = "g
         columns=list(COLUMNS),
     )
     table = table.sort_values(["unit", "probability"], ascending=[True, False], kind="stable")
-    out = Path(out_tsv)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    table.to_csv(temporary, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
-    temporary.replace(out)
+    with replacing(out_tsv) as to:
+        table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from subcell.atlas.tables import CLUSTER_COLUMNS, LEVEL_COLUMNS, describe_cluste
 from subcell.atlas.units import COLUMNS, Blocks, Unit, summarise
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
+from subcell.replacing import replacing
 
 MIXED_UNITS = {"handcrafted", "shortcuts"}
 """Kinds of models whose features have units of their own; without scaling, areas would drown the rest."""
@@ -366,30 +367,22 @@ def write_map(
     title : of networks and figure
     """
     found.units.obs = categories_of_text(found.units.obs)
-    writers: dict[Path, Callable[[Path], object]] = {Path(out_h5ad): found.units.write_h5ad}
-    for name, path in tables.items():
-        writers[Path(path)] = lambda to, table=found.tables[name]: table.to_csv(  # type: ignore[misc]
-            to, sep="\t", index=False, float_format="%.6g", lineterminator="\n"
-        )
-    if single_cells is not None:
-        single = found.single_cells if found.single_cells is not None else pd.DataFrame()
-        writers[Path(single_cells)] = lambda to: single.to_parquet(to, index=False)
-    temporary = {path: path.with_name(f".{os.getpid()}.{path.name}") for path in writers}
-    drawn = {Path(path): Path(path).with_name(f".{os.getpid()}.{Path(path).name}") for path in figures}
-    linked = {
-        name: Path(path).with_name(f".{os.getpid()}.{Path(path).name}") for name, path in (networks or {}).items()
-    }
-    for path in (*temporary, *drawn, *map(Path, (networks or {}).values())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        for path, write in writers.items():
-            write(temporary[path])
+    networks = networks or {}
+    with ExitStack() as whole:
+        to = {Path(path): whole.enter_context(replacing(path)) for path in (out_h5ad, *tables.values(), *figures)}
+        linked = {name: whole.enter_context(replacing(path)) for name, path in networks.items()}
+        found.units.write_h5ad(to[Path(out_h5ad)])
+        for name, path in tables.items():
+            found.tables[name].to_csv(to[Path(path)], sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+        if single_cells is not None:
+            single = found.single_cells if found.single_cells is not None else pd.DataFrame()
+            single.to_parquet(whole.enter_context(replacing(single_cells)), index=False)
         if networks:
             from subcell.atlas.networks import write_networks
 
             proteins = Path(networks["proteins"]).name
             write_networks(found.units, found.tables["clusters"], **linked, name=title, proteins_name=proteins)
-        if drawn:
+        if figures:
             from subcell.atlas.drawing import draw_map
 
             draw_map(
@@ -397,12 +390,5 @@ def write_map(
                 found.tables["clusters"],
                 found.tables["enrichment"],
                 title=title,
-                paths=list(drawn.values()),
+                paths=[to[Path(path)] for path in figures],
             )
-        for path, ready in (temporary | drawn).items():
-            ready.replace(path)
-        for name, ready in linked.items():
-            ready.replace(Path((networks or {})[name]))
-    finally:
-        for ready in (*temporary.values(), *drawn.values(), *linked.values()):
-            ready.unlink(missing_ok=True)

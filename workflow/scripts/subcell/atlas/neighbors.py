@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from subcell.atlas.map import MIXED_UNITS
 from subcell.atlas.summaries import Average
 from subcell.atlas.units import Unit, aggregate
 from subcell.errors import SubcellError
+from subcell.replacing import replacing
 
 COLUMNS = ("unit", "rank", "neighbor", "similarity")
 
@@ -73,11 +73,8 @@ def find_neighbors(
         },
         columns=list(COLUMNS),
     )
-    out = Path(out_tsv)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    result.to_csv(temporary, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
-    temporary.replace(out)
+    with replacing(out_tsv) as to:
+        result.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
 
 
 def nearest_rows(

@@ -10,6 +10,7 @@ import pandas as pd
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
+from subcell.replacing import replacing
 
 PLURALS = {"field_id": "fields", "antibody": "antibodies", "gene": "genes"}
 HELD_OUT: dict[str, tuple[str, ...]] = {
@@ -128,13 +129,5 @@ def check_dataset(
     rows.append(
         {"checked": "images by hash", **{side: found.nunique() for side, found in hashes.items()}, "on_both_sides": 0}
     )
-    write_table(pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)), out_tsv)
-
-
-def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a tab-separated table under its name when it is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    temporary.replace(path)
+    with replacing(out_tsv) as to:
+        pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)).to_csv(to, sep="\t", index=False, lineterminator="\n")

@@ -30,7 +30,8 @@ from subcell.benchmarks.bootstrap import LEVEL, bootstrap_mean, units_key
 from subcell.benchmarks.hits import HIT_COLUMNS, count_ratio, hit_table, well_effects
 from subcell.benchmarks.metrics import expected_ap
 from subcell.benchmarks.profiles import Processing, WellProfiles, average_wells, grid, process
-from subcell.benchmarks.result import Result, as_metric, kept, not_run, replace_file, write_result
+from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
+from subcell.replacing import replacing
 
 BENCHMARK, UNIT = "perturbation", "compound"
 DEALT = "field_id"
@@ -278,4 +279,5 @@ def _missing(wells: WellProfiles) -> str:
 
 def _write_hits(path: str | Path | None, table: pd.DataFrame) -> None:
     if path is not None:
-        replace_file(path, lambda to: table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n"))
+        with replacing(path) as to:
+            table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")

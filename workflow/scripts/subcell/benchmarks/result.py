@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from subcell.benchmarks.bootstrap import Estimate
+from subcell.replacing import replacing
 
 TRUTH, PROBABILITY = "truth_", "prob_"
 """Beginnings of the columns of predictions, before the name of a class."""
@@ -99,20 +99,11 @@ def write_result(
     """Write both files and hand the result back; without predictions the parquet file has no rows."""
     table = pd.DataFrame({"unit": pd.Series(dtype=object)}) if predictions is None else predictions
     text = json.dumps(_plain(asdict(result)), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    replace_file(out_parquet, lambda path: table.to_parquet(path, index=False, compression="zstd"))
-    replace_file(out_json, lambda path: path.write_text(text, encoding="utf-8"))
+    with replacing(out_parquet) as to:
+        table.to_parquet(to, index=False, compression="zstd")
+    with replacing(out_json) as to:
+        to.write_text(text, encoding="utf-8")
     return result
-
-
-def replace_file(path: str | Path, write: Any) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -20,8 +20,6 @@ from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, 
 BENCHMARK = "retrieval"
 UNIT = "gene"
 DEALT = "field_id"
-
-
 ACROSS_LINES, INDEPENDENT = "across_lines_map", "independent_antibody_map"
 MOST_DISTRACTORS = 200
 NULLS = 999

@@ -10,6 +10,7 @@ import h5py
 import pandas as pd
 
 from subcell.benchmarks.result import Result
+from subcell.replacing import replacing
 
 SCORED_COLUMNS = ("dataset", "model", "vectors_sha256", "benchmark", "metric", "value", "n", "unit")
 READ_ROWS = 4096
@@ -48,9 +49,8 @@ def note_scored(result: Result, cells: str | Path, log: str | Path) -> None:
         table = pd.concat([read_scored(log), pd.DataFrame([line])])
         key = ["dataset", "model", "vectors_sha256", "benchmark"]
         table = table.drop_duplicates(key, keep="last").sort_values(key)
-        temporary = log.with_name(f".{log.name}.tmp")
-        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-        temporary.replace(log)
+        with replacing(log) as to:
+            table.to_csv(to, sep="\t", index=False, lineterminator="\n")
 
 
 def read_scored(log: str | Path) -> pd.DataFrame:

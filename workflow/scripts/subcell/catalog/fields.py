@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from subcell.catalog.splits import assign_split
 from subcell.channels import CHANNELS, REFERENCES
 from subcell.errors import SheetError
+from subcell.replacing import replacing
 
 __all__ = [
     "DESCRIPTION_COLUMNS",
@@ -100,13 +101,10 @@ def write_fields(fields: pd.DataFrame, path: str | Path) -> None:
     Rows are sorted by field_id and no pandas metadata is kept, so that a shard whose fields did not change is not
     rewritten with other content, which would rerun all that follows.
     """
-    path = Path(path)
     ordered = as_fields(fields).sort_values("field_id", kind="stable", ignore_index=True)
     table = pa.Table.from_pandas(ordered, schema=_SCHEMA, preserve_index=False).replace_schema_metadata(None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+    with replacing(path) as to:
+        pq.write_table(table, to, compression="zstd")
 
 
 def read_fields(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:

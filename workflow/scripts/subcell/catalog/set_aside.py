@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from subcell.replacing import replacing
+
 SET_ASIDE_COLUMNS = ("field_id", "row", "stage", "reason")
 STAGES = ("sheet", "download", "segment", "crop")
 
@@ -26,11 +28,8 @@ def set_aside_table(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
 
 def write_set_aside(table: pd.DataFrame, path: str | Path) -> None:
     """Write the table as tsv; a table without rows is written too."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    table[list(SET_ASIDE_COLUMNS)].to_csv(temporary, sep="\t", index=False, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as to:
+        table[list(SET_ASIDE_COLUMNS)].to_csv(to, sep="\t", index=False, encoding="utf-8")
 
 
 def read_set_aside(path: str | Path) -> pd.DataFrame:

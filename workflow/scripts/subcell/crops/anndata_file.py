@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,25 +11,17 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
+from subcell.replacing import replacing
+
 
 @contextmanager
 def create_anndata(path: str | Path) -> Iterator[h5py.File]:
-    """Open a new AnnData file with empty groups; it gets its name when the `with` block ends without an error.
-
-    Until then it lies under a temporary name in the same folder, which an error removes.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            for group in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
-                write_elem(file, group, {})
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Open a new AnnData file with empty groups; it gets its name when the `with` block ends without an error."""
+    with replacing(path) as to, h5py.File(to, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for group in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
+            write_elem(file, group, {})
+        yield file
 
 
 def join_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from subcell.catalog.paths import is_url
 from subcell.crops.published import nucleus_in, read_crop
 from subcell.errors import SubcellError
 from subcell.imaging.rgba import read_rgba
+from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
 
 NAMED_BY = ("if_plate_id", "position", "sample", "cell_id")
@@ -75,21 +74,14 @@ def fetch_released_crops(
     lost = [str(path) for path in paths.values() if not path.is_file()]
     if lost:
         raise SubcellError(f"{len(lost)} of {len(paths)} files of the published crops are not there, such as {lost[0]}")
-    out = Path(out_folder)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with replacing(out_folder) as to:
+        to.mkdir()
         for number, name in enumerate(names):
             image, cell = read_crop(*(paths[f"{name}_{kind}.png"] for kind in FILES))
             masks = np.stack([nucleus_in(image[2], cell), cell]).astype(image.dtype)
-            np.save(temporary / f"{number}.npy", np.concatenate([masks, image]))
-        np.save(temporary / "vectors.npy", vectors)
-        pd.DataFrame({"name": names, "row": rows}).to_csv(temporary / "cells.tsv", sep="\t", index=False)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            np.save(to / f"{number}.npy", np.concatenate([masks, image]))
+        np.save(to / "vectors.npy", vectors)
+        pd.DataFrame({"name": names, "row": rows}).to_csv(to / "cells.tsv", sep="\t", index=False)
     log(f"{len(names)} published crops with their vectors")
 
 

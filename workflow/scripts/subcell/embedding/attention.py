@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from subcell.channels import CHANNELS
 from subcell.crops.store import MASKS, CropStore
 from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder
 from subcell.embedding.sampling import sample_cells
+from subcell.replacing import replacing
 
 KINDS = {ATTENTION: "pooled", CLASS_ATTENTION: "class"}
 COLUMNS = ("kind", "head", "statistic", "mean", "sd", "uniform", "n_cells")
@@ -75,10 +75,12 @@ def write_attention(
     um_per_px = store.um_per_px
     store.close()
     table = _summary(measured, even)
-    _write(out_tsv, lambda path: table.to_csv(path, sep="\t", index=False, float_format="%.5g", lineterminator="\n"))
+    with replacing(out_tsv) as to:
+        table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
     kept = {name: np.stack(values) for name, values in examples.items() if values}
     ids = np.array([str(cell) for cell in store.obs.index[rows[: len(examples["images"])]]])
-    _write(out_examples, lambda path: _save(path, {**kept, "cell_id": ids, "um_per_px": np.array(um_per_px)}))
+    with replacing(out_examples) as to, open(to, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **kept, cell_id=ids, um_per_px=np.array(um_per_px))
 
 
 class Signals:
@@ -162,19 +164,3 @@ def _summary(
                 }
             )
     return pd.DataFrame(table, columns=list(COLUMNS))
-
-
-def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    with open(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-
-
-def _write(path: str | Path, write: Any) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from subcell.crops.store import MASKS
 from subcell.embedding.network import passes
 from subcell.errors import SubcellError
 from subcell.model.released import load_released
+from subcell.replacing import replacing
 
 ENOUGH = 0.999
 """Median cosine from which a preset counts as the one that the table was made with."""
@@ -130,9 +130,6 @@ def check_released(
     if not table["agrees"].any():
         numbers = "; ".join(f"{row.preset}: {row.cosine:.4f}" for row in table.itertuples())
         raise SubcellError(f"no preset gives the released vectors (cosine at least {ENOUGH}): {numbers}")
-    out = Path(out_tsv)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    table.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
-    temporary.replace(out)
+    with replacing(out_tsv) as to:
+        table.to_csv(to, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
     log(f"the released vectors are those of the preset `{table['preset'].iloc[0]}`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from subcell.crops.store import MASKS, CropStore
 from subcell.embedding.models import Embedder
 from subcell.embedding.sampling import sample_cells
 from subcell.errors import SubcellError
+from subcell.replacing import replacing
 
 WARN_ABOVE, REFUSE_ABOVE = 2.0, 4.0
 """Times that a pixel of the source is larger than one of the crops."""
@@ -130,13 +130,8 @@ def write_scale_cost(
         )
     store.close()
     columns = ["factor", "um_per_px", "cosine", "cosine_low", "found", "n"]
-    out = Path(out_tsv)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    pd.DataFrame(table, columns=columns).to_csv(
-        temporary, sep="\t", index=False, float_format="%.5g", lineterminator="\n"
-    )
-    temporary.replace(out)
+    with replacing(out_tsv) as to:
+        pd.DataFrame(table, columns=columns).to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from subcell.crops.anndata_file import categories_of_text, create_anndata, text_of_categories
 from subcell.errors import CheckpointError
+from subcell.replacing import replacing
 
 CHUNK_BYTES = 2**18
 
@@ -124,19 +124,16 @@ def export_parquet(path: str | Path, out_path: str | Path, *, rows_at_a_time: in
     rows_at_a_time : rows of a row group, and in memory
     """
     vectors = read_vectors(path)
-    out_path = Path(out_path)
-    out_path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out_path.with_name(f".{out_path.name}.{os.getpid()}.tmp")
     obs = vectors.obs.reset_index(names="cell_id")
     schema = pa.Schema.from_pandas(obs, preserve_index=False)
     fields = [*schema, *(pa.field(name, pa.float32()) for name in vectors.features)]
-    try:
-        with h5py.File(path, "r") as file, pq.ParquetWriter(temporary, pa.schema(fields)) as writer:
-            for start in range(0, len(obs), rows_at_a_time):
-                table = pa.Table.from_pandas(obs.iloc[start : start + rows_at_a_time], schema, preserve_index=False)
-                values = file["X"][start : start + rows_at_a_time]
-                columns = [*table.columns, *(pa.array(column) for column in values.T.copy())]
-                writer.write_table(pa.Table.from_arrays(columns, schema=pa.schema(fields)))
-        temporary.replace(out_path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        h5py.File(path, "r") as file,
+        replacing(out_path) as to,
+        pq.ParquetWriter(to, pa.schema(fields)) as writer,
+    ):
+        for start in range(0, len(obs), rows_at_a_time):
+            table = pa.Table.from_pandas(obs.iloc[start : start + rows_at_a_time], schema, preserve_index=False)
+            values = file["X"][start : start + rows_at_a_time]
+            columns = [*table.columns, *(pa.array(column) for column in values.T.copy())]
+            writer.write_table(pa.Table.from_arrays(columns, schema=pa.schema(fields)))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from subcell.errors import ImageError
+from subcell.replacing import replacing
 
 LEDGER_COLUMNS = (
     *("field_id", "channel", "file", "plane", "url"),
@@ -24,10 +25,8 @@ def ledger_table(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
 
 def write_ledger(images_dir: str | Path, ledger: pd.DataFrame) -> None:
     """Write `ledger.tsv` into a folder of images."""
-    path = Path(images_dir) / LEDGER_NAME
-    temporary = path.with_name(f".{path.name}.tmp")
-    ledger[list(LEDGER_COLUMNS)].to_csv(temporary, sep="\t", index=False, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(Path(images_dir) / LEDGER_NAME) as to:
+        ledger[list(LEDGER_COLUMNS)].to_csv(to, sep="\t", index=False, encoding="utf-8")
 
 
 def read_ledger(images_dir: str | Path) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from subcell.errors import CheckpointError, ConfigError
 from subcell.model.encoder import Encoder
 from subcell.model.sizes import Size
+from subcell.replacing import replacing
 
 FORMAT = "subcell-encoder-1"
 NEEDED = ("architecture", "in_channels", "image_px", "positions", "pooling")
@@ -39,13 +39,10 @@ def save_checkpoint(path: str | Path, encoder: Encoder, config: Mapping[str, Any
     """
     described = {"format": FORMAT, "architecture": asdict(size), **config}
     _require(described, NEEDED, path)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.detach().cpu().contiguous() for name, weight in encoder.state_dict().items()}
-    partial = path.with_name(f".{path.name}.partial")
     # save_file would make a file that only its owner may read, whatever the umask.
-    partial.write_bytes(save(weights, metadata={"config": json.dumps(described, sort_keys=True)}))
-    os.replace(partial, path)
+    with replacing(path) as to:
+        to.write_bytes(save(weights, metadata={"config": json.dumps(described, sort_keys=True)}))
 
 
 def load_encoder(path: str | Path) -> tuple[Encoder, dict[str, Any]]:

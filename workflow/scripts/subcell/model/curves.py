@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from subcell.replacing import replacing
 
 COLUMNS = ("step", "epoch", "split", "metric", "value")
 MOST_POINTS = 20_000
@@ -54,11 +55,8 @@ class Curves:
 
     def write(self, path: str | Path) -> None:
         """Write the table as parquet."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        pd.DataFrame(self._rows, columns=list(COLUMNS)).to_parquet(partial, index=False)
-        os.replace(partial, path)
+        with replacing(path) as to:
+            pd.DataFrame(self._rows, columns=list(COLUMNS)).to_parquet(to, index=False)
 
     def close(self) -> None:
         """Write what TensorBoard's files wait for."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from subcell.model.decoder import patchify
 from subcell.model.inputs import mask_and_scale
 from subcell.model.losses import normalized_patches
 from subcell.model.pretraining import Pretraining
+from subcell.replacing import replacing
 
 SHOWN = 5
 MEASURED = 256
@@ -84,8 +84,11 @@ def write_reconstructions(
     table = pd.concat(errors).groupby(["channel", "where"], sort=False).sum().reset_index()
     for name in ("error", "error_of_mean"):
         table[name] /= table["pixels"].clip(lower=1)
-    _write_table(table, Path(out_tsv))
-    _write_picture(_panel(pictures), Path(out_png))
+    with replacing(out_tsv) as to:
+        table.to_csv(to, sep="\t", index=False, float_format="%.6g")
+    with replacing(out_png) as to:
+        if not cv2.imwrite(str(to), _panel(pictures)):
+            raise OSError(f"{out_png}: could not be written")
 
 
 def _errors(
@@ -118,18 +121,3 @@ def _panel(stages: list[NDArray[np.float32]]) -> NDArray[np.uint8]:
                 tile = np.nan_to_num(stage[cell, channel] / brightest, nan=HIDDEN).clip(0, 1)
                 sheet[y : y + height, x : x + width] = (255 * tile).round().astype(np.uint8)
     return sheet
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
-    os.replace(partial, path)
-
-
-def _write_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{path.name}")
-    if not cv2.imwrite(str(partial), picture):
-        raise OSError(f"{path}: could not be written")
-    os.replace(partial, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,8 @@ import matplotlib
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from subcell.replacing import replacing
 
 INK, MUTED, FAINT, ACCENT = "#1b2430", "#5b6775", "#dfe4ea", "#0b6e75"
 
@@ -72,11 +73,8 @@ def figure_bytes(figure: Figure, kind: str, *, dpi: int = 144) -> bytes:
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 144) -> None:
     """Write a figure under its final name only when it is whole; the name's ending says the format."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(figure_bytes(figure, path.suffix.lstrip("."), dpi=dpi))
-    temporary.replace(path)
+    with replacing(path) as to:
+        to.write_bytes(figure_bytes(figure, to.suffix.lstrip("."), dpi=dpi))
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from subcell.replacing import replacing
 from subcell.reporting.results import interval, number
 
 LIMITS_OF_DATASETS = {
@@ -52,16 +51,12 @@ def write_cards(folder: str | Path, config: Mapping[str, Any], board: pd.DataFra
     config : the whole configuration
     board : see `subcell.reporting.leaderboard`
     """
-    folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    for name, settings in config["datasets"].items():
-        (temporary / f"dataset_{name}.md").write_text(dataset_card(name, settings, board), encoding="utf-8")
-    for name, settings in config["models"].items():
-        (temporary / f"model_{name}.md").write_text(model_card(name, settings, board), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.replace(folder)
+    with replacing(folder) as to:
+        to.mkdir()
+        for name, settings in config["datasets"].items():
+            (to / f"dataset_{name}.md").write_text(dataset_card(name, settings, board), encoding="utf-8")
+        for name, settings in config["models"].items():
+            (to / f"model_{name}.md").write_text(model_card(name, settings, board), encoding="utf-8")
 
 
 def dataset_card(name: str, settings: Mapping[str, Any], board: pd.DataFrame) -> str:

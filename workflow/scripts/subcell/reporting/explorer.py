@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from subcell.crops.anndata_file import text_of_categories
 from subcell.crops.store import CropStore
+from subcell.replacing import replacing
 from subcell.reporting.canvas import data_uri
 from subcell.reporting.cells_on_map import CellsOnMap, place_cells
 from subcell.reporting.figures import level_columns
@@ -117,11 +117,8 @@ def write_explorer(
         if placed is not None:
             found["cells"] = _cells(placed, len(names), low=low, side=side, seed=seed)
             found["pictures"] = _pictures(placed, crops, len(names), max_bytes=tiles_bytes)
-    path = Path(out_json)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(found, allow_nan=False, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(out_json) as to:
+        to.write_text(json.dumps(found, allow_nan=False, ensure_ascii=False), encoding="utf-8")
 
 
 def read_clusters(path: str | Path) -> pd.DataFrame:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from subcell.replacing import replacing
 from subcell.reporting.canvas import data_uri, figure_bytes
 from subcell.reporting.pictures import pixels_of_figure
 
@@ -61,12 +60,8 @@ class Figures:
 
     def write(self, folder: str | Path) -> None:
         """Write all figures and tables into a folder, which they replace as a whole."""
-        folder = Path(folder)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for suffix, files in (("svg", self._svg), ("csv", self._csv)):
-            for stem, content in files.items():
-                (temporary / f"{stem}.{suffix}").write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+        with replacing(folder) as to:
+            to.mkdir()
+            for suffix, files in (("svg", self._svg), ("csv", self._csv)):
+                for stem, content in files.items():
+                    (to / f"{stem}.{suffix}").write_bytes(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 
 from subcell.benchmarks.compare import compare_models
 from subcell.config.suite import CONTROLS
+from subcell.replacing import replacing
 
 LEADERBOARD_COLUMNS = (
     *("dataset", "benchmark", "metric", "model", "role", "status", "reason"),
@@ -67,11 +67,8 @@ def leaderboard(
 
 def write_leaderboard(table: pd.DataFrame, path: str | Path) -> None:
     """Write the table as parquet under its name when it is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.to_parquet(temporary, index=False)
-    temporary.replace(path)
+    with replacing(path) as to:
+        table.to_parquet(to, index=False)
 
 
 def _of_group(

@@ -10,6 +10,7 @@ import pandas as pd
 from subcell.catalog.fields import read_fields
 from subcell.catalog.set_aside import join_set_aside, read_set_aside, set_aside_table, write_set_aside
 from subcell.imaging.ledger import read_ledger
+from subcell.replacing import replacing
 from subcell.reporting.field_quality import downloads_table, field_quality_table
 
 QUALITY_COLUMNS = ("dataset", "cell_line", "metric", "value", "unit")
@@ -177,8 +178,5 @@ def _listed(paths: Paths) -> list[str | Path]:
 
 def write_tsv(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table as tsv, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    table.to_csv(temporary, sep="\t", index=False, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as to:
+        table.to_csv(to, sep="\t", index=False, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 
 from subcell import __version__
 from subcell.config.code import code_version
+from subcell.replacing import replacing
 from subcell.reporting import results as scores
 from subcell.reporting import runtime, software
 from subcell.reporting.dataset_section import describe_dataset, readable_bytes
@@ -118,13 +118,10 @@ def write_report(
         "readable_bytes": readable_bytes,
         "figures_folder": Path(out_figures).name if out_figures else None,
     }
-    path = Path(out_html)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(render_page(templates, page), encoding="utf-8")
-    if out_figures:
-        figures.write(out_figures)
-    temporary.replace(path)
+    with replacing(out_html) as to:
+        to.write_text(render_page(templates, page), encoding="utf-8")
+        if out_figures:
+            figures.write(out_figures)
 
 
 def _from_hpa(dataset: Mapping[str, Any]) -> bool:

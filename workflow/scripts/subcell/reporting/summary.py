@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 
 from subcell.benchmarks.compare import compare_models
 from subcell.config.suite import CONTROLS
+from subcell.replacing import replacing
 from subcell.reporting.leaderboard import leaderboard, write_leaderboard
 from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
 
@@ -176,8 +176,5 @@ def _tsv(table: pd.DataFrame) -> str:
 
 
 def _write(path: str | Path, text: str) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as to:
+        to.write_text(text, encoding="utf-8")

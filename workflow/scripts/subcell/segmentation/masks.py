@@ -6,7 +6,6 @@ int32 as scikit-image has them. napari-ome-zarr opens `<shard>.zarr/<number>/lab
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from subcell.errors import ImageError, ShapeError
+from subcell.replacing import replacing
 
 OME_VERSION = "0.5"
 
@@ -143,13 +143,5 @@ def create_masks(path: str | Path) -> Iterator[MaskWriter]:
     ----------
     path : folder to write; an existing one is replaced
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield MaskWriter(zarr.create_group(temporary, zarr_format=3))
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with replacing(path) as to:
+        yield MaskWriter(zarr.create_group(to, zarr_format=3))

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from subcell.errors import CheckpointError
+from subcell.replacing import replacing
 
 FORMAT = "subcell compact segmentation 1"
 """Stands in the weights file; another number would mean other inputs or outputs."""
@@ -109,7 +110,6 @@ def save_networks(path: str | Path, networks: Mapping[str, CompactNet], **about:
     about : more to keep in the header, anything that JSON can hold
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, network in networks.items()
@@ -117,9 +117,8 @@ def save_networks(path: str | Path, networks: Mapping[str, CompactNet], **about:
     }
     settings = {name: network.settings for name, network in networks.items()}
     metadata = {"format": FORMAT, "networks": json.dumps(settings), "about": json.dumps(about, sort_keys=True)}
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(save(tensors, metadata=metadata))
-    temporary.replace(path)
+    with replacing(path) as to:
+        to.write_bytes(save(tensors, metadata=metadata))
 
 
 def load_networks(path: str | Path) -> tuple[dict[str, CompactNet], dict[str, Any]]:

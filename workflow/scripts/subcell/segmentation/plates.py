@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
+from subcell.replacing import replacing
 
 METRICS = (
     *("cells", "nucleus_area_um2", "cell_area_um2", "dna_intensity", "focus", "saturated_fraction"),
@@ -34,11 +35,9 @@ def check_plates(qc_paths: Iterable[str | Path], out_fields: str | Path, out_pla
     """Write both tables of `outliers` for the quality tables of all shards of a dataset."""
     tables = [pd.read_parquet(path) for path in qc_paths]
     fields, plates = outliers(pd.concat(tables, ignore_index=True))
-    for table, path in ((fields, Path(out_fields)), (plates, Path(out_plates))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
-        temporary.replace(path)
+    for table, path in ((fields, out_fields), (plates, out_plates)):
+        with replacing(path) as to:
+            table.to_csv(to, sep="\t", index=False, float_format="%.6g")
 
 
 def outliers(qc: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

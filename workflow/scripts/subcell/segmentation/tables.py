@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subcell.channels import CHANNELS
+from subcell.replacing import replacing
 
 CELLS_SCHEMA = pa.schema(
     [("field_id", pa.string()), ("label", pa.int64()), ("cell_id", pa.string())]
@@ -47,10 +48,7 @@ def write_table(rows: list[dict[str, Any]], schema: pa.Schema, path: str | Path)
     -------
     DataFrame of the rows, with the columns of `schema`
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=schema)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(path)
+    with replacing(path) as to:
+        pq.write_table(table, to, compression="zstd")
     return table.to_pandas()

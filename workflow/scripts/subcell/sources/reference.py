@@ -1,9 +1,9 @@
 """Reference files: fetched once, and held to a checksum that is given or was recorded at the first download."""
 
-import os
 from pathlib import Path
 
 from subcell.errors import SubcellError
+from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
 
 LARGEST_MB = 2000
@@ -49,13 +49,8 @@ def fetch_reference(
             f"{url}: sha256 is {record.sha256}, {source} says {expected}; the file changed since, or was damaged on the way. "
             f"If the new one is wanted, set `sha256` to it or delete {ledger}"
         )
-    for path in (target, ledger):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    ledger.parent.mkdir(parents=True, exist_ok=True)
     ledger.write_text(record.sha256 + "\n")
-    temporary = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        downloader.cache.link(url, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as to:
+        downloader.cache.link(url, to)
     return record.sha256

@@ -17,11 +17,9 @@ from subcell.catalog.set_aside import set_aside_table
 from subcell.errors import SheetError
 from subcell.imaging.ledger import LEDGER_NAME, ledger_table, write_ledger
 from subcell.imaging.rgba import read_rgba
+from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed, host_of
 from subcell.sources.selection import Selection, select_fields
-
-ADDRESS = "https://czi-subcell-public.s3.amazonaws.com/hpa-processed/cell_crops"
-PIXEL_SIZE_UM = 0.0800885
 
 _GIVEN = ("if_plate_id", "position", "sample", "cell_id", "x1", "y1", "x2", "y2")
 _DESCRIBED = {
@@ -77,20 +75,16 @@ def read_crops_table(
         if isinstance(outcome, Failed):
             raise SheetError(f"{place}: {outcome}; give the table as `metadata` if you have it elsewhere")
         path = downloader.cache.path(place)
-    out = Path(out_release)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
     rows = bad = 0
-    with pq.ParquetWriter(temporary, CELLS_SCHEMA, compression="zstd") as writer:
-        for block in _blocks(path):
-            cells, unreadable = _cells_of(block)
-            writer.write_table(pa.Table.from_pandas(cells, schema=CELLS_SCHEMA, preserve_index=False))
-            rows, bad = rows + len(cells), bad + unreadable
-            log(f"{rows:,} cells read" + (f", {bad:,} rows without a usable name or box" if bad else ""))
-    if not rows:
-        temporary.unlink()
-        raise SheetError(f"{path}: no row names a plate, well, sample and cell")
-    temporary.replace(out)
+    with replacing(out_release) as to:
+        with pq.ParquetWriter(to, CELLS_SCHEMA, compression="zstd") as writer:
+            for block in _blocks(path):
+                cells, unreadable = _cells_of(block)
+                writer.write_table(pa.Table.from_pandas(cells, schema=CELLS_SCHEMA, preserve_index=False))
+                rows, bad = rows + len(cells), bad + unreadable
+                log(f"{rows:,} cells read" + (f", {bad:,} rows without a usable name or box" if bad else ""))
+        if not rows:
+            raise SheetError(f"{path}: no row names a plate, well, sample and cell")
     terms = {**TERMS, "files": [{"url": place}], "cells": rows, "rows_unreadable": bad}
     Path(out_terms).write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8")
 

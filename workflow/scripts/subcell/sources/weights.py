@@ -11,6 +11,7 @@ from pathlib import Path
 
 from subcell.catalog.released import WeightFile, weight_files
 from subcell.errors import ImageError, SubcellError
+from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
 
 PUBLISHED_AT = "https://czi-subcell-public.s3.amazonaws.com/models"
@@ -45,11 +46,8 @@ def fetch_weights(
     SubcellError : a file cannot be had, or is not the published one
     """
     rows = weight_files(name)
-    out = Path(out_folder)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with replacing(out_folder) as to:
+        to.mkdir()
         urls = [row.url.replace(PUBLISHED_AT, mirror.rstrip("/"), 1) if mirror else row.url for row in rows]
         if folder:
             sources = [_from_folder(row, Path(folder)) for row in rows]
@@ -57,16 +55,12 @@ def fetch_weights(
             sources = _fetched(dict(zip(urls, rows, strict=True)), downloader)
         ledger = []
         for row, url, source in zip(rows, urls, sources, strict=True):
-            _link(source, temporary / row.file)
+            _link(source, to / row.file)
             ledger.append([row.file, url, source.stat().st_size, _sha256(source), row.licence, row.source])
-        with open(temporary / "weights.tsv", "w", encoding="utf-8", newline="") as file:
+        with open(to / "weights.tsv", "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(["file", "url", "bytes", "sha256", "licence", "source"])
             writer.writerows(ledger)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_weights(path: Path, row: WeightFile) -> None:

@@ -14,6 +14,7 @@ from subcell.catalog.paths import is_url
 from subcell.catalog.set_aside import set_aside_table
 from subcell.channels import COLORS
 from subcell.errors import ImageError, SheetError
+from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed, host_of
 from subcell.sources.hpa.entries import read_entries
 from subcell.sources.hpa.releases import Release, read_location_table
@@ -63,9 +64,11 @@ def read_release(
     genes = genes.set_index("ensembl_id")
     for column in ("locations", "reliability"):
         images[f"gene_{column}"] = images["ensembl_id"].map(genes[column]).fillna("")
-    _write(lambda path: images.to_parquet(path, index=False), out_release)
+    with replacing(out_release) as to:
+        images.to_parquet(to, index=False)
     terms = {**release.terms(), "files": used, "images": len(images)}
-    _write(lambda path: path.write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8"), out_terms)
+    with replacing(out_terms) as to:
+        to.write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8")
 
 
 def list_hpa_fields(
@@ -199,11 +202,3 @@ def _refuse_pages(url: str, path: Path) -> None:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         raise ImageError(f"{path}: a page of HTML")
-
-
-def _write(write: Callable[[Path], object], path: str | Path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    temporary.replace(path)

@@ -18,8 +18,6 @@ CITATIONS = (
     "Thul PJ et al. A subcellular map of the human proteome. Science 356, eaal3321 (2017). doi:10.1126/science.aal3321",
     "Uhlen M et al. Tissue-based map of the human proteome. Science 347, 1260419 (2015). doi:10.1126/science.1260419",
 )
-RELIABILITIES = ("enhanced", "supported", "approved", "uncertain")
-"""HPA's words, the most reliable first."""
 
 _NEW_TABLES = 24
 """From this release on, tables lie in a folder of their own."""

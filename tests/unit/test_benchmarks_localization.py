@@ -1,82 +1,26 @@
-"""Localization and cell line: perfect features score 1, random ones chance, and what is missing is said."""
-
-import json
+"""Localization: perfect features score 1, random ones chance, and what is missing is said."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from benchmark_cells import (
+    LINES,
+    PLACES,
+    antibody_number,
+    metrics_of,
+    noise_like,
+    one_hot,
+    run,
+    table_of_cells,
+    write_cells,
+)
 
 from subcell.benchmarks import cell_line, localization, mlp
-from subcell.benchmarks.bootstrap import draw_units
-from subcell.benchmarks.cell_line import split_by_plate
-from subcell.benchmarks.compare import compare_models, holm
-from subcell.benchmarks.controls import CONTROLS, deal_vectors, run_controls
 from subcell.benchmarks.frozen import scored_classes
 from subcell.benchmarks.labels import label_table, released_classes
 from subcell.benchmarks.metrics import macro_ap
-from subcell.benchmarks.result import Metric, Result, not_run, write_result
-from subcell.embedding.store import create_vectors
 from subcell.errors import SubcellError
-
-PLACES = ("Cytosol", "Mitochondria", "Nucleoli", "Nucleoplasm")
-LINES = ("U2OS", "HeLa")
-COUNTED = {"head_seeds": 1, "bootstraps": 200, "min_test_antibodies": 2, "seed": 0}
-
-
-def table_of_cells(*, antibodies=32, cells=4):
-    """Cells of antibodies with one or two locations, all lines, held out antibody by antibody."""
-    rows = []
-    for number in range(antibodies):
-        places = {PLACES[number % 4], PLACES[(number // 4) % 4]}
-        for line in LINES:
-            for cell in range(cells):
-                field = f"P{line}_{number}"
-                rows.append(
-                    {
-                        "cell_id": f"{field}:{cell}",
-                        "field_id": field,
-                        "plate": f"P{line}",
-                        "well": f"W{number}",
-                        "cell_line": line,
-                        "antibody": f"HPA{number:05d}",
-                        "gene": f"G{number:03d}",
-                        "locations": ";".join(sorted(places)),
-                        "split": ("train", "test", "train", "valid")[(number // 4 + number) % 4],
-                    }
-                )
-    return pd.DataFrame(rows).set_index("cell_id")
-
-
-def one_hot(obs, column="locations"):
-    values = obs[column].fillna("")
-    names = sorted({name for text in values for name in text.split(";")})
-    return np.array([[name in text.split(";") for name in names] for text in values], float)
-
-
-def write_cells(path, obs, vectors):
-    with create_vectors(path, obs, features=[f"f{i}" for i in range(vectors.shape[1])], uns={"model": "m"}) as file:
-        file.write("X", 0, np.asarray(vectors, np.float32))
-    return path
-
-
-def run(function, folder, obs, vectors, *, model="m", **options):
-    folder.mkdir(parents=True, exist_ok=True)
-    cells = write_cells(folder / f"{model}.h5ad", obs, vectors)
-    result = function(
-        cells,
-        out_json=folder / f"{model}.json",
-        out_parquet=folder / f"{model}.parquet",
-        dataset="d",
-        model=model,
-        simulated=True,
-        **{**COUNTED, **options},
-    )
-    return result, json.loads((folder / f"{model}.json").read_text()), pd.read_parquet(folder / f"{model}.parquet")
-
-
-def metrics_of(result):
-    return {metric["metric"]: metric for metric in result["metrics"]}
 
 
 def test_perfect_features_localize(tmp_path):
@@ -276,14 +220,6 @@ def test_labels_of_single_cells_replace_those_of_fields(tmp_path):
         run(localization.run, tmp_path, obs, one_hot(obs), cell_labels=tmp_path / "labels.csv")
 
 
-def noise_like(obs, columns):
-    return np.random.default_rng(0).normal(size=(len(obs), columns))
-
-
-def antibody_number(obs):
-    return obs["antibody"].str.removeprefix("HPA").astype(int)
-
-
 def test_labels_in_released_order_then_others():
     table = label_table(["Vesicles;Zebra", "Cytosol", "Apple; Negative"])
     assert list(table.columns) == ["Cytosol", "Vesicles", "Negative", "Apple", "Zebra"]
@@ -299,162 +235,8 @@ def test_released_classes():
     assert sum(row["kaggle_19"] == "1" for row in rows) == 19
 
 
-def test_cell_lines_are_told_apart_by_antibodies_where_plates_hold_one_line(tmp_path):
-    obs = table_of_cells()
-    noise = 0.1 * np.random.default_rng(0).normal(size=(len(obs), 2))
-    _, written, predictions = run(cell_line.run, tmp_path, obs, one_hot(obs, "cell_line") + noise)
-    scores = metrics_of(written)
-    assert scores["macro_ap"]["value"] > 0.99
-    assert scores["accuracy"]["value"] > 0.99
-    assert scores["accuracy"]["chance"] == 0.5
-    assert "each plate holds one line" in written["settings"]["split"]
-    assert set(predictions["cell_id"]) == set(obs.index[obs["split"] == "test"])
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"cell_line": None}, "needs cell_line"),
-        ({"cell_line": "HeLa"}, "needs two cell lines"),
-        ({"split": None}, "needs split"),
-        ({"antibody": None, "gene": None}, "needs antibody or gene"),
-    ],
-)
-def test_what_cell_line_lacks(tmp_path, change, reason):
-    obs = table_of_cells().assign(**change)
-    _, written, predictions = run(cell_line.run, tmp_path, obs, np.ones((len(obs), 2)))
-    assert written["status"] == "not run"
-    assert written["reason"].startswith(reason)
-    assert predictions.empty
-
-
-def test_whole_plates_are_held_out_where_every_line_has_three():
-    plate = pd.Series([f"P{i}" for i in range(12)] * 2)
-    nested = pd.Series([LINES[i % 2] for i in range(12)] * 2)
-    split = split_by_plate(plate, nested)
-    assert (split.groupby(plate).nunique() == 1).all()
-    assert set(zip(nested, split, strict=True)) == {
-        (line, side) for line in LINES for side in ("train", "valid", "test")
-    }
-    assert split.equals(split_by_plate(plate, nested))
-    assert split_by_plate(plate[:4], nested[:4]) is None
-    crossed = split_by_plate(pd.Series(list("aabbcc")), pd.Series(list(LINES) * 3))
-    assert sorted(crossed) == sorted(["train", "valid", "test"] * 2)
-
-
-def test_cell_lines_by_plate(tmp_path):
-    obs = table_of_cells()
-    obs["plate"] = obs["cell_line"] + (antibody_number(obs) % 5).astype(str)
-    _, written, _ = run(cell_line.run, tmp_path, obs.assign(split=None), one_hot(obs, "cell_line"))
-    assert written["status"] == "ok"
-    assert written["metrics"][0]["unit"] == "plate"
-    assert written["settings"]["split"].startswith("by plate")
-
-
-def test_better_model_beats_the_reference_in_pairs(tmp_path):
-    obs = table_of_cells(antibodies=64)
-    rng = np.random.default_rng(0)
-    vectors = {
-        "good": one_hot(obs) + 0.3 * rng.normal(size=(len(obs), 4)),
-        "random_vit": rng.normal(size=(len(obs), 4)),
-    }
-    results, tables = {}, {}
-    for name, some in vectors.items():
-        _, results[name], tables[name] = run(localization.run, tmp_path, obs, some, model=name)
-    (row,) = compare_models(results)
-    assert row["model"] == "good"
-    assert row["low"] > 0.3
-    assert row["low"] <= row["value"] <= row["high"]
-    assert row["p"] == row["p_holm"] < 1e-6
-    scores = {name: metrics_of(result)["macro_ap"]["value"] for name, result in results.items()}
-    assert row["value"] == pytest.approx(scores["good"] - scores["random_vit"])
-    assert compare_models(results, reference="absent") == []
-    other_units = {**results["good"], "units_key": "another"}
-    assert compare_models({**results, "good": other_units}) == []
-
-
-def test_paired_resamples_are_those_of_both_models_together(tmp_path):
-    """The interval of a difference is that of scoring both models on the same resampled rows."""
-    obs = table_of_cells()
-    rng = np.random.default_rng(1)
-    results, tables = {}, {}
-    for name, noise in (("one", 0.5), ("random_vit", 1.0)):
-        some = one_hot(obs) + noise * rng.normal(size=(len(obs), 4))
-        _, results[name], tables[name] = run(localization.run, tmp_path, obs, some, model=name)
-    columns = [f"truth_{name}" for name in PLACES], [f"prob_{name}" for name in PLACES]
-    truth, units = tables["one"][columns[0]].to_numpy(bool), tables["one"]["unit"].to_numpy(str)
-    names, codes = np.unique(units, return_inverse=True)
-    weights = draw_units(len(names), bootstraps=COUNTED["bootstraps"], seed=COUNTED["seed"])[:, codes]
-    both = [macro_ap(truth, tables[name][columns[1]].to_numpy(), weights) for name in ("one", "random_vit")]
-    (row,) = compare_models(results)
-    np.testing.assert_allclose(row["high"] - row["value"], 1.96 * (both[0] - both[1]).std(ddof=1), rtol=1e-3)
-
-
-def test_holm_follows_its_definition():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
-    assert np.isnan(holm([0.01, float("nan")])[1])
-    assert holm([0.01, float("nan")])[0] == 0.01
-
-
-def test_controls_bound_every_model(tmp_path):
-    obs = table_of_cells(antibodies=64)
-    vectors = one_hot(obs) + 0.1 * np.random.default_rng(0).normal(size=(len(obs), 4))
-    cells = write_cells(tmp_path / "m.h5ad", obs, vectors)
-    outs = {kind: {name: tmp_path / f"{name}.{kind}" for name in CONTROLS} for kind in ("json", "parquet")}
-    run_controls(
-        localization,
-        cells,
-        out_jsons=outs["json"],
-        out_parquets=outs["parquet"],
-        dataset="d",
-        simulated=True,
-        source_model="m",
-        **COUNTED,
-    )
-    scores = {name: metrics_of(json.loads(path.read_text()))["macro_ap"] for name, path in outs["json"].items()}
-    assert scores["perfect_features"]["value"] > 0.85  # pairs of locations in the test part are new
-    for name in ("random_labels", "random_features"):
-        assert scores[name]["low"] - 0.03 <= scores[name]["chance"] <= scores[name]["high"] + 0.03, name
-
-
-def test_dealt_vectors_stay_together_and_change_owner():
-    groups = pd.Series(["a"] * 3 + ["b"] * 2 + ["c"] * 4)
-    vectors = np.array([[0], [0], [0], [1], [1], [2], [2], [2], [2]], np.float32)
-    dealt = deal_vectors(vectors, groups, np.random.default_rng(0))
-    for _, rows in groups.groupby(groups):
-        assert len(np.unique(dealt[rows.index])) == 1
-        assert dealt[rows.index][0] != vectors[rows.index][0]
-
-
 def test_features_are_scaled_by_training_cells_only():
     features = np.array([[0.0, 5, 1], [2, 5, 3], [100, 6, 2]])
     scaled = mlp.standardise(features, np.array([True, True, False]))
     np.testing.assert_allclose(scaled[:, 0], [-1, 1, 99])
     np.testing.assert_allclose(scaled[:, 1], 0)
-
-
-def test_result_files(tmp_path):
-    metric = Metric("macro_ap", np.float32(0.5), float("nan"), None, 0.1, np.int64(7), 2, "gene")
-    write_result(
-        Result("b", "d", "m", np.bool_(True), metrics=[metric], details={"a": np.arange(2), "b": (1, float("inf"))}),
-        tmp_path / "r" / "x.json",
-        tmp_path / "r" / "x.parquet",
-    )
-    written = json.loads((tmp_path / "r" / "x.json").read_text())
-    assert written["metrics"] == [
-        {
-            "metric": "macro_ap",
-            "value": 0.5,
-            "low": None,
-            "high": None,
-            "chance": 0.1,
-            "n": 7,
-            "seeds": 2,
-            "unit": "gene",
-        }
-    ]
-    assert written["simulated"] is True
-    assert written["details"] == {"a": [0, 1], "b": [1, None]}
-    assert not_run("needs x", benchmark="b", dataset="d", model="m", simulated=False).status == "not run"
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["x.json", "x.parquet"]
