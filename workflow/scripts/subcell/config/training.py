@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from subcell.config.section import Section
+from subcell.config.base import Section
 
 Recipe = Literal[
     "mae",
