@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from chain import ROOT, copy_project, finish
 from PIL import Image
-from test_model_training import crop_file, run  # noqa: F401
+from training_example import run, write_crop_file
 
 from subcell.catalog.fields import as_fields
 from subcell.errors import SubcellError
@@ -175,8 +175,9 @@ def test_a_field_that_memory_does_not_suffice_for_is_set_aside(tmp_path, table):
     )
 
 
-def test_a_process_that_reads_crops_dies(tmp_path, crop_file, table):  # noqa: F811
+def test_a_process_that_reads_crops_dies(tmp_path, table):
     """Training stops with one line, and goes on from its last epoch to the weights of an undisturbed run."""
+    crop_file = write_crop_file(tmp_path / "0.h5sc")
     undisturbed, _ = run(tmp_path / "undisturbed", crop_file, epochs=4)
     folder = tmp_path / "killed"
     killed = []
