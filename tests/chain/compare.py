@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 TOLERANCE = 1e-5
-OF_THE_CLOCK = ("cells_per_s", "seconds", "duration_s")
+OF_THE_CLOCK = ("cells_per_s", "data_wait", "seconds", "duration_s")
 """Metrics that say how fast a run was."""
 
 OF_THE_RUN = {Path("ro-crate-metadata.json")}
