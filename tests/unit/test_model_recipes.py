@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+import torch
 
 from subcell.config import resolve
 from subcell.config.training import PAPER, RELEASED_RECIPES, Objective, Recipe, Training
@@ -38,6 +39,15 @@ def test_variants_are_the_papers(name: str) -> None:
     # View 1 of a masked autoencoder is reconstructed, so its intensities stay.
     assert recipe.intensity == ((False, True) if name.startswith("mae") else (True, True))
     assert recipe.views == (1 if name in ("mae", "vit-supervised") else 2)
+
+
+def test_stains_are_in_the_order_of_the_crops_and_the_protein_is_among_them() -> None:
+    recipe = recipe_named("vit-prots", {"channels": ["protein", "er", "nucleus"]})
+    assert recipe.channels == ("er", "nucleus", "protein")
+    crops = torch.arange(6).reshape(1, 6, 1, 1)
+    assert recipe.stains(crops).flatten().tolist() == [3, 4, 5]
+    with pytest.raises(ConfigError, match="must have protein"):
+        recipe_named("vit-prots", {"channels": ["er", "nucleus"]})
 
 
 def test_configuration_and_library_have_the_same_recipes() -> None:

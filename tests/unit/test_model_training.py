@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anndata import read_h5ad
 from training_example import MICRO, run
 
 from subcell.crops.store import CropStore, write_h5sc
+from subcell.embedding.models import build_embedder
+from subcell.embedding.run import embed_shard
 from subcell.errors import NothingLeftError, SubcellError
 from subcell.model.checkpoint import load_encoder
 from subcell.model.curves import Curves
@@ -39,6 +42,31 @@ def test_the_seed_decides_and_reading_ahead_changes_nothing(tmp_path, crop_file)
     other, _ = run(tmp_path / "other", crop_file, epochs=1, seed=2)
     assert all(torch.equal(one[name], ahead[name]) for name in one)
     assert not torch.equal(one["norm.weight"], other["norm.weight"])
+
+
+def test_a_network_of_some_stains_sees_no_others(tmp_path, crop_file) -> None:
+    store = CropStore(crop_file)
+    crops = store.read(np.arange(len(store)))
+    crops[:, 2:4] = 255 - crops[:, 2:4]
+    other = tmp_path / "other.h5sc"
+    write_h5sc(other, store.obs, crops, field_um=51.2)
+    objective = {"channels": ["protein", "nucleus"]}
+    settings = {"epochs": 1, "recipe": "mae-cells-prots", "objective": objective}
+    panel = {"out_reconstruction": tmp_path / "r.png", "out_reconstruction_errors": tmp_path / "r.tsv"}
+    one, curves = run(tmp_path / "one", crop_file, **settings, **panel)
+    two, _ = run(tmp_path / "two", other, **settings)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not curves.empty
+    assert set(pd.read_csv(tmp_path / "r.tsv", sep="\t")["channel"]) == {"nucleus", "protein"}
+
+    checkpoint = tmp_path / "one" / "checkpoint.safetensors"
+    vectors = []
+    for path in (crop_file, other):
+        embedder = build_embedder("m", {"kind": "subcell", "attention": False}, crops=path, checkpoint=checkpoint)
+        embed_shard(path, embedder, tmp_path / "vectors.h5ad")
+        vectors.append(read_h5ad(tmp_path / "vectors.h5ad").X)
+    assert load_encoder(checkpoint)[1]["channels"] == ["nucleus", "protein"]
+    assert np.array_equal(*vectors)
 
 
 def test_labels_of_locations_do_not_touch_the_encoder(tmp_path, crop_file, monkeypatch) -> None:

@@ -1,6 +1,10 @@
 """What every block of the configuration is."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+Channel = Literal["microtubules", "er", "nucleus", "protein"]
 
 
 class Section(BaseModel):

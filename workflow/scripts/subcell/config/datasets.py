@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from subcell.config.sections import Channel, Name, Section
+from subcell.config.base import Channel, Section
+from subcell.config.sections import Name
 
 
 class Split(Section):

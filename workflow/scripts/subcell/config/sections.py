@@ -5,14 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from subcell.config.base import Section
+from subcell.config.base import Channel, Section
 from subcell.config.training import Objective, Recipe, Training, with_preset
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
 """Names become folders: letters, digits, `_` and `-`."""
 
 Size = Literal["tiny", "small", "base"]
-Channel = Literal["microtubules", "er", "nucleus", "protein"]
 Released = Literal["auto", "all_channels", "MT-DNA-Protein", "ER-DNA-Protein", "DNA-Protein"]
 
 

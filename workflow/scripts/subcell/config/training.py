@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from subcell.config.base import Section
+from subcell.config.base import Channel, Section
 
 Recipe = Literal[
     "mae",
@@ -48,6 +48,12 @@ class Objective(Section):
         None,
         description="pixels of a cell to 0..1 by its lowest and highest one (`minmax`), or by its 0.1 and 99.9 percentiles, "
         "cut there (`percentile`, not the paper's); the model is then always used so",
+    )
+    channels: list[Channel] | None = Field(
+        None,
+        min_length=1,
+        description="stains that the network sees, the protein among them (all four; the paper's other three networks lack "
+        "ER, microtubules, or both); fields that lack others are embedded too",
     )
     drop_landmarks: float | None = Field(
         None, ge=0, lt=1, description="probability with which a channel other than the protein is zero in all views of a "

@@ -61,7 +61,7 @@ def make_views(
 
 def _views_of_block(crops: torch.Tensor, recipe: Recipe, cells_per_item: int, generator: torch.Generator) -> list[View]:
     own = crops[:, 1] > 0
-    pixels = crops[:, 2:].float()
+    pixels = recipe.stains(crops).float()
     if recipe.drop_landmarks:
         pixels = drop_landmarks(pixels, p=recipe.drop_landmarks, generator=generator)
     views = []

@@ -92,14 +92,14 @@ def cost_of_step(network: Pretraining, cells: int, *, cells_per_pass: int | None
         step_flops=flops + heads,
         state_mb=16 * sum(numbers.values()) / 1e6,
         activations_mb=(max(activations, kept) if cached else activations + kept) / 1e6,
-        views_mb=plane * ((2 + len(CHANNELS)) + 4 * len(CHANNELS) * recipe.views) / 1e6,
+        views_mb=plane * ((2 + len(CHANNELS)) + 4 * len(recipe.channels) * recipe.views) / 1e6,
     )
 
 
 def _pass(network: Pretraining, view: int) -> torch.Tensor:
     """Some cells of one view through encoder and decoder."""
     encoder = network.encoder
-    images = torch.empty(COUNTED_CELLS, len(CHANNELS), *(2 * [encoder.side * encoder.patch]))
+    images = torch.empty(COUNTED_CELLS, len(network.recipe.channels), *(2 * [encoder.side * encoder.patch]))
     if network.decoder is None or view:
         return encoder(images).vector.sum()
     keep = torch.empty(COUNTED_CELLS, int(encoder.side**2 * (1 - network.recipe.mask_ratio)), dtype=torch.int64)

@@ -46,7 +46,7 @@ class Pretraining(nn.Module):
     Parameters
     ----------
     recipe, size : what it is taught, how large it is
-    in_channels, image_px : of the images
+    image_px : side of the images
     classes : locations that the classifier tells apart; 0 leaves it out
     spares : whether pairs of cells can be neither positives nor negatives, see `Labels`
     seed : of the weights
@@ -61,7 +61,6 @@ class Pretraining(nn.Module):
         *,
         recipe: Recipe,
         size: Size,
-        in_channels: int = 4,
         image_px: int,
         classes: int,
         spares: bool = False,
@@ -74,7 +73,7 @@ class Pretraining(nn.Module):
         self.spares = spares
         self.encoder = build_encoder(
             size=size,
-            in_channels=in_channels,
+            in_channels=len(recipe.channels),
             image_px=image_px,
             positions=recipe.positions,
             pooling=recipe.pooling,
@@ -84,7 +83,9 @@ class Pretraining(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             self.decoder = (
-                Decoder(size=size, in_channels=in_channels, side=self.encoder.side) if recipe.reconstruction else None
+                Decoder(size=size, in_channels=len(recipe.channels), side=self.encoder.side)
+                if recipe.reconstruction
+                else None
             )
             self.cell_head = self._head(dim, size) if recipe.cell_specific else None
             self.protein_head = self._head(dim, size) if recipe.protein_specific else None

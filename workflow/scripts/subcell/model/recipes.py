@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from subcell.channels import CHANNELS
 from subcell.errors import ConfigError
 from subcell.model.encoder import Positions
 from subcell.model.inputs import Scaling
@@ -17,6 +20,7 @@ class Recipe:
 
     Attributes
     ----------
+    channels : stains that the network sees, in the order of `CHANNELS`; the last is the protein
     reconstruction : weight of the pixels of hidden patches; view 1 is reconstructed
     cell_specific : weight of the loss whose positives are two views of a cell
     protein_specific : weight of the loss whose positives are cells of one antibody
@@ -32,6 +36,7 @@ class Recipe:
     temperature : of both contrastive losses
     """
 
+    channels: tuple[str, ...] = CHANNELS
     reconstruction: float = 0.0
     cell_specific: float = 0.0
     protein_specific: float = 0.0
@@ -45,6 +50,10 @@ class Recipe:
     drop_landmarks: float = 0.0
     intensity: tuple[bool, bool] = (True, True)
     temperature: float = 0.1
+
+    def stains(self, crops: torch.Tensor) -> torch.Tensor:
+        """What of (N, 6, H, W) stored crops the network sees, (N, channels, H, W)."""
+        return crops[:, [2 + CHANNELS.index(name) for name in self.channels]]
 
     @property
     def views(self) -> int:
@@ -87,11 +96,18 @@ def recipe_named(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 
     Raises
     ------
-    ConfigError : there is none, or the changes leave nothing to learn
+    ConfigError : there is none, or the changes leave nothing to learn or no protein to see
     """
     if name not in RECIPES:
         raise ConfigError(f"recipe {name!r} is unknown; expected one of {', '.join(RECIPES)}")
-    recipe = replace(RECIPES[name], **{key: value for key, value in (changes or {}).items() if value is not None})
+    given = {key: value for key, value in (changes or {}).items() if value is not None}
+    if "channels" in given:
+        if CHANNELS[-1] not in given["channels"]:
+            raise ConfigError(
+                f"recipe {name!r}: `objective.channels` must have {CHANNELS[-1]}, which is what is compared"
+            )
+        given["channels"] = tuple(channel for channel in CHANNELS if channel in given["channels"])
+    recipe = replace(RECIPES[name], **given)
     if not (recipe.contrasts or recipe.reconstruction or recipe.supervised):
         raise ConfigError(f"recipe {name!r} with these changes has no loss; give one of its weights in `objective`")
     if recipe.reconstruction and not recipe.mask_ratio:

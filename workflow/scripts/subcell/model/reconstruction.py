@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
 from subcell.model.batches import View
 from subcell.model.decoder import patchify
@@ -67,14 +66,14 @@ def write_reconstructions(
     for start in range(0, len(rows), BATCH):
         crops = torch.from_numpy(store.read(rows[start : start + BATCH]).astype(np.float32)).to(device)
         own = crops[:, 1] > 0
-        images = mask_and_scale(crops[:, 2:], torch.ones_like(own), scaling=network.recipe.scaling)
+        images = mask_and_scale(network.recipe.stains(crops), torch.ones_like(own), scaling=network.recipe.scaling)
         keep = network.choose(View(images, own), generator)
         assert keep is not None
         predicted = network.decoder(network.encoder(images, keep).tokens, keep).float()
         patches = patchify(images, network.encoder.patch)
         target, mean, deviation = normalized_patches(patches)
         hidden = torch.ones(patches.shape[:2], device=device).scatter(1, keep, 0.0)[..., None]
-        errors.append(_errors(predicted, target, hidden, own, images.shape[1]))
+        errors.append(_errors(predicted, target, hidden, own, network.recipe.channels))
         if start == 0:
             filled = torch.where(hidden > 0, predicted * deviation + mean, patches)
             seen = torch.where(hidden > 0, torch.full_like(patches, torch.nan), patches)
@@ -87,32 +86,32 @@ def write_reconstructions(
     with replacing(out_tsv) as to:
         table.to_csv(to, sep="\t", index=False, float_format="%.6g")
     with replacing(out_png) as to:
-        if not cv2.imwrite(str(to), _panel(pictures)):
+        if not cv2.imwrite(str(to), _panel(pictures, network.recipe.channels)):
             raise OSError(f"{out_png}: could not be written")
 
 
 def _errors(
-    predicted: torch.Tensor, target: torch.Tensor, hidden: torch.Tensor, own: torch.Tensor, channels: int
+    predicted: torch.Tensor, target: torch.Tensor, hidden: torch.Tensor, own: torch.Tensor, channels: tuple[str, ...]
 ) -> pd.DataFrame:
     """Sums over the hidden pixels of some cells, by channel, inside and outside."""
-    wrong = unpatchify((predicted - target).square() * hidden, channels)
-    flat = unpatchify(target.square() * hidden, channels)
-    counted = unpatchify(hidden.expand_as(target), channels)
+    wrong = unpatchify((predicted - target).square() * hidden, len(channels))
+    flat = unpatchify(target.square() * hidden, len(channels))
+    counted = unpatchify(hidden.expand_as(target), len(channels))
     rows = []
-    for number, channel in enumerate(CHANNELS):
+    for number, channel in enumerate(channels):
         for where, there in (("inside", own), ("outside", ~own)):
             sums = [float((values[:, number] * there).sum(dtype=torch.float64)) for values in (counted, wrong, flat)]
             rows.append((channel, where, int(sums[0]), *sums[1:]))
     return pd.DataFrame(rows, columns=["channel", "where", "pixels", "error", "error_of_mean"])
 
 
-def _panel(stages: list[NDArray[np.float32]]) -> NDArray[np.uint8]:
+def _panel(stages: list[NDArray[np.float32]], names: tuple[str, ...]) -> NDArray[np.uint8]:
     """Cells below each other, channels side by side, each as it was, as it was seen, as it was filled in."""
     cells, channels, height, width = stages[0].shape
     sheet = np.full((HEADER + cells * (height + GAP), channels * (3 * (width + GAP) + 2 * GAP)), 255, np.uint8)
     for channel in range(channels):
         left = channel * (3 * (width + GAP) + 2 * GAP)
-        cv2.putText(sheet, CHANNELS[channel], (left + 2, HEADER - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
+        cv2.putText(sheet, names[channel], (left + 2, HEADER - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 0, 1, cv2.LINE_AA)
         for cell in range(cells):
             # One brightness for the three, or a failure would look like a difference of contrast.
             brightest = max(float(stages[0][cell, channel].max()), 1e-6)

@@ -98,7 +98,6 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
     )
     if not rank():
         kept.prune(first)
-    log(f"step {first} of {course.steps}, {course.cells} cells a step, {per_epoch} steps an epoch")
 
     def save(done: int) -> None:
         rows = curves.rows()
@@ -110,6 +109,9 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
 
     start = began = said = saved = time.monotonic()
     with closing(curves), torch.random.fork_rng(), _say_what_died(), stop_requests() as asked_to_stop:
+        # Whoever is told that training has begun may ask it to end: by then every process listens.
+        any_process(False, loop.device)
+        log(f"step {first} of {course.steps}, {course.cells} cells a step, {per_epoch} steps an epoch")
         loop.network.train()
         batches = read_batches(course.store, course.sampler, first=first, steps=course.steps, workers=course.workers)
         for step, (rows, crops) in enumerate(batches, start=first):

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
 from subcell.errors import ConfigError, NothingLeftError
 from subcell.model.checkpoint import save_checkpoint
@@ -159,7 +158,6 @@ def train(
     network = Pretraining(
         recipe=taught,
         size=numbers,
-        in_channels=len(CHANNELS),
         image_px=store.pixels,
         classes=len(classes),
         spares=spare != "none",
@@ -256,8 +254,8 @@ def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe)
         return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
     return {
-        "in_channels": len(CHANNELS),
-        "channels": list(CHANNELS),
+        "in_channels": len(recipe.channels),
+        "channels": list(recipe.channels),
         "image_px": store.pixels,
         "um_per_px": store.um_per_px,
         "positions": recipe.positions,

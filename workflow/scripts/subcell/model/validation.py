@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, label_ranking_average_preci
 
 from subcell.crops.store import CropStore
 from subcell.model.encoder import Encoder
-from subcell.model.inputs import Scaling, mask_and_scale
+from subcell.model.inputs import Inputs
 from subcell.model.pretraining import Pretraining
 
 MOST_CELLS = 4096
@@ -80,8 +80,8 @@ def watch(
     encoder = network.encoder if encoder is None else encoder
     network.eval()
     encoder.eval()
-    scaling = network.recipe.scaling
-    vectors = torch.cat([encoder(_inputs(crops, device, scaling)).vector for crops in _read(store, rows, batch)])
+    inputs = Inputs(network.recipe.channels, scale="percentile" if network.recipe.scaling == "percentile" else "cell")
+    vectors = torch.cat([encoder(inputs(crops.to(device))).vector for crops in _read(store, rows, batch)])
     obs = store.obs.iloc[rows]
     locations, known = location_table(obs, classes)
     scores = score_locations(network, vectors, locations, known) if classes else {}
@@ -94,11 +94,6 @@ def watch(
 def _read(store: CropStore, rows: NDArray[np.int64], batch: int) -> Iterator[torch.Tensor]:
     for start in range(0, len(rows), batch):
         yield torch.from_numpy(store.read(rows[start : start + batch]).astype(np.float32))
-
-
-def _inputs(crops: torch.Tensor, device: torch.device | str, scaling: Scaling) -> torch.Tensor:
-    crops = crops.to(device)
-    return mask_and_scale(crops[:, 2:], crops[:, 1], scaling=scaling)
 
 
 def score_locations(
