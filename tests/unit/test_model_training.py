@@ -7,6 +7,7 @@ import torch
 from anndata import read_h5ad
 from training_example import MICRO, run
 
+from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.models import build_embedder
 from subcell.embedding.run import embed_shard
@@ -47,13 +48,14 @@ def test_the_seed_decides_and_reading_ahead_changes_nothing(tmp_path, crop_file)
 def test_a_network_of_some_stains_sees_no_others(tmp_path, crop_file) -> None:
     store = CropStore(crop_file)
     crops = store.read(np.arange(len(store)))
-    crops[:, 2:4] = 255 - crops[:, 2:4]
-    other = tmp_path / "other.h5sc"
-    write_h5sc(other, store.obs, crops, field_um=51.2)
+    there, other = tmp_path / "there.h5sc", tmp_path / "other.h5sc"
+    for path in (there, other):
+        write_h5sc(path, store.obs.assign(channels=";".join(CHANNELS)), crops, field_um=51.2)
+        crops[:, 2:4] = 255 - crops[:, 2:4]
     objective = {"channels": ["protein", "nucleus"]}
     settings = {"epochs": 1, "recipe": "mae-cells-prots", "objective": objective}
     panel = {"out_reconstruction": tmp_path / "r.png", "out_reconstruction_errors": tmp_path / "r.tsv"}
-    one, curves = run(tmp_path / "one", crop_file, **settings, **panel)
+    one, curves = run(tmp_path / "one", there, **settings, **panel)
     two, _ = run(tmp_path / "two", other, **settings)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not curves.empty
@@ -61,7 +63,7 @@ def test_a_network_of_some_stains_sees_no_others(tmp_path, crop_file) -> None:
 
     checkpoint = tmp_path / "one" / "checkpoint.safetensors"
     vectors = []
-    for path in (crop_file, other):
+    for path in (there, other):
         embedder = build_embedder("m", {"kind": "subcell", "attention": False}, crops=path, checkpoint=checkpoint)
         embed_shard(path, embedder, tmp_path / "vectors.h5ad")
         vectors.append(read_h5ad(tmp_path / "vectors.h5ad").X)
