@@ -12,6 +12,7 @@ import report_example as example
 from subcell.crops.store import CropStore
 from subcell.reporting.cells_on_map import place_cells
 from subcell.reporting.explorer import write_explorer
+from subcell.reporting.expression_of_units import expression_of_units
 from subcell.reporting.packing import (
     coded,
     enclosing_square,
@@ -139,13 +140,29 @@ def test_on_a_map_of_one_line_stand_cells_of_that_line(atlas):
     common = {"unit": "gene", "vectors": means, "points": points, "scaled": False}
     placed = place_cells(folder / "cells.h5ad", units=genes, **common, line=line)
     np.testing.assert_array_equal(placed.unit < len(genes), cells == line)
+    expression = folder / "rna.parquet"
+    lines = sorted(set(cells))
+    known = pd.DataFrame(np.arange(len(lines) * 7.0).reshape(-1, 7), [x.replace("-", "") for x in lines], genes[1:])
+    known.rename_axis("cell_line").to_parquet(expression)
     write_explorer(
         folder / "line.json", **files, cells_h5ad=folder / "cells.h5ad", crops=[folder / "crops.h5sc"],
-        dataset="d", model="m", line=line, simulated=False,
+        dataset="d", model="m", line=line, expression=expression, simulated=False,
     )  # fmt: skip
     found = json.loads((folder / "line.json").read_text())
+    shown = {column["name"]: column for column in found["columns"]}["expression"]
+    np.testing.assert_array_equal(unpack(shown["values"]), [np.nan, *known.iloc[lines.index(line)]])
     assert (found["line"], found["cells"]["total"]) == (line, int((cells == line).sum()))
     assert all(caption.startswith(line) for caption in found["pictures"]["captions"])
+
+
+def test_expression_is_the_mean_of_the_lines_by_whichever_name_the_table_has(tmp_path):
+    known = pd.DataFrame([[1.0, 2], [3, 6], [90, 90]], ["U2OS", "A-431", "HeLa"], ["ENSG1", "ENSG2"])
+    known.rename_axis("cell_line").to_parquet(tmp_path / "expression.parquet")
+    obs = pd.DataFrame({"ensembl_id": ["ENSG2", None, "ENSG1"]}, ["TP53", "ACTB", "TUBB"])
+    found = expression_of_units(tmp_path, obs, ["U-2 OS", "A431", "Hep-G2"])
+    np.testing.assert_array_equal(found, [4, np.nan, 2])
+    assert expression_of_units(tmp_path, obs, ["Hep-G2"]) is None
+    assert expression_of_units(tmp_path, obs[[]], ["HeLa"]) is None
 
 
 def test_tiles_are_the_cells_they_are_said_to_be(atlas):

@@ -107,6 +107,7 @@ rule explore:
     """What the report's explorer shows of one map: units, levels, single cells and their pictures."""
     input:
         unpack(map_tables),
+        unpack(lambda wildcards: expression_of(wildcards.dataset)),
         map="<results>/{dataset}/{model}/map.h5ad",
         clusters="<results>/{dataset}/{model}/clusters.tsv",
         cells="<results>/{dataset}/{model}/cells.h5ad",
@@ -127,7 +128,7 @@ rule explore:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         # All maps together stay below a third of the 15 MB that a page should have at most.
         tiles_bytes=3_500_000 // max(1, len(maps_made())),
-        code=code_version("reporting", "crops"),
+        code=code_version("reporting", "crops", "benchmarks/expression.py"),
     message:
         "Preparing the explorer of {wildcards.dataset} by {wildcards.model}"
     script:
@@ -137,6 +138,7 @@ rule explore:
 # The same for a map of one cell line; its neighbours are read from the vectors of its proteins.
 use rule explore as explore_line with:
     input:
+        unpack(lambda wildcards: expression_of(wildcards.dataset)),
         enrichment="<results>/{dataset}/{model}/lines/{line}/enrichment.tsv",
         annotation="<results>/{dataset}/{model}/lines/{line}/annotation.tsv",
         map="<results>/{dataset}/{model}/lines/{line}/map.h5ad",
@@ -155,7 +157,7 @@ use rule explore as explore_line with:
         tables=["enrichment", "annotation"],
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         tiles_bytes=3_500_000 // max(1, len(maps_made())),
-        code=code_version("reporting", "crops"),
+        code=code_version("reporting", "crops", "benchmarks/expression.py"),
     message:
         "Preparing the explorer of {wildcards.line} in {wildcards.dataset} by {wildcards.model}"
 

@@ -13,6 +13,7 @@ with job(snakemake):
         crops=files.crops,
         more={name: files[name] for name in snakemake.params.tables},
         line=snakemake.wildcards.get("line"),
+        expression=files.get("expression", files.get("truth")),
         dataset=snakemake.wildcards.dataset,
         model=snakemake.wildcards.model,
         simulated=snakemake.params.simulated,

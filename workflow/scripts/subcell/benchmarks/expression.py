@@ -54,7 +54,7 @@ def read_expression(path: str | Path) -> pd.DataFrame:
         raise SheetError(f"{path}: cell line {repeated[0]!r} has two rows; keep one")
     if not wide.size:
         raise SheetError(f"{path}: no gene has a value in every cell line")
-    wide.index = wide.index.astype(str)
+    wide.index, wide.columns = wide.index.astype(str), wide.columns.astype(str)
     return wide
 
 
@@ -70,7 +70,10 @@ def _read_text(path: Path) -> pd.DataFrame:
     header = list(pd.read_csv(path, sep=separator, nrows=0).columns)
     long = [next((name for name in names if name in header), None) for names in (GENE, LINE, VALUES)]
     wanted = [name for name in long if name] if all(long) else None
-    return pd.read_csv(path, sep=separator, usecols=wanted)
+    # As categories: the Atlas names each of its genes a thousand times.
+    return pd.read_csv(
+        path, sep=separator, usecols=wanted, dtype=dict.fromkeys(wanted[:2], "category") if wanted else None
+    )
 
 
 def _plain(name: str) -> str:

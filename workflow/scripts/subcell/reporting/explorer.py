@@ -18,6 +18,7 @@ from subcell.crops.store import CropStore
 from subcell.replacing import replacing
 from subcell.reporting.canvas import data_uri
 from subcell.reporting.cells_on_map import CellsOnMap, place_cells
+from subcell.reporting.expression_of_units import expression_of_units
 from subcell.reporting.figures import level_columns
 from subcell.reporting.packing import coded, enclosing_square, packed, packed_column, packed_lists, packed_positions
 from subcell.reporting.tiles import choose_cells, choose_size, draw_tiles
@@ -25,6 +26,7 @@ from subcell.reporting.tiles import choose_cells, choose_size, draw_tiles
 TITLES = {
     "n_cells": "Cells",
     "n_fields": "Fields",
+    "expression": "Expression, log2(TPM + 1), mean of its cell lines",
     "cell_line": "Cell line",
     "ensembl_id": "Ensembl",
     "split": "Part of the split",
@@ -58,6 +60,7 @@ def write_explorer(
     simulated: bool,
     more: Mapping[str, str | Path] | None = None,
     line: str | None = None,
+    expression: str | Path | None = None,
     tiles_bytes: int = 1_600_000,
     seed: int = 0,
 ) -> None:
@@ -72,6 +75,7 @@ def write_explorer(
     dataset, model, simulated : what it is a map of
     more : tables that a run may have, by name: enrichment, annotation, locations, neighbors
     line : the one cell line that the map is of; None for a map of all that were taken
+    expression : see `subcell.reporting.expression_of_units`
     tiles_bytes : what the pictures of cells may take
     seed : of the sample of cells where there are more than `CELLS_SHOWN`
     """
@@ -107,6 +111,9 @@ def write_explorer(
         )
         if placed is not None:
             obs = obs.assign(**placed.of_units(["ensembl_id"], names, present=obs.columns))
+            lines = [line] if line else placed.obs.get("cell_line", pd.Series(dtype=object)).dropna().unique()
+            expressed = expression_of_units(expression, obs, map(str, lines)) if expression else None
+            obs = obs if expressed is None else obs.assign(expression=expressed)
         obs = _with_predictions(obs, tables.get("locations"))
         obs = _with_annotation(obs, tables.get("annotation"))
         found |= packed_positions(np.asarray(points, np.float64), low=low, side=side)
