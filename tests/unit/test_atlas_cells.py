@@ -3,13 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hpa_release import HOST, antibody, data, entry, release
 
 from subcell.atlas.batches import correct_batches, nested_in
 from subcell.atlas.filters import choose_cells, name_columns
 from subcell.atlas.planted import plant
 from subcell.atlas.summaries import SPREAD_SHARE, collect
 from subcell.atlas.units import summarise
+from subcell.catalog.fields import read_fields
+from subcell.config import resolve
 from subcell.errors import ConfigError
+from subcell.sources import list_fields, read_release
 
 PAPER = {"cell_lines": ["U2OS"], "require_location": True, "single_gene": True,
          "drop_reliability": ["Uncertain"], "best_antibody": True}  # fmt: skip
@@ -56,6 +60,35 @@ def test_equal_antibodies_are_told_by_their_cells():
     obs = pd.DataFrame({"gene": ["G"] * 5, "antibody": ["B", "A", "A", "C", "C"]})
     keep, _ = choose_cells(obs, best_antibody=True)
     assert obs.loc[keep, "antibody"].tolist() == ["A", "A"]
+
+
+def test_grades_of_the_atlas_are_told_whatever_their_capitals(tmp_path):
+    """Fields as the source `hpa` lists them: grades in lower case, one for each gene of an antibody."""
+    own = [
+        entry("ENSG1", "G1", antibody("A1", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_A1_1", f"{HOST}/1/1_A1_2"])),
+              reliability="Uncertain"),
+        entry("ENSG2", "G2", antibody("A2", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_B1_1"])), reliability="Enhanced"),
+        entry("ENSG3", "G3", antibody("A3", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_C1_1"])), reliability="Approved"),
+        entry("ENSG4", "G4", antibody("A3", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_C1_1"])), reliability="Uncertain"),
+    ]  # fmt: skip
+    (tmp_path / "atlas.xml").write_bytes(release(*own))
+    (tmp_path / "locations.tsv").write_text("Gene\tGene name\tReliability\tMain location\n")
+    given = {"source": "hpa", "release": "v18", "xml": str(tmp_path / "atlas.xml"),
+             "location_table": str(tmp_path / "locations.tsv")}  # fmt: skip
+    settings = resolve({"datasets": {"atlas": given}})["datasets"]["atlas"]
+    quiet = {"log": lambda text: None}
+    read_release(settings, tmp_path / "r.parquet", tmp_path / "s.json", download={"cache": str(tmp_path)}, **quiet)
+    list_fields(
+        "atlas", settings, [tmp_path / "0.parquet"], tmp_path / "a.tsv", release=tmp_path / "r.parquet", **quiet
+    )
+    obs = name_columns(read_fields(tmp_path / "0.parquet"))
+    assert sorted(obs["reliability"]) == ["Approved;Uncertain", "Enhanced", "Uncertain", "Uncertain"]
+    keep, _ = choose_cells(obs, drop_reliability=["Uncertain"])
+    assert obs.loc[keep, "antibody"].tolist() == ["A2"]
+    keep, _ = choose_cells(obs.assign(gene="G"), best_antibody=True)
+    assert obs.loc[keep, "antibody"].tolist() == ["A2"], "the best grade, though an uncertain one has more cells"
+    with pytest.raises(ConfigError, match="reliability` of the cells is 'High'; expected Enhanced"):
+        choose_cells(obs.assign(reliability="High"), drop_reliability=["Uncertain"])
 
 
 @pytest.mark.parametrize(
