@@ -16,7 +16,7 @@ from subcell.atlas.annotation import annotate, nearest, score_by_hiding, vote
 from subcell.atlas.chance import adjust, at_least
 from subcell.atlas.enrichment import Limits, best_terms, count_and_test, enrich_levels
 from subcell.atlas.findings import check_findings, read_findings
-from subcell.atlas.gene_sets import GeneSets, of_columns, of_units, one_per_antibody, read_gene_sets
+from subcell.atlas.gene_sets import GeneSets, of_columns, of_units, one_per_protein, read_gene_sets
 from subcell.atlas.graph import neighbour_distances
 from subcell.atlas.plan import random_vectors
 from subcell.errors import SheetError
@@ -125,7 +125,8 @@ def test_a_file_that_is_no_gene_sets_is_named_with_its_line(tmp_path, name, text
 
 def test_units_that_share_an_antibody_count_once():
     obs = units(["A", "B", "A;B", "C"], antibody=["1", "2", "1;3", None])
-    assert one_per_antibody(obs).tolist() == [True, True, False, True]
+    assert one_per_protein(obs).tolist() == [True, True, False, True]
+    assert one_per_protein(units(["A", "A", "A;B", "B"])).tolist() == [True, False, False, True]
     member = of_units(GeneSets("s", {"T": frozenset("AC")}), obs)
     assert member.tested.tolist() == [True, False, False, True], "B has no term, A;B has the antibody of A"
     assert member.has.toarray()[:, 0].tolist() == [1, 0, 1, 1]
@@ -175,6 +176,22 @@ def test_nothing_is_found_where_nothing_is_planted():
         (count_and_test(rng.integers(12, size=300), member, Limits())["q_value"] <= 0.05).any() for _ in range(100)
     ]
     assert np.mean(any_found) <= 0.05
+
+
+def test_antibodies_of_one_gene_are_one_statement():
+    """Three antibodies of each gene lie together; sets of four random genes are no more enriched for that."""
+    rng = np.random.default_rng(0)
+    genes = [f"G{i:03d}" for i in range(100)]
+    obs = units(np.repeat(genes, 3), antibody=[f"A{i}" for i in range(300)])
+    any_found = []
+    for _ in range(40):
+        sets = {f"T{i}": frozenset(rng.choice(genes, 4, replace=False)) for i in range(60)}
+        member = of_units(GeneSets("null", sets), obs)
+        labels = np.repeat(rng.integers(12, size=100), 3)
+        any_found.append((count_and_test(labels, member, Limits())["q_value"] <= 0.05).any())
+    assert np.mean(any_found) <= 0.05
+    alone = of_units(GeneSets("s", {"T": frozenset(["G000"]), "rest": frozenset(genes[1:])}), obs)
+    assert set(count_and_test(np.repeat(np.arange(100) // 10, 3), alone, Limits())["term"]) == {"rest"}
 
 
 @pytest.fixture(scope="module")

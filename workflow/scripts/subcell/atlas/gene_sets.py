@@ -55,7 +55,7 @@ class Membership:
     name : of the source
     terms : (T,)
     has : (units, T) 0 or 1
-    tested : (units,) those that a test may count: with any term of the source, and one for each antibody
+    tested : (units,) those that a test may count: with any term of the source, and one for each protein
     independent : see `GeneSets`
     control : whether nothing should be enriched, as with plates
     """
@@ -260,7 +260,7 @@ def of_units(sets: GeneSets, obs: pd.DataFrame) -> Membership:
         sorted({term for gene in split_locations(genes) for term in by_gene.get(gene, ())})
         for genes in (obs["gene"].astype(object) if "gene" in obs else [None] * len(obs))
     ]
-    return _membership(sets.name, terms, listed, one_per_antibody(obs), sets.independent, False)
+    return _membership(sets.name, terms, listed, one_per_protein(obs), sets.independent, False)
 
 
 def of_columns(obs: pd.DataFrame, column: str, *, independent: bool, control: bool = False) -> Membership:
@@ -269,7 +269,7 @@ def of_columns(obs: pd.DataFrame, column: str, *, independent: bool, control: bo
     terms = sorted({term for of_one in listed for term in of_one})
     number = {term: place for place, term in enumerate(terms)}
     rows = [[number[term] for term in of_one] for of_one in listed]
-    return _membership(column, terms, rows, one_per_antibody(obs), independent, control)
+    return _membership(column, terms, rows, one_per_protein(obs), independent, control)
 
 
 def _membership(
@@ -289,14 +289,18 @@ def _membership(
     return Membership(name, terms, has, counted & (np.array(lengths) > 0), independent, control)
 
 
-def one_per_antibody(obs: pd.DataFrame) -> NDArray[np.bool_]:
-    """The first of the units that share an antibody: their images are the same or alike, so they are one statement."""
+def one_per_protein(obs: pd.DataFrame) -> NDArray[np.bool_]:
+    """The first of the units that share an antibody or a gene.
+
+    Units of one antibody show the same images or such as are alike, those of one gene the same protein: either way they
+    lie together and have the same terms, so they are one statement.
+    """
     keep = np.ones(len(obs), bool)
-    if "antibody" not in obs:
-        return keep
-    seen: set[str] = set()
-    for row, antibodies in enumerate(obs["antibody"].astype(object)):
-        names = set(split_locations(antibodies))
-        keep[row] = not names or not names & seen
-        seen |= names
+    seen: set[tuple[str, str]] = set()
+    known = [(column, obs[column].astype(object).to_numpy()) for column in ("antibody", "gene") if column in obs]
+    for row in range(len(obs)):
+        names = {(column, name) for column, values in known for name in split_locations(values[row])}
+        keep[row] = not names & seen
+        if keep[row]:
+            seen |= names
     return keep
