@@ -284,7 +284,9 @@ def _explain(
     )
     terms = best_terms(tables["enrichment"], limits.alpha)
     central = nearest_cells(cells.vectors, cells.obs, cells.keep, units, points, found.labels, settings.unit)
-    tables["clusters"] = describe_clusters(found, obs, points, terms, central, stable_at=settings.stable_at)
+    tables["clusters"] = describe_clusters(
+        found, obs, points, terms, locations, central, stable_at=settings.stable_at, alpha=limits.alpha
+    )
     tables["levels"] = describe_levels(found, tables["clusters"])
 
     near = nearest(units.obsp["distances"], obs)
