@@ -42,6 +42,7 @@ class Found:
     seeds, bootstraps, held_out : a `Stability` a level
     consensus : (levels, N) consensus of all runs over seeds and resamples
     unit_stability : (levels, N) share of these runs in which a unit is where the map has it
+    one_block : share of units with one field or well only, which no resample changes; nan without summaries
     persistence : a (clusters,) a level: share of the rungs of a ladder that have the cluster; nan without a ladder
     curve : (P, N) partitions at rising resolutions, the map's levels among them
     random_curve : the same for random vectors
@@ -54,6 +55,7 @@ class Found:
     held_out: list[Stability]
     consensus: Partitions
     unit_stability: NDArray[np.floating]
+    one_block: float
     persistence: list[NDArray[np.floating]]
     curve: Partitions
     random_curve: Partitions
@@ -156,6 +158,7 @@ def find_levels(
         held_out=[measure(level, number, alone) for number, level in enumerate(levels)],
         consensus=np.array([labels for labels, _ in votes]),
         unit_stability=np.array([share for _, share in votes]),
+        one_block=summaries.one_block() if summaries is not None else float("nan"),
         persistence=lasting,
         curve=rungs,
         random_curve=_of_random_vectors(len(points), rung_steps, nested, seed),

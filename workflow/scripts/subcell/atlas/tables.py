@@ -24,9 +24,10 @@ fraction, background, p_value and q_value are of `top_location`, which need not 
 LEVEL_COLUMNS = (
     *("level", "resolution", "neighbors", "clusters", "stable_clusters"),
     *("ari_seeds", "ari_bootstrap", "ari_held_out", "ari_seeds_to_map", "ari_bootstrap_to_map", "ari_held_out_to_map"),
-    "unit_stability",
+    *("unit_stability", "one_block"),
 )
-"""Columns of levels.tsv; adjusted Rand indices of all pairs of runs, and of the runs to the map."""
+"""Columns of levels.tsv; adjusted Rand indices of all pairs of runs, and of the runs to the map; `one_block` is the share
+of units with one field (or well) only, which no resample changes: where it is more than half, there are no resamples."""
 
 MARKERS = 5
 
@@ -124,6 +125,7 @@ def describe_levels(found: Found, clusters: pd.DataFrame) -> pd.DataFrame:
                 "ari_bootstrap_to_map": bootstraps.ari_to_map,
                 "ari_held_out_to_map": alone.ari_to_map,
                 "unit_stability": float(np.mean(found.unit_stability[number - 1])),
+                "one_block": found.one_block,
             }
         )
     return pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))
