@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hpa_release import HOST, antibody, data, entry, release
 
-from subcell.atlas.batches import correct_batches, nested_in
+from subcell.atlas.batches import correct_batches, share_nested
 from subcell.atlas.filters import choose_cells, name_columns
 from subcell.atlas.planted import plant
 from subcell.atlas.summaries import SPREAD_SHARE, collect
@@ -119,7 +119,7 @@ def batched(rng, lines):
 
 def test_harmony_brings_plates_together_and_keeps_genes_apart():
     obs, vectors = batched(np.random.default_rng(0), ["U2OS"])
-    found = correct_batches(vectors, obs, ["plate"], label=["gene"])
+    found = correct_batches(vectors, obs, ["plate"], unit="gene")
     assert found.shape == vectors.shape
 
     def between(values, column):
@@ -128,22 +128,52 @@ def test_harmony_brings_plates_together_and_keeps_genes_apart():
 
     assert between(found, "plate") < 0.1 * between(vectors, "plate")
     assert between(found, "gene") > 0.5 * between(vectors, "gene")
-    np.testing.assert_array_equal(found, correct_batches(vectors, obs, ["plate"], label=["gene"], threads=2))
+    np.testing.assert_array_equal(found, correct_batches(vectors, obs, ["plate"], unit="gene", threads=2))
 
 
 def test_harmony_is_refused_where_it_would_remove_lines_or_genes():
     obs, vectors = batched(np.random.default_rng(0), ["U2OS", "HeLa"])
-    assert nested_in(obs, "plate", "cell_line")
-    with pytest.raises(ConfigError, match=r"plate is nested in cell_line.*one cell_line only.*batches_within_line"):
-        correct_batches(vectors, obs, ["plate"], label=["gene"])
-    within = correct_batches(vectors, obs, ["plate"], label=["gene"], within_line=True)
-    alone = correct_batches(vectors[:240], obs.iloc[:240], ["plate"], label=["gene"])
+    assert share_nested(obs["plate"], obs["cell_line"]) == 1
+    with pytest.raises(ConfigError, match=r"plate is nested in cell_line: 100 % of the cells.*batches_within_line"):
+        correct_batches(vectors, obs, ["plate"], unit="gene")
+    within = correct_batches(vectors, obs, ["plate"], unit="gene", within_line=True)
+    alone = correct_batches(vectors[:240], obs.iloc[:240], ["plate"], unit="gene")
     np.testing.assert_array_equal(within[:240], alone)
     by_gene = obs.assign(plate=obs["gene"] + "p")
     with pytest.raises(ConfigError, match="plate is nested in gene"):
-        correct_batches(vectors, by_gene, ["plate"], label=["gene"], within_line=True)
+        correct_batches(vectors, by_gene, ["plate"], unit="gene", within_line=True)
     with pytest.raises(ConfigError, match="no microscope"):
-        correct_batches(vectors, obs, ["microscope"], label=["gene"])
+        correct_batches(vectors, obs, ["microscope"], unit="gene")
+
+
+def test_a_stray_cell_does_not_get_harmony_past_nested_plates():
+    plate, line = np.repeat(np.arange(100), 20), np.repeat(np.arange(10), 200)
+    line[:10] = 9  # half of one plate
+    line[40::400] = 0  # a cell in some
+    obs = pd.DataFrame({"plate": plate, "cell_line": line, "gene": np.arange(2000) % 50}).astype(str)
+    share = share_nested(obs["plate"], obs["cell_line"])
+    assert 0.95 < share < 1
+    with pytest.raises(
+        ConfigError, match=rf"plate is nested in cell_line: {100 * share:.1f} % of the cells of a cell_line"
+    ):
+        correct_batches(np.zeros((2000, 2), np.float32), obs, ["plate"], unit="gene")
+
+
+def test_plates_on_which_lines_are_mixed_are_not_nested():
+    plate = pd.Series(np.repeat(np.arange(100), 100))
+    mostly_one = pd.Series(np.where(np.arange(10_000) % 100 < 97, "U-2 OS", "HeLa"))
+    assert share_nested(plate, mostly_one) == 0.5, "U-2 OS alone has plates of its own"
+    assert share_nested(plate, mostly_one.mask(plate == 0, "HeLa")) < 0.95
+    assert share_nested(plate, pd.Series(["U-2 OS"] * 10_000)) == 0
+
+
+def test_wells_are_corrected_by_their_plate():
+    obs, vectors = batched(np.random.default_rng(0), ["U2OS"])
+    wells = obs.assign(well=obs["gene"])
+    found = correct_batches(vectors, wells, ["plate"], unit="well")
+    np.testing.assert_array_equal(found, correct_batches(vectors, obs, ["plate"], unit="gene"))
+    with pytest.raises(ConfigError, match="plate is nested in well"):
+        correct_batches(vectors, obs.assign(well="A1"), ["plate"], unit="well")
 
 
 def test_spread_is_that_within_fields():

@@ -34,7 +34,7 @@ from subcell.atlas.single_cells import lay_out_cells, nearest_cells
 from subcell.atlas.stability import Progress, plainly
 from subcell.atlas.summaries import Average, Summaries
 from subcell.atlas.tables import CLUSTER_COLUMNS, LEVEL_COLUMNS, describe_clusters, describe_levels
-from subcell.atlas.units import COLUMNS, Blocks, Unit, summarise
+from subcell.atlas.units import Blocks, Unit, summarise
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
 from subcell.replacing import replacing
@@ -174,7 +174,7 @@ def _summarise(
             np.asarray(table.X[rows], np.float32),
             obs,
             settings.batches,
-            label=COLUMNS[settings.unit],
+            unit=settings.unit,
             within_line=settings.batches_within_line,
             seed=settings.seed,
             threads=threads,

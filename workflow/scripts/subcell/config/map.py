@@ -127,7 +127,10 @@ class Map(Section):
     bootstraps: int = Field(
         10, ge=0, le=1000, description="runs on resampled wells or fields, and as many on held-out antibodies alone"
     )
-    resample: Literal["field", "well"] = Field("field", description="what is resampled within a unit; the Atlas stains an antibody in one well of a line")
+    resample: Literal["field", "well"] = Field(
+        "field",
+        description="what is resampled within a unit; the Atlas stains an antibody in one well of a line",
+    )
     stable_at: float = Field(
         0.75, ge=0, le=1, description="Jaccard overlap from which a cluster counts as found again, in every kind of run"
     )
