@@ -7,6 +7,7 @@ from hpa_release import HOST, antibody, data, entry, release
 
 from subcell.atlas.batches import correct_batches, share_nested
 from subcell.atlas.filters import choose_cells, name_columns
+from subcell.atlas.map import Settings, read_knowledge
 from subcell.atlas.planted import plant
 from subcell.atlas.summaries import SPREAD_SHARE, collect
 from subcell.atlas.units import summarise
@@ -45,6 +46,28 @@ def test_released_columns_get_our_names():
     assert obs["locations"].iloc[0] == "Cytosol;Nucleoli"
     assert obs["field_id"].iloc[0] == "1_A1_1"
     assert obs["microscope"].tolist() == ["M1", "M1", "M2", "M2"] * 3 + ["M1", "M1"]
+
+
+def test_the_microscope_is_the_batch_of_the_sheet_else_what_the_width_tells():
+    obs = pd.DataFrame({"field_id": list("abc"), "image_width_px": [2048.0, 1024.0, np.nan], "batch": [None] * 3})
+    named = name_columns(obs)
+    assert named["microscope"].tolist() == ["M1", "M2", None]
+    assert name_columns(obs.assign(batch=["x", "y", "y"]))["microscope"].tolist() == ["x", "y", "y"]
+    with pytest.raises(ConfigError, match=r"no microscope, or some lack it; give `batch` .* in the sheet"):
+        correct_batches(np.zeros((3, 2), np.float32), named, ["microscope"], unit="field")
+
+
+def test_width_of_the_images_is_a_negative_control():
+    obs = pd.DataFrame({"field_id": list("abcdef"), "gene": list("ABCDEF"), "plate": list("xxyyzz")})
+    obs["image_width_px"] = [2048, 2048, 1728, 1728, 3000, 3000]
+
+    def controls(table):
+        units, _ = summarise(np.zeros((6, 1), np.float32), name_columns(table))
+        return [(member.name, member.terms) for member in read_knowledge(units.obs, Settings())[2]]
+
+    assert controls(obs) == [("plate", list("xyz")), ("microscope", ["M1", "M2"])], "here plates differ in it, no more"
+    assert controls(obs.assign(plate=list("xyxyxy")))[2] == ("image_width_px", ["1728", "2048", "3000"])
+    assert controls(obs.assign(image_width_px=2048, plate="x")) == []
 
 
 def test_filters_in_the_order_of_the_paper():

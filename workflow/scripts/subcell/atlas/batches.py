@@ -79,7 +79,10 @@ def correct_batches(
     """
     for key in keys:
         if key not in obs or obs[key].isna().any():
-            raise ConfigError(f"map.batches: the cells have no {key}, or some lack it; give it in the sheet or set []")
+            where = "`batch` (or `image_width` of an imported table)" if key == "microscope" else f"`{key}`"
+            raise ConfigError(
+                f"map.batches: the cells have no {key}, or some lack it; give {where} in the sheet or set []"
+            )
     if not within_line:
         _refuse_nested(obs, keys, unit, within_line=False)
         return _harmonise(vectors, obs, keys, seed, threads)

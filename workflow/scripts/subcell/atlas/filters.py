@@ -19,6 +19,7 @@ SYNONYMS = {
     "well": "position",
     "site": "sample",
     "reliability": "gene_reliability",
+    "image_width_px": "image_width",
 }
 """Our column: its name in the Human Protein Atlas's own tables, and in the table of vectors that SubCell released."""
 
@@ -39,7 +40,7 @@ def name_columns(obs: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    a table with the same rows; `microscope` is `batch` where there is one, else told by `image_width`
+    a table with the same rows; `microscope` is `batch` where there is one, else told by the width of the images
     """
     obs = obs.rename(columns={old: new for new, old in SYNONYMS.items() if old in obs and new not in obs})
     for column in ("locations", "gene", "ensembl_id"):
@@ -55,12 +56,14 @@ def name_columns(obs: pd.DataFrame) -> pd.DataFrame:
     if "field_id" not in obs:
         parts = [obs[name].astype(str) for name in ("plate", "well", "site") if name in obs]
         obs["field_id"] = parts[0].str.cat(parts[1:], sep="_") if parts else obs.index.astype(str)
+    if "image_width_px" in obs:
+        obs["image_width_px"] = pd.to_numeric(obs["image_width_px"].astype(object)).astype("Int64")
     if "microscope" not in obs:
-        if "image_width" in obs:
-            wide = pd.to_numeric(obs["image_width"]) >= WIDE_IMAGE_PX
-            obs["microscope"] = np.where(wide, "M1", "M2")
-        elif "batch" in obs:
+        if "batch" in obs and obs["batch"].notna().any():
             obs["microscope"] = obs["batch"]
+        elif "image_width_px" in obs:
+            width = obs["image_width_px"].to_numpy(float, na_value=np.nan)
+            obs["microscope"] = np.where(np.isnan(width), None, np.where(width >= WIDE_IMAGE_PX, "M1", "M2"))
     return obs
 
 

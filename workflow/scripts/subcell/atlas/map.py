@@ -323,7 +323,8 @@ def read_knowledge(
 
     Returns
     -------
-    locations, which come from the very images that are mapped and are marked so; sources; plate and microscope
+    locations, which come from the very images that are mapped and are marked so; sources; plate, microscope and width of
+    the images, where they differ and do not repeat each other
     """
     locations = None
     if "locations" in obs and obs["locations"].notna().any():
@@ -336,13 +337,13 @@ def read_knowledge(
         ontology = settings.file(entry["ontology"]) if entry.get("ontology") else None
         sets = read_gene_sets(settings.file(entry["file"]), entry["name"], ontology=ontology, **options)
         sources.append(of_units(sets, obs))
-    controls = [
-        of_columns(obs, column, independent=True, control=True)
-        for column in ("plate", "microscope")
-        if column in obs
-        and obs[column].nunique() > 1
-        and not (column != "plate" and obs[column].equals(obs.get("plate")))
-    ]
+    controls: list[Membership] = []
+    seen: list[NDArray[np.int_]] = []
+    for column in ("plate", "microscope", "image_width_px"):
+        codes = np.asarray(pd.factorize(obs[column])[0]) if column in obs else np.zeros(0, int)
+        if codes.max(initial=-1) > 0 and not any(np.array_equal(codes, other) for other in seen):
+            controls.append(of_columns(obs, column, independent=True, control=True))
+            seen.append(codes)
     return locations, sources, controls
 
 

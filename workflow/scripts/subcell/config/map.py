@@ -95,7 +95,9 @@ class Map(Section):
     lines: list[str] = Field([], description="cell lines that get a map of their own besides, under `lines/`")
     filters: Filters = Field(Filters(), description="which cells")
     batches: list[Literal["plate", "microscope"]] = Field(
-        [], description="batches that Harmony removes; refused where a batch holds one cell line or one unit only"
+        [],
+        description="batches that Harmony removes; refused where a batch holds (nearly) one cell line or one unit only. "
+        "The microscope is `batch` of the sheet, else what the Atlas's two widths of images tell (2048 pixels and narrower)",
     )
     batches_within_line: bool = Field(False, description="remove them in each cell line by itself")
     min_cells: int = Field(1, ge=1, description="units with fewer cells are left out")
