@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from scipy import sparse
 
 from subcell.atlas.gene_sets import Membership
 from subcell.atlas.hierarchy import Partitions
+from subcell.atlas.interactions import read_interactions
 from subcell.atlas.leiden import adjusted_rand
 from subcell.atlas.units import split_locations
 from subcell.errors import SheetError
@@ -61,12 +60,14 @@ def sharing(member: Membership, obs: pd.DataFrame, *, seed: int = 0) -> Pairs:
     return Pairs(member.name, _without_common_images(rows, obs), member.tested)
 
 
-def read_interactions(path: str | Path, name: str, obs: pd.DataFrame, *, min_score: float = 0) -> Pairs:
-    """Pairs of units whose genes interact, from a table of two genes and, in a third column, a score.
+def interacting(
+    path: str | Path, name: str, obs: pd.DataFrame, *, min_score: float = 0, aliases: str | Path | None = None
+) -> Pairs:
+    """Pairs of units whose genes interact.
 
     Parameters
     ----------
-    path : .csv or .tsv with a header, plain or .gz
+    path, aliases : see `subcell.atlas.interactions.read_interactions`
     name : of the reference
     obs : table of the units; a unit has the genes of its `gene`
     min_score : interactions with a lower score are left out
@@ -75,30 +76,16 @@ def read_interactions(path: str | Path, name: str, obs: pd.DataFrame, *, min_sco
     ------
     SheetError : the file cannot be read so; the message names the row
     """
-    path = Path(path)
     units: dict[str, list[int]] = {}
     for row, genes in enumerate(obs["gene"].astype(object) if "gene" in obs else ()):
         for gene in split_locations(genes):
             units.setdefault(gene, []).append(row)
     found, known = set(), np.zeros(len(obs), bool)
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            tabs = ".tsv" in path.suffixes or ".txt" in path.suffixes
-            for number, cells in enumerate(csv.reader(file, delimiter="\t" if tabs else ","), start=1):
-                if number == 1:
-                    continue
-                try:
-                    one, other, score = cells[0], cells[1], float(cells[2]) if len(cells) > 2 else np.inf
-                except (IndexError, ValueError):
-                    raise SheetError(f"{path}, line {number}: {cells}; expected two genes and a score") from None
-                for row in units.get(one, ()):
-                    known[row] = True
-                    if score >= min_score:
-                        found |= {(min(row, b), max(row, b)) for b in units.get(other, ()) if row != b}
-                known[units.get(other, [])] = True
-    except (OSError, EOFError) as problem:
-        raise SheetError(f"{path}: cannot be read ({problem})") from None
+    for one, other, score in read_interactions(path, aliases=aliases):
+        for gene in (one, other):
+            known[units.get(gene, [])] = True
+        if score >= min_score:
+            found |= {(min(a, b), max(a, b)) for a in units.get(one, ()) for b in units.get(other, ()) if a != b}
     rows = np.array(sorted(found), int).reshape(-1, 2)
     return Pairs(name, _without_common_images(rows, obs), known)
 

@@ -63,7 +63,9 @@ def name_columns(obs: pd.DataFrame) -> pd.DataFrame:
             obs["microscope"] = obs["batch"]
         elif "image_width_px" in obs:
             width = obs["image_width_px"].to_numpy(float, na_value=np.nan)
-            obs["microscope"] = np.where(np.isnan(width), None, np.where(width >= WIDE_IMAGE_PX, "M1", "M2"))
+            microscope = np.full(len(obs), None, object)
+            microscope[width >= WIDE_IMAGE_PX], microscope[width < WIDE_IMAGE_PX] = "M1", "M2"
+            obs["microscope"] = microscope
     return obs
 
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from subcell.atlas.agreement import COLUMNS as AGREEMENT_COLUMNS
-from subcell.atlas.agreement import agreement_rows, read_interactions, read_published, sharing
+from subcell.atlas.agreement import agreement_rows, interacting, read_published, sharing
 from subcell.atlas.annotation import COLUMNS as ANNOTATION_COLUMNS
 from subcell.atlas.annotation import TEST_COLUMNS, annotate, nearest, score_by_hiding
 from subcell.atlas.batches import correct_batches
@@ -301,7 +301,13 @@ def _explain(
     by_name = {member.name: member for member in sources}
     related += [sharing(by_name[entry["name"]], obs, seed=seed) for entry in settings.gene_sets if entry.get("pairs")]
     related += [
-        read_interactions(settings.file(entry["file"]), entry["name"], obs, min_score=entry.get("min_score", 0))
+        interacting(
+            settings.file(entry["file"]),
+            entry["name"],
+            obs,
+            min_score=entry.get("min_score", 0),
+            aliases=settings.file(entry["aliases"]) if entry.get("aliases") else None,
+        )
         for entry in settings.interactions
     ]
     tables["agreement"] = agreement_rows(

@@ -63,7 +63,11 @@ class InteractionFile(Section):
 
     name: str = Field(max_length=60, description="of the reference")
     file: str = Field(
-        description="a path, or a name in `downloads`: two genes and a score, with a header, .csv or .tsv"
+        description="a path, or a name in `downloads`: BioPlex and STRING as they are published, or two genes and a score"
+    )
+    aliases: str | None = Field(
+        None,
+        description="with STRING's protein.links its table protein.info, which names the genes: a path or a name in `downloads`",
     )
     min_score: float = Field(0, description="interactions with a lower score are left out")
 
