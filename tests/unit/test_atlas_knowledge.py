@@ -109,6 +109,30 @@ def test_go_annotations_go_up_the_tree_and_leave_out_the_atlas(tmp_path):
         read_gene_sets(path, "GO", aspect="BP")
 
 
+def test_terms_of_one_aspect_of_go_lead_to_no_others(tmp_path):
+    term = "[Term]\nid: {}\nname: {}\nnamespace: {}\n{}\n"
+    tree = "".join(
+        [
+            term.format("GO:1", "binding", "molecular_function", ""),
+            term.format(
+                "GO:2", "kinase", "molecular_function", "is_a: GO:1\nrelationship: part_of GO:3 ! signalling\n"
+            ),
+            term.format("GO:3", "signalling", "biological_process", "is_a: GO:4\n"),
+            term.format("GO:4", "process", "biological_process", ""),
+        ]
+    )
+    ontology = write(tmp_path / "go.obo", tree)
+    rows = GAF.format(gene="A", qualifier="enables", term="GO:2", evidence="IDA", by="X").replace("\tC\t", "\tF\t")
+    path = write(tmp_path / "goa.gaf", rows)
+    assert sorted(read_gene_sets(path, "MF", ontology=ontology, aspect="MF").sets) == [
+        "binding (GO:1)",
+        "kinase (GO:2)",
+    ]
+    assert len(read_gene_sets(path, "GO", ontology=ontology).sets) == 4, (
+        "without an aspect a kinase is part of signalling"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -25,6 +25,7 @@ MAX_BYTES = 2**31
 
 Aspect = Literal["CC", "BP", "MF"]
 _ASPECTS = {"CC": "C", "BP": "P", "MF": "F"}
+_NAMESPACES = {"CC": "cellular_component", "BP": "biological_process", "MF": "molecular_function"}
 _GENES_OF_CORUM = ("subunits(Gene name)", "subunits_gene_name")
 _NAMES_OF_CORUM = ("ComplexName", "complex_name")
 _ORGANISMS_OF_CORUM = ("Organism", "organism")
@@ -202,7 +203,7 @@ def _read_locations(path: Path) -> dict[str, set[str]]:
 def _read_gaf(
     path: Path, ontology: str | Path | None, aspect: Aspect | None, excluded: frozenset[str]
 ) -> dict[str, set[str]]:
-    names, parents = _read_obo(Path(ontology)) if ontology else ({}, {})
+    names, parents = _read_obo(Path(ontology), aspect) if ontology else ({}, {})
     direct: dict[str, set[str]] = defaultdict(set)
     for number, line in enumerate(text_lines(path), start=1):
         if line.startswith("!") or not line.strip():
@@ -220,10 +221,12 @@ def _read_gaf(
     return sets
 
 
-def _read_obo(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Names of terms, and what each is a kind or part of."""
+def _read_obo(path: Path, aspect: Aspect | None) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Names of terms, and what each is a kind or part of; within one aspect where one is given."""
     names: dict[str, str] = {}
     parents: dict[str, list[str]] = defaultdict(list)
+    # A function may be part of a process, so the ancestors of one aspect lead into another.
+    foreign: set[str] = set()
     term = ""
     for line in text_lines(path):
         key, _, value = line.partition(": ")
@@ -233,11 +236,13 @@ def _read_obo(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
             term = value
         elif key == "name" and term:
             names[term] = value
+        elif key == "namespace" and term and aspect and value != _NAMESPACES[aspect]:
+            foreign.add(term)
         elif key == "is_a":
             parents[term].append(value.split(" ")[0])
         elif key == "relationship" and value.startswith("part_of "):
             parents[term].append(value.split(" ")[1])
-    return names, parents
+    return names, {term: [above for above in found if above not in foreign] for term, found in parents.items()}
 
 
 def _with_ancestors(term: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
