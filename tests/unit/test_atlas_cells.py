@@ -7,8 +7,9 @@ from hpa_release import HOST, antibody, data, entry, release
 
 from subcell.atlas.batches import correct_batches, share_nested
 from subcell.atlas.filters import choose_cells, name_columns
-from subcell.atlas.map import Settings, read_knowledge
+from subcell.atlas.knowledge import read_knowledge
 from subcell.atlas.planted import plant
+from subcell.atlas.settings import Settings
 from subcell.atlas.summaries import SPREAD_SHARE, collect
 from subcell.atlas.units import summarise
 from subcell.catalog.fields import read_fields

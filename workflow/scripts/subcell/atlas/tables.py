@@ -22,12 +22,13 @@ CLUSTER_COLUMNS = (
 fraction, background, p_value and q_value are of `top_location`, which need not be significant."""
 
 LEVEL_COLUMNS = (
-    *("level", "resolution", "neighbors", "clusters", "stable_clusters"),
+    *("level", "resolution", "neighbors", "clusters", "published_clusters", "stable_clusters"),
     *("ari_seeds", "ari_bootstrap", "ari_held_out", "ari_seeds_to_map", "ari_bootstrap_to_map", "ari_held_out_to_map"),
     *("unit_stability", "one_block"),
 )
 """Columns of levels.tsv; adjusted Rand indices of all pairs of runs, and of the runs to the map; `one_block` is the share
-of units with one field (or well) only, which no resample changes: where it is more than half, there are no resamples."""
+of units with one field (or well) only, which no resample changes: where it is more than half, there are no resamples.
+`published_clusters` is empty unless `published_counts` names the map to compare with."""
 
 MARKERS = 5
 

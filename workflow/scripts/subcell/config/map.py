@@ -148,6 +148,11 @@ class Map(Section):
     published: str | None = Field(
         None, description="published clusters to compare with: a table of genes and Cluster_level_1, 2 ..."
     )
+    published_counts: str | None = Field(
+        None,
+        description="counts of a published map, which levels.tsv and filters.tsv put beside ours; "
+        "`resources/paper_map.tsv` has the paper's",
+    )
     findings: str | None = Field(
         "resources/paper_findings.tsv",
         description="sets of genes that should lie together, and what they should part from",
