@@ -208,6 +208,26 @@ def located(locations):
     return of_columns(obs, "locations", independent=False)
 
 
+def test_the_umap_may_have_neighbours_of_its_own():
+    points, _, _ = nested_blobs(points=6)
+    both = anndata.AnnData(np.asarray(points, np.float32))
+    connect_and_lay_out(both, use_rep="X", neighbors=5, seed=3, umap_neighbors=40)
+    np.testing.assert_array_equal(both.obsm["X_umap"], connected(points, 40, seed=3).obsm["X_umap"])
+    few = connected(points, 5, seed=3)
+    assert (both.obsp["connectivities"] != few.obsp["connectivities"]).nnz == 0
+    assert (both.obsm["X_umap"] != few.obsm["X_umap"]).any()
+
+
+def test_the_map_draws_with_the_neighbours_that_are_asked_for(planted, tmp_path):
+    obs, vectors, _, _ = planted
+    cells = write_cells(tmp_path / "cells.h5ad", obs, vectors, model="m", kind="subcell")
+    settings = {"levels": [0.3], "seeds": 1, "bootstraps": 0, "curve": 0}
+    asked = build_map(cells, Settings(neighbors=5, umap_neighbors=41, **settings)).units
+    same = build_map(cells, Settings(neighbors=40, **settings)).units
+    np.testing.assert_array_equal(asked.obsm["X_umap"], same.obsm["X_umap"])
+    assert asked.uns["neighbors"]["params"]["n_neighbors"] == 6
+
+
 def test_clusters_are_named_by_what_is_rare_elsewhere():
     # Cytosol is the most frequent location of cluster 0, but it is everywhere; Nucleoli is only there.
     locations = located(["Cytosol;Nucleoli"] * 4 + ["Cytosol"] + ["Cytosol"] * 9 + [None])

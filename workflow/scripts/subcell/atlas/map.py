@@ -197,7 +197,13 @@ def _cluster_and_explain(
         points, use_rep = StandardScaler().fit_transform(units.X), "X_scaled"
         units.obsm[use_rep] = points
     log.info("%d units, %d features: neighbours and UMAP", *points.shape)
-    connect_and_lay_out(units, use_rep=use_rep, neighbors=plan[0].neighbors, seed=settings.seed)
+    connect_and_lay_out(
+        units,
+        use_rep=use_rep,
+        neighbors=plan[0].neighbors,
+        seed=settings.seed,
+        umap_neighbors=settings.umap_neighbors - 1 if settings.umap_neighbors else None,
+    )
     found = find_levels(
         sparse.csr_array(units.obsp["connectivities"]),
         points,

@@ -30,6 +30,7 @@ class Settings:
     method: Method = "resolutions"
     levels: Sequence[float] = (0.1, 0.5, 1.0, 2.0)
     neighbors: int = 15
+    umap_neighbors: int | None = None
     paper_levels: Sequence[tuple[float, int]] = PAPER_STEPS
     ladder: Mapping[str, Any] = field(
         default_factory=lambda: {"lowest": 0.05, "highest": 5.0, "rungs": 40, "most_levels": 8}

@@ -127,6 +127,13 @@ class Map(Section):
         description="neighbours in the graph, for the other two methods; with few the graph falls apart, and no level is "
         "coarser than its parts",
     )
+    umap_neighbors: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="neighbours of a point in its UMAP, itself counted (paper: 125, beside its minimal distance 0.5 and "
+        "spread 0.6, which all UMAPs have); absent: those of the graph, or of the first of `paper_levels`",
+    )
     seeds: int = Field(
         20, ge=1, le=1000, description="runs with other seeds, from which the stability of clusters comes"
     )
