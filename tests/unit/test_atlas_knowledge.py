@@ -302,6 +302,7 @@ def test_agreement_counts_related_pairs(tmp_path):
     table = agreement_rows(labels, [1.0], [1], [pairs, interactions], published=published).set_index("reference")
     assert table.loc["locations", "value"] == 0.5
     assert table.loc["locations", "shuffled"] == pytest.approx(2 / 12)
+    assert (table["clusters"] == 3).all()
     assert table.loc["ppi", "value"] == 1
     assert table.loc["published clusters", "value"] == pytest.approx(4 / 7)
 

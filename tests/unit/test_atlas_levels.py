@@ -75,6 +75,19 @@ def test_a_ladder_finds_the_planted_levels(planted):
     assert all((lasting > 0).all() for lasting in found.persistence)
 
 
+def test_nested_levels_have_plain_clusters_beside_them_in_the_curve(planted):
+    found = found_levels(planted, "paper", curve=6)
+    levels = len(found.levels)
+    assert found.level_of == [*range(1, levels + 1), *[None] * 6]
+    np.testing.assert_array_equal(found.curve[:levels], found.labels)
+    assert found.resolutions[levels] == 0.05
+    clusters = found.curve[levels:].max(axis=1) + 1
+    assert (np.diff(clusters) >= 0).all()
+    assert clusters[-1] > found.levels[-1].clusters >= clusters[0]
+    assert found.random_curve.shape == found.curve.shape
+    assert len(found_levels(planted, "paper", curve=0).curve) == levels
+
+
 def test_plateaus_by_hand():
     one, two, four = np.zeros(8, int), np.repeat([0, 1], 4), np.repeat([0, 1, 2, 3], 2)
     crossed = np.tile([0, 1, 2, 3], 2)

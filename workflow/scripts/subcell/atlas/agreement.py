@@ -18,8 +18,9 @@ from subcell.atlas.leiden import adjusted_rand
 from subcell.atlas.units import split_locations
 from subcell.errors import SheetError
 
-COLUMNS = ("level", "resolution", "reference", "measure", "value", "shuffled", "random", "pairs")
-"""Columns of agreement.tsv; `level` is empty at resolutions between the levels of the map."""
+COLUMNS = ("level", "resolution", "clusters", "reference", "measure", "value", "shuffled", "random", "pairs")
+"""Columns of agreement.tsv; `level` is empty at resolutions between the levels of the map. Levels and plain clusters of one
+graph make one curve over `clusters`, whatever the method."""
 
 MOST_PAIRS = 5_000_000
 """With more related pairs, pairs are drawn."""
@@ -158,6 +159,7 @@ def agreement_rows(
                 {
                     "level": level,
                     "resolution": resolution,
+                    "clusters": int(labels.max(initial=-1)) + 1,
                     "reference": pairs.name,
                     "measure": TOGETHER,
                     "value": _together(labels, pairs.rows),
@@ -173,6 +175,7 @@ def agreement_rows(
                 {
                     "level": level,
                     "resolution": resolution,
+                    "clusters": int(labels.max(initial=-1)) + 1,
                     "reference": "published clusters",
                     "measure": "adjusted Rand index",
                     "value": adjusted_rand(ours, theirs),

@@ -165,7 +165,13 @@ class Map(Section):
         description="sets of genes that should lie together, and what they should part from",
     )
     enrichment: Enrichment = Field(Enrichment(), description="tests of clusters")
-    curve: int = Field(12, ge=0, le=500, description="further resolutions at which agreement is measured")
+    curve: int = Field(
+        12,
+        ge=0,
+        le=500,
+        description="further resolutions at which agreement is measured: around `levels`, or of one graph beside "
+        "`paper_levels`",
+    )
     single_cells: int = Field(
         0, ge=0, le=10_000_000, description="cells of which a UMAP is made, sampled; 0 makes none"
     )
