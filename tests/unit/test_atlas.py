@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from scipy.stats import hypergeom
 
+from subcell.atlas.gene_sets import of_columns
 from subcell.atlas.graph import FEWEST, connect_and_lay_out
 from subcell.atlas.leiden import best_overlaps, largest_parents
 from subcell.atlas.map import TABLES, Settings, build_map, write_map
-from subcell.atlas.naming import enrich, nearest_to_centre
+from subcell.atlas.naming import name_of, nearest_to_centre, top_locations
 from subcell.atlas.plan import find_levels, steps_of
 from subcell.atlas.tables import CLUSTER_COLUMNS
 from subcell.atlas.units import aggregate, common_locations
@@ -202,18 +203,63 @@ def test_layout_keeps_groups_apart_and_repeats():
     np.testing.assert_array_equal(layout, connected(points, 15, seed=3).obsm["X_umap"])
 
 
+def located(locations):
+    obs = pd.DataFrame({"locations": locations}, index=[f"u{i}" for i in range(len(locations))])
+    return of_columns(obs, "locations", independent=False)
+
+
+def test_the_umap_may_have_neighbours_of_its_own():
+    points, _, _ = nested_blobs(points=6)
+    both = anndata.AnnData(np.asarray(points, np.float32))
+    connect_and_lay_out(both, use_rep="X", neighbors=5, seed=3, umap_neighbors=40)
+    np.testing.assert_array_equal(both.obsm["X_umap"], connected(points, 40, seed=3).obsm["X_umap"])
+    few = connected(points, 5, seed=3)
+    assert (both.obsp["connectivities"] != few.obsp["connectivities"]).nnz == 0
+    assert (both.obsm["X_umap"] != few.obsm["X_umap"]).any()
+
+
+def test_the_map_draws_with_the_neighbours_that_are_asked_for(planted, tmp_path):
+    obs, vectors, _, _ = planted
+    cells = write_cells(tmp_path / "cells.h5ad", obs, vectors, model="m", kind="subcell")
+    settings = {"levels": [0.3], "seeds": 1, "bootstraps": 0, "curve": 0}
+    asked = build_map(cells, Settings(neighbors=5, umap_neighbors=41, **settings)).units
+    same = build_map(cells, Settings(neighbors=40, **settings)).units
+    np.testing.assert_array_equal(asked.obsm["X_umap"], same.obsm["X_umap"])
+    assert asked.uns["neighbors"]["params"]["n_neighbors"] == 6
+
+
 def test_clusters_are_named_by_what_is_rare_elsewhere():
     # Cytosol is the most frequent location of cluster 0, but it is everywhere; Nucleoli is only there.
-    locations = ["Cytosol;Nucleoli"] * 4 + ["Cytosol"] + ["Cytosol"] * 9 + [None]
-    first, second, unknown = enrich(np.array([0] * 5 + [1] * 9 + [2]), locations)
-    assert first.location == "Nucleoli"
-    assert first.fraction == pytest.approx(0.8)
-    assert first.background == pytest.approx(4 / 14)
-    assert first.p_value == pytest.approx(hypergeom.sf(3, 14, 4, 5))
-    assert second.location == "Cytosol"
-    assert second.p_value == pytest.approx(1)
-    assert unknown.location == ""
-    assert all(entry.location == "" for entry in enrich(np.array([0, 1]), [None, None]))
+    locations = located(["Cytosol;Nucleoli"] * 4 + ["Cytosol"] + ["Cytosol"] * 9 + [None])
+    table = top_locations(np.array([0] * 5 + [1] * 9 + [2]), locations)
+    first, second = table.loc[0], table.loc[1]
+    assert first["term"] == "Nucleoli"
+    assert first["fraction"] == pytest.approx(0.8)
+    assert first["background"] == pytest.approx(4 / 14)
+    assert first["p_value"] == pytest.approx(hypergeom.sf(3, 14, 4, 5))
+    assert first["q_value"] == pytest.approx(4 * first["p_value"]), "of two clusters and two locations, all are tests"
+    assert second["term"] == "Cytosol"
+    assert second["p_value"] == pytest.approx(1)
+    assert table.index.tolist() == [0, 1]
+    assert top_locations(np.array([0, 1]), None).empty
+
+
+def test_a_name_needs_significance():
+    table = top_locations(np.array([0] * 5 + [1] * 9), located(["Cytosol;Nucleoli"] * 4 + ["Cytosol"] * 10))
+    options = {"everything": False, "alpha": 0.05}
+    assert name_of(None, table.loc[0], **options) == "Nucleoli (80%)"
+    assert name_of(None, table.loc[1], **options) == "no enriched term"
+    assert name_of(None, None, **options | {"everything": True}) == "all"
+
+
+def test_clusters_of_noise_have_no_names(tmp_path):
+    rng = np.random.default_rng(0)
+    places = rng.choice(["Cytosol", "Nucleoli", "Vesicles", "Mitochondria"], 120)
+    obs = pd.DataFrame({"gene": [f"G{i:03d}" for i in range(120)], "field_id": "f", "locations": places})
+    cells = write_cells(tmp_path / "cells.h5ad", obs, rng.normal(size=(120, 20)))
+    clusters = build_map(cells, Settings(levels=[0.0, 2.0], seeds=1, bootstraps=0, curve=0)).tables["clusters"]
+    assert clusters["name"].tolist() == ["all"] + ["no enriched term"] * (len(clusters) - 1)
+    assert (clusters["top_location"] != "").all()
 
 
 def test_top_units_are_the_nearest_to_the_centre():

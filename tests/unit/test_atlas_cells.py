@@ -3,13 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hpa_release import HOST, antibody, data, entry, release
 
-from subcell.atlas.batches import correct_batches, nested_in
+from subcell.atlas.batches import correct_batches, share_nested
 from subcell.atlas.filters import choose_cells, name_columns
+from subcell.atlas.knowledge import read_knowledge
 from subcell.atlas.planted import plant
+from subcell.atlas.settings import Settings
 from subcell.atlas.summaries import SPREAD_SHARE, collect
 from subcell.atlas.units import summarise
+from subcell.catalog.fields import read_fields
+from subcell.config import resolve
 from subcell.errors import ConfigError
+from subcell.sources import list_fields, read_release
 
 PAPER = {"cell_lines": ["U2OS"], "require_location": True, "single_gene": True,
          "drop_reliability": ["Uncertain"], "best_antibody": True}  # fmt: skip
@@ -43,6 +49,28 @@ def test_released_columns_get_our_names():
     assert obs["microscope"].tolist() == ["M1", "M1", "M2", "M2"] * 3 + ["M1", "M1"]
 
 
+def test_the_microscope_is_the_batch_of_the_sheet_else_what_the_width_tells():
+    obs = pd.DataFrame({"field_id": list("abc"), "image_width_px": [2048.0, 1024.0, np.nan], "batch": [None] * 3})
+    named = name_columns(obs)
+    assert named["microscope"].tolist() == ["M1", "M2", None]
+    assert name_columns(obs.assign(batch=["x", "y", "y"]))["microscope"].tolist() == ["x", "y", "y"]
+    with pytest.raises(ConfigError, match=r"no microscope, or some lack it; give `batch` .* in the sheet"):
+        correct_batches(np.zeros((3, 2), np.float32), named, ["microscope"], unit="field")
+
+
+def test_width_of_the_images_is_a_negative_control():
+    obs = pd.DataFrame({"field_id": list("abcdef"), "gene": list("ABCDEF"), "plate": list("xxyyzz")})
+    obs["image_width_px"] = [2048, 2048, 1728, 1728, 3000, 3000]
+
+    def controls(table):
+        units, _ = summarise(np.zeros((6, 1), np.float32), name_columns(table))
+        return [(member.name, member.terms) for member in read_knowledge(units.obs, Settings())[2]]
+
+    assert controls(obs) == [("plate", list("xyz")), ("microscope", ["M1", "M2"])], "here plates differ in it, no more"
+    assert controls(obs.assign(plate=list("xyxyxy")))[2] == ("image_width_px", ["1728", "2048", "3000"])
+    assert controls(obs.assign(image_width_px=2048, plate="x")) == []
+
+
 def test_filters_in_the_order_of_the_paper():
     obs = name_columns(released())
     keep, steps = choose_cells(obs, **PAPER)
@@ -56,6 +84,35 @@ def test_equal_antibodies_are_told_by_their_cells():
     obs = pd.DataFrame({"gene": ["G"] * 5, "antibody": ["B", "A", "A", "C", "C"]})
     keep, _ = choose_cells(obs, best_antibody=True)
     assert obs.loc[keep, "antibody"].tolist() == ["A", "A"]
+
+
+def test_grades_of_the_atlas_are_told_whatever_their_capitals(tmp_path):
+    """Fields as the source `hpa` lists them: grades in lower case, one for each gene of an antibody."""
+    own = [
+        entry("ENSG1", "G1", antibody("A1", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_A1_1", f"{HOST}/1/1_A1_2"])),
+              reliability="Uncertain"),
+        entry("ENSG2", "G2", antibody("A2", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_B1_1"])), reliability="Enhanced"),
+        entry("ENSG3", "G3", antibody("A3", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_C1_1"])), reliability="Approved"),
+        entry("ENSG4", "G4", antibody("A3", data("U-2 OS", ["cytosol"], [f"{HOST}/1/1_C1_1"])), reliability="Uncertain"),
+    ]  # fmt: skip
+    (tmp_path / "atlas.xml").write_bytes(release(*own))
+    (tmp_path / "locations.tsv").write_text("Gene\tGene name\tReliability\tMain location\n")
+    given = {"source": "hpa", "release": "v18", "xml": str(tmp_path / "atlas.xml"),
+             "location_table": str(tmp_path / "locations.tsv")}  # fmt: skip
+    settings = resolve({"datasets": {"atlas": given}})["datasets"]["atlas"]
+    quiet = {"log": lambda text: None}
+    read_release(settings, tmp_path / "r.parquet", tmp_path / "s.json", download={"cache": str(tmp_path)}, **quiet)
+    list_fields(
+        "atlas", settings, [tmp_path / "0.parquet"], tmp_path / "a.tsv", release=tmp_path / "r.parquet", **quiet
+    )
+    obs = name_columns(read_fields(tmp_path / "0.parquet"))
+    assert sorted(obs["reliability"]) == ["Approved;Uncertain", "Enhanced", "Uncertain", "Uncertain"]
+    keep, _ = choose_cells(obs, drop_reliability=["Uncertain"])
+    assert obs.loc[keep, "antibody"].tolist() == ["A2"]
+    keep, _ = choose_cells(obs.assign(gene="G"), best_antibody=True)
+    assert obs.loc[keep, "antibody"].tolist() == ["A2"], "the best grade, though an uncertain one has more cells"
+    with pytest.raises(ConfigError, match="reliability` of the cells is 'High'; expected Enhanced"):
+        choose_cells(obs.assign(reliability="High"), drop_reliability=["Uncertain"])
 
 
 @pytest.mark.parametrize(
@@ -86,7 +143,7 @@ def batched(rng, lines):
 
 def test_harmony_brings_plates_together_and_keeps_genes_apart():
     obs, vectors = batched(np.random.default_rng(0), ["U2OS"])
-    found = correct_batches(vectors, obs, ["plate"], label=["gene"])
+    found = correct_batches(vectors, obs, ["plate"], unit="gene")
     assert found.shape == vectors.shape
 
     def between(values, column):
@@ -95,22 +152,52 @@ def test_harmony_brings_plates_together_and_keeps_genes_apart():
 
     assert between(found, "plate") < 0.1 * between(vectors, "plate")
     assert between(found, "gene") > 0.5 * between(vectors, "gene")
-    np.testing.assert_array_equal(found, correct_batches(vectors, obs, ["plate"], label=["gene"], threads=2))
+    np.testing.assert_array_equal(found, correct_batches(vectors, obs, ["plate"], unit="gene", threads=2))
 
 
 def test_harmony_is_refused_where_it_would_remove_lines_or_genes():
     obs, vectors = batched(np.random.default_rng(0), ["U2OS", "HeLa"])
-    assert nested_in(obs, "plate", "cell_line")
-    with pytest.raises(ConfigError, match=r"plate is nested in cell_line.*one cell_line only.*batches_within_line"):
-        correct_batches(vectors, obs, ["plate"], label=["gene"])
-    within = correct_batches(vectors, obs, ["plate"], label=["gene"], within_line=True)
-    alone = correct_batches(vectors[:240], obs.iloc[:240], ["plate"], label=["gene"])
+    assert share_nested(obs["plate"], obs["cell_line"]) == 1
+    with pytest.raises(ConfigError, match=r"plate is nested in cell_line: 100 % of the cells.*batches_within_line"):
+        correct_batches(vectors, obs, ["plate"], unit="gene")
+    within = correct_batches(vectors, obs, ["plate"], unit="gene", within_line=True)
+    alone = correct_batches(vectors[:240], obs.iloc[:240], ["plate"], unit="gene")
     np.testing.assert_array_equal(within[:240], alone)
     by_gene = obs.assign(plate=obs["gene"] + "p")
     with pytest.raises(ConfigError, match="plate is nested in gene"):
-        correct_batches(vectors, by_gene, ["plate"], label=["gene"], within_line=True)
+        correct_batches(vectors, by_gene, ["plate"], unit="gene", within_line=True)
     with pytest.raises(ConfigError, match="no microscope"):
-        correct_batches(vectors, obs, ["microscope"], label=["gene"])
+        correct_batches(vectors, obs, ["microscope"], unit="gene")
+
+
+def test_a_stray_cell_does_not_get_harmony_past_nested_plates():
+    plate, line = np.repeat(np.arange(100), 20), np.repeat(np.arange(10), 200)
+    line[:10] = 9  # half of one plate
+    line[40::400] = 0  # a cell in some
+    obs = pd.DataFrame({"plate": plate, "cell_line": line, "gene": np.arange(2000) % 50}).astype(str)
+    share = share_nested(obs["plate"], obs["cell_line"])
+    assert 0.95 < share < 1
+    with pytest.raises(
+        ConfigError, match=rf"plate is nested in cell_line: {100 * share:.1f} % of the cells of a cell_line"
+    ):
+        correct_batches(np.zeros((2000, 2), np.float32), obs, ["plate"], unit="gene")
+
+
+def test_plates_on_which_lines_are_mixed_are_not_nested():
+    plate = pd.Series(np.repeat(np.arange(100), 100))
+    mostly_one = pd.Series(np.where(np.arange(10_000) % 100 < 97, "U-2 OS", "HeLa"))
+    assert share_nested(plate, mostly_one) == 0.5, "U-2 OS alone has plates of its own"
+    assert share_nested(plate, mostly_one.mask(plate == 0, "HeLa")) < 0.95
+    assert share_nested(plate, pd.Series(["U-2 OS"] * 10_000)) == 0
+
+
+def test_wells_are_corrected_by_their_plate():
+    obs, vectors = batched(np.random.default_rng(0), ["U2OS"])
+    wells = obs.assign(well=obs["gene"])
+    found = correct_batches(vectors, wells, ["plate"], unit="well")
+    np.testing.assert_array_equal(found, correct_batches(vectors, obs, ["plate"], unit="gene"))
+    with pytest.raises(ConfigError, match="plate is nested in well"):
+        correct_batches(vectors, obs.assign(well="A1"), ["plate"], unit="well")
 
 
 def test_spread_is_that_within_fields():

@@ -11,14 +11,16 @@ import pytest
 from scipy import sparse
 from scipy.stats import false_discovery_control, hypergeom
 
-from subcell.atlas.agreement import agreement_rows, read_interactions, read_published, sharing
+from subcell.atlas.agreement import agreement_rows, interacting, read_published, sharing
 from subcell.atlas.annotation import annotate, nearest, score_by_hiding, vote
 from subcell.atlas.chance import adjust, at_least
 from subcell.atlas.enrichment import Limits, best_terms, count_and_test, enrich_levels
 from subcell.atlas.findings import check_findings, read_findings
-from subcell.atlas.gene_sets import GeneSets, of_columns, of_units, one_per_antibody, read_gene_sets
+from subcell.atlas.gene_sets import GeneSets, of_columns, of_units, one_per_protein, read_gene_sets
 from subcell.atlas.graph import neighbour_distances
+from subcell.atlas.interactions import read_interactions
 from subcell.atlas.plan import random_vectors
+from subcell.benchmarks.pairs import read_references
 from subcell.errors import SheetError
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,30 @@ def test_go_annotations_go_up_the_tree_and_leave_out_the_atlas(tmp_path):
         read_gene_sets(path, "GO", aspect="BP")
 
 
+def test_terms_of_one_aspect_of_go_lead_to_no_others(tmp_path):
+    term = "[Term]\nid: {}\nname: {}\nnamespace: {}\n{}\n"
+    tree = "".join(
+        [
+            term.format("GO:1", "binding", "molecular_function", ""),
+            term.format(
+                "GO:2", "kinase", "molecular_function", "is_a: GO:1\nrelationship: part_of GO:3 ! signalling\n"
+            ),
+            term.format("GO:3", "signalling", "biological_process", "is_a: GO:4\n"),
+            term.format("GO:4", "process", "biological_process", ""),
+        ]
+    )
+    ontology = write(tmp_path / "go.obo", tree)
+    rows = GAF.format(gene="A", qualifier="enables", term="GO:2", evidence="IDA", by="X").replace("\tC\t", "\tF\t")
+    path = write(tmp_path / "goa.gaf", rows)
+    assert sorted(read_gene_sets(path, "MF", ontology=ontology, aspect="MF").sets) == [
+        "binding (GO:1)",
+        "kinase (GO:2)",
+    ]
+    assert len(read_gene_sets(path, "GO", ontology=ontology).sets) == 4, (
+        "without an aspect a kinase is part of signalling"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -125,7 +151,8 @@ def test_a_file_that_is_no_gene_sets_is_named_with_its_line(tmp_path, name, text
 
 def test_units_that_share_an_antibody_count_once():
     obs = units(["A", "B", "A;B", "C"], antibody=["1", "2", "1;3", None])
-    assert one_per_antibody(obs).tolist() == [True, True, False, True]
+    assert one_per_protein(obs).tolist() == [True, True, False, True]
+    assert one_per_protein(units(["A", "A", "A;B", "B"])).tolist() == [True, False, False, True]
     member = of_units(GeneSets("s", {"T": frozenset("AC")}), obs)
     assert member.tested.tolist() == [True, False, False, True], "B has no term, A;B has the antibody of A"
     assert member.has.toarray()[:, 0].tolist() == [1, 0, 1, 1]
@@ -175,6 +202,22 @@ def test_nothing_is_found_where_nothing_is_planted():
         (count_and_test(rng.integers(12, size=300), member, Limits())["q_value"] <= 0.05).any() for _ in range(100)
     ]
     assert np.mean(any_found) <= 0.05
+
+
+def test_antibodies_of_one_gene_are_one_statement():
+    """Three antibodies of each gene lie together; sets of four random genes are no more enriched for that."""
+    rng = np.random.default_rng(0)
+    genes = [f"G{i:03d}" for i in range(100)]
+    obs = units(np.repeat(genes, 3), antibody=[f"A{i}" for i in range(300)])
+    any_found = []
+    for _ in range(40):
+        sets = {f"T{i}": frozenset(rng.choice(genes, 4, replace=False)) for i in range(60)}
+        member = of_units(GeneSets("null", sets), obs)
+        labels = np.repeat(rng.integers(12, size=100), 3)
+        any_found.append((count_and_test(labels, member, Limits())["q_value"] <= 0.05).any())
+    assert np.mean(any_found) <= 0.05
+    alone = of_units(GeneSets("s", {"T": frozenset(["G000"]), "rest": frozenset(genes[1:])}), obs)
+    assert set(count_and_test(np.repeat(np.arange(100) // 10, 3), alone, Limits())["term"]) == {"rest"}
 
 
 @pytest.fixture(scope="module")
@@ -252,17 +295,69 @@ def test_agreement_counts_related_pairs(tmp_path):
     pairs = sharing(of_columns(obs, "locations", independent=False), obs)
     assert pairs.rows.tolist() == [[0, 1], [2, 3]], "E has D's antibody and is not tested"
     path = write(tmp_path / "i.csv.gz", "target,prey,pInt\nA,B,0.9\nB,C,0.2\nD,E,1\nQ,A,1\n")
-    interactions = read_interactions(path, "ppi", obs, min_score=0.5)
+    interactions = interacting(path, "ppi", obs, min_score=0.5)
     assert interactions.rows.tolist() == [[0, 1]], "D and E share an antibody"
     published = read_published(write(tmp_path / "p.tsv", "Gene\tCluster_level_1\nA\t1\nB\t1\nC\t2\nD\t2\n"), obs)
     labels = np.array([[0, 0, 1, 2, 2]])
     table = agreement_rows(labels, [1.0], [1], [pairs, interactions], published=published).set_index("reference")
     assert table.loc["locations", "value"] == 0.5
     assert table.loc["locations", "shuffled"] == pytest.approx(2 / 12)
+    assert (table["clusters"] == 3).all()
     assert table.loc["ppi", "value"] == 1
     assert table.loc["published clusters", "value"] == pytest.approx(4 / 7)
-    with pytest.raises(SheetError, match=r"line 2.*two genes and a score"):
-        read_interactions(write(tmp_path / "bad.csv", "a,b,c\nA,B,much\n"), "ppi", obs)
+
+
+BIOPLEX = (
+    "GeneA\tGeneB\tUniprotA\tUniprotB\tSymbolA\tSymbolB\tpW\tpNI\tpInt\n"
+    '"100"\t"728378"\t"P00813"\t"A5A3E0"\t"ADA"\t"POTEF"\t2.3e-09\t0.0001\t0.9998\n'
+    '"222389"\t"6137"\t"Q8N7W2-2"\t"P26373"\t"BEND7"\t"RPL13"\t3.2e-06\t0.2256\t0.7743\n'
+)
+STRING = "protein1 protein2 combined_score\n9606.ENSP01 9606.ENSP02 900\n9606.ENSP02 9606.ENSP03 155\n"
+INFO = (
+    "#string_protein_id\tpreferred_name\tprotein_size\tannotation\n9606.ENSP01\tADA\t9\tx y\n9606.ENSP02\tRPL13\t9\tz\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "pairs"),
+    [
+        ("BioPlex_293T.tsv", BIOPLEX, [("ADA", "POTEF", 0.9998), ("BEND7", "RPL13", 0.7743)]),
+        ("BioPlex_293T.tsv.gz", BIOPLEX, [("ADA", "POTEF", 0.9998), ("BEND7", "RPL13", 0.7743)]),
+        ("reshaped.csv", "target,prey,pInt\nADA,POTEF,0.5\n", [("ADA", "POTEF", 0.5)]),
+        ("no_header.tsv", "ADA\tPOTEF\t0.5\nA\tB\t1\n", [("ADA", "POTEF", 0.5), ("A", "B", 1)]),
+        ("no_scores.txt", "ID1 ID2\n\nADA POTEF\n", [("ID1", "ID2", np.inf), ("ADA", "POTEF", np.inf)]),
+        ("titles.csv", "Gene_A,Gene_B\nADA,POTEF\n", [("ADA", "POTEF", np.inf)]),
+        ("quoted.csv", '"ADA","POTEF","1e-3"\n', [("ADA", "POTEF", 0.001)]),
+        ("empty.tsv", "\n", []),
+    ],
+)
+def test_interactions_are_read_as_they_are_published(tmp_path, name, text, pairs):
+    assert list(read_interactions(write(tmp_path / name, text))) == pairs
+
+
+def test_proteins_of_string_get_their_genes(tmp_path):
+    links, info = write(tmp_path / "links.txt.gz", STRING), write(tmp_path / "info.txt.gz", INFO)
+    assert list(read_interactions(links, aliases=info)) == [("ADA", "RPL13", 900), ("RPL13", "9606.ENSP03", 155)]
+    assert interacting(links, "STRING", units(["RPL13", "X", "ADA"]), aliases=info).rows.tolist() == [[0, 2]]
+    [reference] = read_references(links, "STRING", min_score=700, aliases=info)
+    assert reference.pairs == {("ADA", "RPL13")}
+    with pytest.raises(SheetError, match=r"links.*line 2: 9606.ENSP01 is STRING's id.*protein.info as `aliases`"):
+        list(read_interactions(links))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,c\nA,B,much\n", r"line 2: 'A,B,much'; expected .*two genes and, in a third column, a score"),
+        ("a,b,c\nA\n", r"line 2: 'A'"),
+        ("A,,0.5\n", r"line 1: 'A,,0.5'"),
+        ("x,y,z,score\nA,B,C,1\n", r"columns x, y, z, score; expected the columns SymbolA, SymbolB and pInt"),
+        ("alone\n", r"columns alone"),
+    ],
+)
+def test_a_list_of_interactions_that_cannot_be_read_is_named_with_its_line(tmp_path, text, message):
+    with pytest.raises(SheetError, match=rf"bad\.csv.*{message}"):
+        list(read_interactions(write(tmp_path / "bad.csv", text)))
 
 
 def test_findings_are_scored_and_those_that_cannot_are_named(grouped, tmp_path):
@@ -321,8 +416,12 @@ def test_real_references_have_the_right_counts():
     in_nucleoli = main.str.split(";").map(lambda names: "Nucleoli" in names)
     assert len(hpa.sets["Nucleoli"]) == locations.loc[in_nucleoli, "Gene name"].nunique()
     genes = sorted({gene for term in hpa.sets.values() for gene in term})
-    pairs = read_interactions(SHARED / "bioplex_3.csv.gz", "BioPlex", units(genes), min_score=0.75)
+    pairs = interacting(SHARED / "bioplex_3.csv.gz", "BioPlex", units(genes), min_score=0.75)
     table = pd.read_csv(SHARED / "bioplex_3.csv.gz")
     strong = table[(table["pInt"] >= 0.75) & table["target"].isin(genes) & table["prey"].isin(genes)]
     strong = strong[strong["target"] != strong["prey"]]
     assert len(pairs.rows) == len({frozenset(pair) for pair in zip(strong["target"], strong["prey"], strict=True)})
+    [reference] = read_references(SHARED / "bioplex_3.csv.gz", "BioPlex", min_score=0.75)
+    assert reference.known == {*table["target"], *table["prey"]}
+    strong = table[(table["pInt"] >= 0.75) & (table["target"] != table["prey"])]
+    assert len(reference.pairs) == len({frozenset(pair) for pair in zip(strong["target"], strong["prey"], strict=True)})

@@ -75,6 +75,19 @@ def test_a_ladder_finds_the_planted_levels(planted):
     assert all((lasting > 0).all() for lasting in found.persistence)
 
 
+def test_nested_levels_have_plain_clusters_beside_them_in_the_curve(planted):
+    found = found_levels(planted, "paper", curve=6)
+    levels = len(found.levels)
+    assert found.level_of == [*range(1, levels + 1), *[None] * 6]
+    np.testing.assert_array_equal(found.curve[:levels], found.labels)
+    assert found.resolutions[levels] == 0.05
+    clusters = found.curve[levels:].max(axis=1) + 1
+    assert (np.diff(clusters) >= 0).all()
+    assert clusters[-1] > found.levels[-1].clusters >= clusters[0]
+    assert found.random_curve.shape == found.curve.shape
+    assert len(found_levels(planted, "paper", curve=0).curve) == levels
+
+
 def test_plateaus_by_hand():
     one, two, four = np.zeros(8, int), np.repeat([0, 1], 4), np.repeat([0, 1, 2, 3], 2)
     crossed = np.tile([0, 1, 2, 3], 2)
@@ -137,6 +150,37 @@ def test_seeds_alone_overstate_stability_where_fields_differ():
     found = find_levels(graph, units.X, summaries, [Step(1.0, 15)], seeds=5, bootstraps=5)
     assert found.bootstraps[0].clusters.mean() < found.seeds[0].clusters.mean() - 0.2
     assert np.isnan(found.held_out[0].clusters).all(), "nothing was held out"
+
+
+def one_field_each(genes, several=()):
+    """Cells of genes in one field each, but for `several`; no clusters are planted, so that seeds differ."""
+    made = plant(genes, distances=(0, 0, 0, 1.0), fields=3, second_antibodies=0, seed=5)
+    obs = name_columns(made.cells.obs)
+    keep = ((obs["site"] == "1") | obs["gene"].isin([f"SIMGENE{gene:05d}" for gene in several])).to_numpy()
+    return summarise(made.cells.X, obs, keep=keep)
+
+
+def test_a_map_that_no_resample_changes_says_nothing_of_resamples(caplog):
+    units, summaries = one_field_each(120, range(40))
+    held_out = (units.obs["split"] == "test").to_numpy()
+    found = find_levels(neighbour_graph(units.X, 15, 0), units.X, summaries, [Step(1.0, 15)], seeds=2, bootstraps=2,
+                        held_out=held_out)  # fmt: skip
+    assert found.one_block == pytest.approx(80 / 120)
+    for kind in (found.bootstraps, found.held_out):
+        assert np.isnan(kind[0].clusters).all()
+        assert np.isnan(kind[0].ari_to_map)
+    assert "bootstrap runs are left out: 67 % of the units have one field or well" in caplog.text
+    assert np.isfinite(found.seeds[0].clusters).all()
+
+
+def test_resamples_have_seeds_of_their_own():
+    """Units of one field are the same in every resample; the clusters are so no more than over seeds."""
+    units, summaries = one_field_each(120)
+    graph = neighbour_graph(units.X, 15, 0)
+    problem = Problem(graph, units.X, summaries, False, (Step(1.0, 15),), False, np.zeros(120, bool), 7)
+    runs = [problem.run("bootstrap", number, Kept()) for number in range(3)]
+    np.testing.assert_array_equal(runs, [problem.run("seed", number, Kept()) for number in range(3)])
+    assert (runs[0] != runs[1]).any()
 
 
 def test_measures_by_hand():

@@ -16,6 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 from subcell.atlas.compiled import load_umap
 from subcell.atlas.map import TABLES, Settings, build_map, write_map
 from subcell.atlas.planted import plant
+from subcell.atlas.published import read_counts
 from subcell.config import resolve
 from subcell.config.map import Map
 from subcell.errors import SubcellError
@@ -59,6 +60,7 @@ def papers_map(tmp_path_factory):
     settings |= {
         "gene_sets": [{"name": "complexes", "file": str(folder / "complexes.gmt"), "pairs": True}],
         "published": str(folder / "published.tsv"),
+        "published_counts": str(ROOT / settings["published_counts"]),
         "paper_levels": [(0.0, 125), (0.02, 60), (0.5, 20), (0.8, 5)],
         "single_cells": 300,
         "seeds": 2,
@@ -82,11 +84,28 @@ def test_the_papers_map_from_a_released_table(papers_map):
     levels = [found.units.obs[f"level_{level}"].cat.codes for level in (1, 2, 3, 4)]
     assert max(adjusted_rand_score(truth["compartment"], level) for level in levels) > 0.8
     assert max(adjusted_rand_score(truth["substructure"], level) for level in levels) > 0.8
-    agreement = found.tables["agreement"].set_index(["reference", "level"])
+    assert steps["published_cells"].tolist() == [1138378, 295893, 265938, 257331, 246994, 203827]
+    assert steps["published_genes"].tolist()[-1] == 9543
+    assert found.tables["levels"]["published_clusters"].tolist() == [1, 2, 6, 14]
+    agreement = found.tables["agreement"]
+    assert (agreement["level"].isna() & (agreement["reference"] == "complexes")).sum() == 12, "of one graph, beside levels"
+    agreement = agreement.dropna(subset="level").set_index(["reference", "level"])
     assert agreement.loc[("published clusters", 2), "value"] > 0.8
     last = agreement.loc[("complexes", 4)]
     assert last["value"] > 5 * last["shuffled"]
     assert found.tables["clusters"]["top_term"].str.startswith("SIM complex").any()
+
+
+def test_counts_that_are_compared_with_nothing_are_named(tmp_path):
+    path = tmp_path / "counts.tsv"
+    path.write_text("table\trow\tcolumn\tpublished\nlevels\t1\tcells\t9\n")
+    with pytest.raises(
+        SubcellError, match=r"counts\.tsv: '9' cells of levels, row '1'; expected a number of cells of filters"
+    ):
+        read_counts(path)
+    path.write_text("level\tclusters\n1\t1\n")
+    with pytest.raises(SubcellError, match="no column column, published, row, table"):
+        read_counts(path)
 
 
 def test_everything_opens_in_other_tools(papers_map, tmp_path):

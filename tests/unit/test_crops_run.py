@@ -86,6 +86,7 @@ def test_every_cell_of_every_field_is_there(shard):
     assert data.obs["mean_er"].tolist() == [1, 2, 3] * 2
     assert (data.obs["cells_in_field"] == 3).all()
     assert (data.obs["channels"] == ";".join(CHANNELS)).all()
+    assert (data.obs["image_width_px"] == SIDE).all()
     assert (data.obs["pixel_size_um"] == PIXEL_SIZE_UM).all()
     assert data.obs["compound"].isna().all()
     assert data.uns["single_cell_images"]["um_per_px"] == 1.0

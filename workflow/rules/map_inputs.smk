@@ -45,7 +45,8 @@ def map_files():
     section = config["map"]
     named = [entry["file"] for entry in (*section["gene_sets"], *section["interactions"])]
     named += [entry["ontology"] for entry in section["gene_sets"] if entry["ontology"]]
-    named += [section[key] for key in ("published", "findings") if section[key]]
+    named += [entry["aliases"] for entry in section["interactions"] if entry["aliases"]]
+    named += [section[key] for key in ("published", "published_counts", "findings") if section[key]]
     return [name for name in dict.fromkeys(named) if name not in section["downloads"]]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +13,14 @@ from scipy import sparse
 
 from subcell.atlas.gene_sets import Membership
 from subcell.atlas.hierarchy import Partitions
+from subcell.atlas.interactions import read_interactions
 from subcell.atlas.leiden import adjusted_rand
 from subcell.atlas.units import split_locations
 from subcell.errors import SheetError
 
-COLUMNS = ("level", "resolution", "reference", "measure", "value", "shuffled", "random", "pairs")
-"""Columns of agreement.tsv; `level` is empty at resolutions between the levels of the map."""
+COLUMNS = ("level", "resolution", "clusters", "reference", "measure", "value", "shuffled", "random", "pairs")
+"""Columns of agreement.tsv; `level` is empty at resolutions between the levels of the map. Levels and plain clusters of one
+graph make one curve over `clusters`, whatever the method."""
 
 MOST_PAIRS = 5_000_000
 """With more related pairs, pairs are drawn."""
@@ -61,12 +61,14 @@ def sharing(member: Membership, obs: pd.DataFrame, *, seed: int = 0) -> Pairs:
     return Pairs(member.name, _without_common_images(rows, obs), member.tested)
 
 
-def read_interactions(path: str | Path, name: str, obs: pd.DataFrame, *, min_score: float = 0) -> Pairs:
-    """Pairs of units whose genes interact, from a table of two genes and, in a third column, a score.
+def interacting(
+    path: str | Path, name: str, obs: pd.DataFrame, *, min_score: float = 0, aliases: str | Path | None = None
+) -> Pairs:
+    """Pairs of units whose genes interact.
 
     Parameters
     ----------
-    path : .csv or .tsv with a header, plain or .gz
+    path, aliases : see `subcell.atlas.interactions.read_interactions`
     name : of the reference
     obs : table of the units; a unit has the genes of its `gene`
     min_score : interactions with a lower score are left out
@@ -75,30 +77,16 @@ def read_interactions(path: str | Path, name: str, obs: pd.DataFrame, *, min_sco
     ------
     SheetError : the file cannot be read so; the message names the row
     """
-    path = Path(path)
     units: dict[str, list[int]] = {}
     for row, genes in enumerate(obs["gene"].astype(object) if "gene" in obs else ()):
         for gene in split_locations(genes):
             units.setdefault(gene, []).append(row)
     found, known = set(), np.zeros(len(obs), bool)
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            tabs = ".tsv" in path.suffixes or ".txt" in path.suffixes
-            for number, cells in enumerate(csv.reader(file, delimiter="\t" if tabs else ","), start=1):
-                if number == 1:
-                    continue
-                try:
-                    one, other, score = cells[0], cells[1], float(cells[2]) if len(cells) > 2 else np.inf
-                except (IndexError, ValueError):
-                    raise SheetError(f"{path}, line {number}: {cells}; expected two genes and a score") from None
-                for row in units.get(one, ()):
-                    known[row] = True
-                    if score >= min_score:
-                        found |= {(min(row, b), max(row, b)) for b in units.get(other, ()) if row != b}
-                known[units.get(other, [])] = True
-    except (OSError, EOFError) as problem:
-        raise SheetError(f"{path}: cannot be read ({problem})") from None
+    for one, other, score in read_interactions(path, aliases=aliases):
+        for gene in (one, other):
+            known[units.get(gene, [])] = True
+        if score >= min_score:
+            found |= {(min(a, b), max(a, b)) for a in units.get(one, ()) for b in units.get(other, ()) if a != b}
     rows = np.array(sorted(found), int).reshape(-1, 2)
     return Pairs(name, _without_common_images(rows, obs), known)
 
@@ -171,6 +159,7 @@ def agreement_rows(
                 {
                     "level": level,
                     "resolution": resolution,
+                    "clusters": int(labels.max(initial=-1)) + 1,
                     "reference": pairs.name,
                     "measure": TOGETHER,
                     "value": _together(labels, pairs.rows),
@@ -186,6 +175,7 @@ def agreement_rows(
                 {
                     "level": level,
                     "resolution": resolution,
+                    "clusters": int(labels.max(initial=-1)) + 1,
                     "reference": "published clusters",
                     "measure": "adjusted Rand index",
                     "value": adjusted_rand(ours, theirs),

@@ -9,27 +9,43 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from subcell.atlas.units import unit_names
 from subcell.errors import ConfigError
 
 FEWEST_CELLS = 30
 """Harmony clusters cells by thirties; fewer cannot be corrected."""
 
+NEARLY = 0.95
+"""Share of the cells from which a batch counts as holding one label, and batches as nested in labels."""
+
 log = logging.getLogger(__name__)
 
 
-def nested_in(obs: pd.DataFrame, key: str, label: str) -> bool:
-    """Whether each value of `key` occurs with one value of `label` only, of which there are several.
+def share_nested(batch: pd.Series, label: pd.Series) -> float:
+    """How far batches are nested in labels: of the cells of a label, the share in batches of (nearly) no other label.
 
-    To remove what differs between the values of `key` is then to remove what differs between those of `label`.
+    To remove what differs between such batches is to remove what differs between labels. A stray cell or two of another
+    label changes that little, so a batch counts as one label's from `NEARLY` of its cells on.
 
-    >>> plates = pd.DataFrame({"plate": ["1", "1", "2", "2"], "cell_line": ["A", "A", "B", "B"]})
-    >>> nested_in(plates, "plate", "cell_line")
-    True
+    Parameters
+    ----------
+    batch, label : (N,) of each cell, missing where not known
+
+    Returns
+    -------
+    mean of that share over labels; 0 where there is one batch or one label
+
+    >>> share_nested(pd.Series(["1", "1", "2", "2"]), pd.Series(["A", "A", "B", "B"]))
+    1.0
     """
-    if label not in obs or obs[key].nunique() < 2:
-        return False
-    pairs = obs[[key, label]].astype(object).dropna().drop_duplicates()
-    return pairs[label].nunique() > 1 and not pairs[key].duplicated().any()
+    pairs = pd.DataFrame({"batch": batch.to_numpy(object), "label": label.to_numpy(object)}).dropna()
+    if pairs["batch"].nunique() < 2 or pairs["label"].nunique() < 2:
+        return 0.0
+    cells = pairs.value_counts().rename("cells").reset_index()
+    of_batch = cells.groupby("batch")["cells"].transform("sum")
+    cells["alone"] = cells["cells"].where(cells["cells"] >= NEARLY * of_batch, 0)
+    totals = cells.groupby("label")[["cells", "alone"]].sum()
+    return float((totals["alone"] / totals["cells"]).mean())
 
 
 def correct_batches(
@@ -37,7 +53,7 @@ def correct_batches(
     obs: pd.DataFrame,
     keys: Sequence[str],
     *,
-    label: Sequence[str],
+    unit: str,
     within_line: bool = False,
     seed: int = 0,
     threads: int = 1,
@@ -49,7 +65,7 @@ def correct_batches(
     vectors : (N, features)
     obs : (N, ...) table of the same cells
     keys : columns whose values are batches
-    label : columns that name what is mapped, e.g. `gene`; a key must not be nested in them
+    unit : what is mapped, see `subcell.atlas.units`; a key must not be nested in it
     within_line : correct each cell line by itself; lines with one batch stay as they are
     seed, threads : of Harmony; its results do not depend on threads
 
@@ -59,13 +75,16 @@ def correct_batches(
 
     Raises
     ------
-    ConfigError : a key is missing, or nested in the label or in the cell line, with the reason
+    ConfigError : a key is missing, or (nearly) nested in the unit or in the cell line, with the reason
     """
     for key in keys:
         if key not in obs or obs[key].isna().any():
-            raise ConfigError(f"map.batches: the cells have no {key}, or some lack it; give it in the sheet or set []")
+            where = "`batch` (or `image_width` of an imported table)" if key == "microscope" else f"`{key}`"
+            raise ConfigError(
+                f"map.batches: the cells have no {key}, or some lack it; give {where} in the sheet or set []"
+            )
     if not within_line:
-        _refuse_nested(obs, keys, [*label, "cell_line"])
+        _refuse_nested(obs, keys, unit, within_line=False)
         return _harmonise(vectors, obs, keys, seed, threads)
     if "cell_line" not in obs:
         raise ConfigError("map.batches_within_line: the cells have no cell_line")
@@ -73,24 +92,34 @@ def correct_batches(
     lines = obs["cell_line"].astype(object).fillna("").to_numpy(str)
     for line in np.unique(lines):
         rows = np.flatnonzero(lines == line)
-        _refuse_nested(obs.iloc[rows], keys, label)
+        _refuse_nested(obs.iloc[rows], keys, unit, within_line=True)
         corrected[rows] = _harmonise(corrected[rows], obs.iloc[rows], keys, seed, threads)
     return corrected
 
 
-def _refuse_nested(obs: pd.DataFrame, keys: Sequence[str], labels: Sequence[str]) -> None:
+def _refuse_nested(obs: pd.DataFrame, keys: Sequence[str], unit: str, *, within_line: bool) -> None:
+    labels = {unit: unit_names(obs, unit)}
+    if not within_line and "cell_line" in obs:
+        labels["cell_line"] = obs["cell_line"]
     for key in keys:
-        for label in labels:
-            if nested_in(obs, key, label):
+        for label, values in labels.items():
+            share = share_nested(obs[key], values)
+            if share >= NEARLY:
                 way = (
                     "map one line (`filters: {cell_lines: [...]}`) or set `batches_within_line: true`"
                     if label == "cell_line"
                     else "set `batches: []`"
                 )
                 raise ConfigError(
-                    f"map.batches: {key} is nested in {label}: each of its {obs[key].nunique()} values holds one {label} "
-                    f"only, so Harmony would remove the differences between {label}s with those of {key}; {way}"
+                    f"map.batches: {key} is nested in {label}: {_percent(share)} of the cells of a {label} are of a {key} "
+                    f"that holds (nearly) no other, so Harmony would remove the differences between {label}s with those "
+                    f"between the {obs[key].nunique()} {key}s; {way}"
                 )
+
+
+def _percent(share: float) -> str:
+    """As a percentage, 100 % only where it is all."""
+    return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
 
 
 def _harmonise(

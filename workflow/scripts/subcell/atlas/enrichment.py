@@ -52,7 +52,8 @@ class Limits:
 def count_and_test(labels: NDArray[np.int_], member: Membership, limits: Limits) -> pd.DataFrame:
     """Test every cluster of a level against every term of a source.
 
-    The background are the tested units: those on the map of which the source says anything, one for each antibody.
+    The background are the tested units: those on the map of which the source says anything, one for each antibody
+    and gene (`subcell.atlas.gene_sets.one_per_protein`).
 
     Parameters
     ----------

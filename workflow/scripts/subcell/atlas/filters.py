@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from subcell.atlas.units import split_locations
 from subcell.errors import ConfigError
 
 SYNONYMS = {
@@ -18,6 +19,7 @@ SYNONYMS = {
     "well": "position",
     "site": "sample",
     "reliability": "gene_reliability",
+    "image_width_px": "image_width",
 }
 """Our column: its name in the Human Protein Atlas's own tables, and in the table of vectors that SubCell released."""
 
@@ -33,29 +35,43 @@ def name_columns(obs: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    obs : table of cells in our columns or in the Atlas's (`SYNONYMS`); "," between locations or genes becomes ";"
+    obs : table of cells in our columns or in the Atlas's (`SYNONYMS`); "," between locations, genes or grades becomes
+        ";", and grades get the capital of `RELIABILITY`, which the Atlas writes in some of its files and not in others
 
     Returns
     -------
-    a table with the same rows; `microscope` is `batch` where there is one, else told by `image_width`
+    a table with the same rows; `microscope` is `batch` where there is one, else told by the width of the images
     """
     obs = obs.rename(columns={old: new for new, old in SYNONYMS.items() if old in obs and new not in obs})
     for column in ("locations", "gene", "ensembl_id"):
         if column in obs:
             obs[column] = _renamed(obs[column], lambda text: text.replace(",", ";"))
+    if "reliability" in obs:
+        obs["reliability"] = _renamed(
+            obs["reliability"], lambda text: ";".join(grade.capitalize() for grade in grades_of(text))
+        )
     for column in ("plate", "site"):
         if column in obs and not isinstance(obs[column].dtype, pd.CategoricalDtype):
             obs[column] = obs[column].map(str, na_action="ignore")
     if "field_id" not in obs:
         parts = [obs[name].astype(str) for name in ("plate", "well", "site") if name in obs]
         obs["field_id"] = parts[0].str.cat(parts[1:], sep="_") if parts else obs.index.astype(str)
+    if "image_width_px" in obs:
+        obs["image_width_px"] = pd.to_numeric(obs["image_width_px"].astype(object)).astype("Int64")
     if "microscope" not in obs:
-        if "image_width" in obs:
-            wide = pd.to_numeric(obs["image_width"]) >= WIDE_IMAGE_PX
-            obs["microscope"] = np.where(wide, "M1", "M2")
-        elif "batch" in obs:
+        if "batch" in obs and obs["batch"].notna().any():
             obs["microscope"] = obs["batch"]
+        elif "image_width_px" in obs:
+            width = obs["image_width_px"].to_numpy(float, na_value=np.nan)
+            microscope = np.full(len(obs), None, object)
+            microscope[width >= WIDE_IMAGE_PX], microscope[width < WIDE_IMAGE_PX] = "M1", "M2"
+            obs["microscope"] = microscope
     return obs
+
+
+def grades_of(text: object) -> list[str]:
+    """Grades that a cell's antibody has, one for each of its genes at most; [] where there is none."""
+    return split_locations(text.replace(",", ";")) if isinstance(text, str) else []
 
 
 def _renamed(column: pd.Series, change: object) -> pd.Series:
@@ -83,9 +99,10 @@ def choose_cells(
     cell_lines : lines to keep; all where it is None
     require_location : leave out cells whose antibody has no location
     single_gene : leave out antibodies that bind the products of several genes
-    drop_reliability : grades of evidence to leave out, e.g. Uncertain
-    best_antibody : of the antibodies of a gene keep the one with the best grade; of equal ones the one with the most
-        cells, then the first by name
+    drop_reliability : grades of evidence to leave out, e.g. Uncertain; of several, which an antibody against several
+        genes has, one is enough
+    best_antibody : of the antibodies of a gene keep the one with the best grade, the worst of several counted; of equal
+        ones the one with the most cells, then the first by name
 
     Returns
     -------
@@ -119,7 +136,8 @@ def choose_cells(
         keep &= ~genes.map(lambda gene: isinstance(gene, str) and ";" in gene).to_numpy(bool)
         note("antibodies of one gene")
     if drop_reliability:
-        keep &= ~_column(obs, "reliability", "drop_reliability").isin(list(drop_reliability)).to_numpy()
+        dropped = set(drop_reliability)
+        keep &= ~_by_value(_grades(obs), lambda text: not dropped.isdisjoint(grades_of(text))).to_numpy(bool)
         note(f"without {', '.join(drop_reliability)}")
     if best_antibody:
         keep &= _of_the_best_antibody(obs, keep)
@@ -133,6 +151,29 @@ def _column(obs: pd.DataFrame, name: str, setting: str) -> pd.Series:
     return obs[name]
 
 
+def _grades(obs: pd.DataFrame) -> pd.Series:
+    grades = _column(obs, "reliability", "drop_reliability")
+    found = {grade for text in grades.dropna().unique() for grade in grades_of(text)}
+    if found.isdisjoint(RELIABILITY):
+        raise ConfigError(
+            f"map.filters: `reliability` of the cells is {', '.join(map(repr, sorted(found)[:5]))}; expected "
+            f"{', '.join(RELIABILITY)}; correct it in the sheet or drop the filter"
+        )
+    return grades
+
+
+def _rank(text: object) -> int:
+    """Place of the worst grade in `RELIABILITY`; behind all where there is none."""
+    last = len(RELIABILITY)
+    return max((RELIABILITY.index(g) if g in RELIABILITY else last for g in grades_of(text)), default=last)
+
+
+def _by_value(column: pd.Series, change: Callable[[object], object]) -> pd.Series:
+    """`change` of each value, computed once a value."""
+    values = column.astype(object)
+    return values.map({value: change(value) for value in values.unique()})
+
+
 def _is_text(column: pd.Series) -> NDArray[np.bool_]:
     return column.astype(object).map(lambda value: isinstance(value, str) and bool(value.strip())).to_numpy(bool)
 
@@ -142,8 +183,8 @@ def _of_the_best_antibody(obs: pd.DataFrame, keep: NDArray[np.bool_]) -> NDArray
     gene = _column(obs, "gene", "best_antibody").astype(object)
     if "reliability_rank" in obs:
         rank = pd.to_numeric(obs["reliability_rank"])
-    elif "reliability" in obs:
-        rank = obs["reliability"].astype(object).map({grade: place for place, grade in enumerate(RELIABILITY)})
+    elif "reliability" in obs and obs["reliability"].notna().any():
+        rank = _by_value(_grades(obs), _rank)
     else:
         rank = pd.Series(0, index=obs.index)
     table = pd.DataFrame({"gene": gene, "antibody": antibody, "rank": rank.fillna(len(RELIABILITY))})[keep].dropna()

@@ -25,6 +25,7 @@ MAX_BYTES = 2**31
 
 Aspect = Literal["CC", "BP", "MF"]
 _ASPECTS = {"CC": "C", "BP": "P", "MF": "F"}
+_NAMESPACES = {"CC": "cellular_component", "BP": "biological_process", "MF": "molecular_function"}
 _GENES_OF_CORUM = ("subunits(Gene name)", "subunits_gene_name")
 _NAMES_OF_CORUM = ("ComplexName", "complex_name")
 _ORGANISMS_OF_CORUM = ("Organism", "organism")
@@ -55,7 +56,7 @@ class Membership:
     name : of the source
     terms : (T,)
     has : (units, T) 0 or 1
-    tested : (units,) those that a test may count: with any term of the source, and one for each antibody
+    tested : (units,) those that a test may count: with any term of the source, and one for each protein
     independent : see `GeneSets`
     control : whether nothing should be enriched, as with plates
     """
@@ -202,7 +203,7 @@ def _read_locations(path: Path) -> dict[str, set[str]]:
 def _read_gaf(
     path: Path, ontology: str | Path | None, aspect: Aspect | None, excluded: frozenset[str]
 ) -> dict[str, set[str]]:
-    names, parents = _read_obo(Path(ontology)) if ontology else ({}, {})
+    names, parents = _read_obo(Path(ontology), aspect) if ontology else ({}, {})
     direct: dict[str, set[str]] = defaultdict(set)
     for number, line in enumerate(text_lines(path), start=1):
         if line.startswith("!") or not line.strip():
@@ -220,10 +221,12 @@ def _read_gaf(
     return sets
 
 
-def _read_obo(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Names of terms, and what each is a kind or part of."""
+def _read_obo(path: Path, aspect: Aspect | None) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Names of terms, and what each is a kind or part of; within one aspect where one is given."""
     names: dict[str, str] = {}
     parents: dict[str, list[str]] = defaultdict(list)
+    # A function may be part of a process, so the ancestors of one aspect lead into another.
+    foreign: set[str] = set()
     term = ""
     for line in text_lines(path):
         key, _, value = line.partition(": ")
@@ -233,11 +236,13 @@ def _read_obo(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
             term = value
         elif key == "name" and term:
             names[term] = value
+        elif key == "namespace" and term and aspect and value != _NAMESPACES[aspect]:
+            foreign.add(term)
         elif key == "is_a":
             parents[term].append(value.split(" ")[0])
         elif key == "relationship" and value.startswith("part_of "):
             parents[term].append(value.split(" ")[1])
-    return names, parents
+    return names, {term: [above for above in found if above not in foreign] for term, found in parents.items()}
 
 
 def _with_ancestors(term: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
@@ -260,7 +265,7 @@ def of_units(sets: GeneSets, obs: pd.DataFrame) -> Membership:
         sorted({term for gene in split_locations(genes) for term in by_gene.get(gene, ())})
         for genes in (obs["gene"].astype(object) if "gene" in obs else [None] * len(obs))
     ]
-    return _membership(sets.name, terms, listed, one_per_antibody(obs), sets.independent, False)
+    return _membership(sets.name, terms, listed, one_per_protein(obs), sets.independent, False)
 
 
 def of_columns(obs: pd.DataFrame, column: str, *, independent: bool, control: bool = False) -> Membership:
@@ -269,7 +274,7 @@ def of_columns(obs: pd.DataFrame, column: str, *, independent: bool, control: bo
     terms = sorted({term for of_one in listed for term in of_one})
     number = {term: place for place, term in enumerate(terms)}
     rows = [[number[term] for term in of_one] for of_one in listed]
-    return _membership(column, terms, rows, one_per_antibody(obs), independent, control)
+    return _membership(column, terms, rows, one_per_protein(obs), independent, control)
 
 
 def _membership(
@@ -289,14 +294,18 @@ def _membership(
     return Membership(name, terms, has, counted & (np.array(lengths) > 0), independent, control)
 
 
-def one_per_antibody(obs: pd.DataFrame) -> NDArray[np.bool_]:
-    """The first of the units that share an antibody: their images are the same or alike, so they are one statement."""
+def one_per_protein(obs: pd.DataFrame) -> NDArray[np.bool_]:
+    """The first of the units that share an antibody or a gene.
+
+    Units of one antibody show the same images or such as are alike, those of one gene the same protein: either way they
+    lie together and have the same terms, so they are one statement.
+    """
     keep = np.ones(len(obs), bool)
-    if "antibody" not in obs:
-        return keep
-    seen: set[str] = set()
-    for row, antibodies in enumerate(obs["antibody"].astype(object)):
-        names = set(split_locations(antibodies))
-        keep[row] = not names or not names & seen
-        seen |= names
+    seen: set[tuple[str, str]] = set()
+    known = [(column, obs[column].astype(object).to_numpy()) for column in ("antibody", "gene") if column in obs]
+    for row in range(len(obs)):
+        names = {(column, name) for column, values in known for name in split_locations(values[row])}
+        keep[row] = not names & seen
+        if keep[row]:
+            seen |= names
     return keep

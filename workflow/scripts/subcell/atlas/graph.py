@@ -53,16 +53,23 @@ def neighbour_distances(points: NDArray[np.floating], neighbors: int, seed: int)
     return sparse.csr_array(units.obsp["distances"])
 
 
-def connect_and_lay_out(units: anndata.AnnData, *, use_rep: str, neighbors: int, seed: int) -> None:
-    """Connect nearest neighbours as `connect` does, and lay the graph out in the plane with UMAP.
+def connect_and_lay_out(
+    units: anndata.AnnData, *, use_rep: str, neighbors: int, seed: int, umap_neighbors: int | None = None
+) -> None:
+    """Connect nearest neighbours as `connect` does, and lay them out in the plane with UMAP.
 
-    `units` also gets obsm["X_umap"] (N, 2), float32, around 0.
+    `units` also gets obsm["X_umap"] (N, 2), float32, around 0: of the same graph, or of one with `umap_neighbors`, which
+    count as `neighbors` do.
     """
     import scanpy
 
     connect(units, use_rep=use_rep, neighbors=neighbors, seed=seed)
+    drawn = units
+    if umap_neighbors not in (None, neighbors):
+        drawn = anndata.AnnData(units.X if use_rep == "X" else units.obsm[use_rep])
+        connect(drawn, use_rep="X", neighbors=umap_neighbors, seed=seed)
     # A spectral start needs more points than dimensions by a margin.
     start = "spectral" if units.n_obs > 20 else "random"
-    scanpy.tl.umap(units, min_dist=MIN_DIST, spread=SPREAD, init_pos=start, random_state=seed)
-    positions = units.obsm["X_umap"]
+    scanpy.tl.umap(drawn, min_dist=MIN_DIST, spread=SPREAD, init_pos=start, random_state=seed)
+    positions = drawn.obsm["X_umap"]
     units.obsm["X_umap"] = (positions - positions.mean(axis=0)).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from subcell.atlas.agreement import COLUMNS as AGREEMENT_COLUMNS
-from subcell.atlas.agreement import agreement_rows, read_interactions, read_published, sharing
+from subcell.atlas.agreement import agreement_rows, read_published
 from subcell.atlas.annotation import COLUMNS as ANNOTATION_COLUMNS
 from subcell.atlas.annotation import TEST_COLUMNS, annotate, nearest, score_by_hiding
 from subcell.atlas.batches import correct_batches
@@ -26,15 +26,16 @@ from subcell.atlas.enrichment import CONTROL_COLUMNS, Limits, best_terms, enrich
 from subcell.atlas.filters import choose_cells, name_columns
 from subcell.atlas.findings import COLUMNS as FINDINGS_COLUMNS
 from subcell.atlas.findings import check_findings, read_findings
-from subcell.atlas.gene_sets import Membership, of_columns, of_units, read_gene_sets
 from subcell.atlas.graph import FEWEST, connect_and_lay_out, neighbour_distances
-from subcell.atlas.hierarchy import PAPER_STEPS, Method
+from subcell.atlas.knowledge import read_knowledge, read_related
 from subcell.atlas.plan import Found, find_levels, random_vectors, steps_of
+from subcell.atlas.published import FILTER_COLUMNS, put_beside, read_counts
+from subcell.atlas.settings import Settings
 from subcell.atlas.single_cells import lay_out_cells, nearest_cells
 from subcell.atlas.stability import Progress, plainly
-from subcell.atlas.summaries import Average, Summaries
+from subcell.atlas.summaries import Summaries
 from subcell.atlas.tables import CLUSTER_COLUMNS, LEVEL_COLUMNS, describe_clusters, describe_levels
-from subcell.atlas.units import COLUMNS, Blocks, Unit, summarise
+from subcell.atlas.units import summarise
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
 from subcell.replacing import replacing
@@ -51,52 +52,11 @@ TABLES = {
     "annotation_test": TEST_COLUMNS,
     "agreement": AGREEMENT_COLUMNS,
     "findings": FINDINGS_COLUMNS,
-    "filters": ("step", "cells", "genes"),
+    "filters": FILTER_COLUMNS,
 }
 """Tables that come with a map, `<name>.tsv`, and their columns."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a map is made; the keys of the configuration's section `map`, which describes them.
-
-    Attributes
-    ----------
-    downloads : name of a file -> where it lies; names in `gene_sets`, `interactions` and `published` are looked up here
-    """
-
-    unit: Unit = "gene"
-    average: Average = "mean"
-    split_lines: bool = False
-    filters: Mapping[str, Any] = field(default_factory=dict)
-    batches: Sequence[str] = ()
-    batches_within_line: bool = False
-    min_cells: int = 1
-    method: Method = "resolutions"
-    levels: Sequence[float] = (0.1, 0.5, 1.0, 2.0)
-    neighbors: int = 15
-    paper_levels: Sequence[tuple[float, int]] = PAPER_STEPS
-    ladder: Mapping[str, Any] = field(
-        default_factory=lambda: {"lowest": 0.05, "highest": 5.0, "rungs": 40, "most_levels": 8}
-    )
-    seeds: int = 20
-    bootstraps: int = 10
-    resample: Blocks = "field"
-    stable_at: float = 0.75
-    gene_sets: Sequence[Mapping[str, Any]] = ()
-    interactions: Sequence[Mapping[str, Any]] = ()
-    published: str | None = None
-    findings: str | None = None
-    enrichment: Mapping[str, Any] = field(default_factory=dict)
-    curve: int = 12
-    single_cells: int = 0
-    seed: int = 42
-    downloads: Mapping[str, str] = field(default_factory=dict)
-
-    def file(self, name: str) -> str:
-        return self.downloads.get(name, name)
 
 
 @dataclass
@@ -110,7 +70,7 @@ class Map:
 
 def build_map(
     cells: str | Path,
-    settings: Settings = Settings(),
+    settings: Settings | None = None,
     *,
     workers: int = 1,
     threads: int = 1,
@@ -121,7 +81,7 @@ def build_map(
     Parameters
     ----------
     cells : AnnData file of vectors, a row a cell, in our columns or in those of SubCell's released table
-    settings : how
+    settings : how; by default as `Settings` says
     workers : processes among which runs are shared; the result does not depend on it
     threads : of Harmony
     progress : passes finished runs through and may say how far it is
@@ -137,6 +97,7 @@ def build_map(
     ------
     SubcellError : the file of cells or another file is missing or damaged, or what is asked cannot be done with it
     """
+    settings = settings or Settings()
     try:
         table = anndata.read_h5ad(cells, backed="r")
     except (OSError, KeyError) as problem:
@@ -174,7 +135,7 @@ def _summarise(
             np.asarray(table.X[rows], np.float32),
             obs,
             settings.batches,
-            label=COLUMNS[settings.unit],
+            unit=settings.unit,
             within_line=settings.batches_within_line,
             seed=settings.seed,
             threads=threads,
@@ -207,7 +168,7 @@ def _cluster_and_explain(
     progress: Progress,
 ) -> Map:
     tables = {name: pd.DataFrame(columns=list(columns)) for name, columns in TABLES.items()}
-    tables["filters"] = steps
+    tables["filters"] = steps.reindex(columns=list(FILTER_COLUMNS))
     plan = steps_of(
         settings.method,
         levels=settings.levels,
@@ -236,7 +197,13 @@ def _cluster_and_explain(
         points, use_rep = StandardScaler().fit_transform(units.X), "X_scaled"
         units.obsm[use_rep] = points
     log.info("%d units, %d features: neighbours and UMAP", *points.shape)
-    connect_and_lay_out(units, use_rep=use_rep, neighbors=plan[0].neighbors, seed=settings.seed)
+    connect_and_lay_out(
+        units,
+        use_rep=use_rep,
+        neighbors=plan[0].neighbors,
+        seed=settings.seed,
+        umap_neighbors=settings.umap_neighbors - 1 if settings.umap_neighbors else None,
+    )
     found = find_levels(
         sparse.csr_array(units.obsp["connectivities"]),
         points,
@@ -284,8 +251,12 @@ def _explain(
     )
     terms = best_terms(tables["enrichment"], limits.alpha)
     central = nearest_cells(cells.vectors, cells.obs, cells.keep, units, points, found.labels, settings.unit)
-    tables["clusters"] = describe_clusters(found, obs, points, terms, central, stable_at=settings.stable_at)
+    tables["clusters"] = describe_clusters(
+        found, obs, points, terms, locations, central, stable_at=settings.stable_at, alpha=limits.alpha
+    )
     tables["levels"] = describe_levels(found, tables["clusters"])
+    if settings.published_counts:
+        put_beside(tables, read_counts(settings.file(settings.published_counts)))
 
     near = nearest(units.obsp["distances"], obs)
     tables["annotation"] = annotate(obs, near, locations, sources, limits)
@@ -295,13 +266,7 @@ def _explain(
         obs, near, by_chance, members[: len(members) - len(controls)], limits, seed=seed
     )
 
-    related = [sharing(locations, obs, seed=seed)] if locations is not None else []
-    by_name = {member.name: member for member in sources}
-    related += [sharing(by_name[entry["name"]], obs, seed=seed) for entry in settings.gene_sets if entry.get("pairs")]
-    related += [
-        read_interactions(settings.file(entry["file"]), entry["name"], obs, min_score=entry.get("min_score", 0))
-        for entry in settings.interactions
-    ]
+    related = read_related(obs, locations, sources, settings)
     tables["agreement"] = agreement_rows(
         found.curve,
         found.resolutions,
@@ -312,36 +277,6 @@ def _explain(
     )
     if settings.findings:
         tables["findings"] = check_findings(read_findings(settings.findings), obs, points, found.labels, seed=seed)
-
-
-def read_knowledge(
-    obs: pd.DataFrame, settings: Settings
-) -> tuple[Membership | None, list[Membership], list[Membership]]:
-    """What is known of the units: their own locations, sets of genes from files, and controls that should be nothing.
-
-    Returns
-    -------
-    locations, which come from the very images that are mapped and are marked so; sources; plate and microscope
-    """
-    locations = None
-    if "locations" in obs and obs["locations"].notna().any():
-        locations = of_columns(obs, "locations", independent=False)
-    sources = []
-    for entry in settings.gene_sets:
-        options = {
-            key: entry[key] for key in ("independent", "aspect", "exclude_assigned_by") if entry.get(key) is not None
-        }
-        ontology = settings.file(entry["ontology"]) if entry.get("ontology") else None
-        sets = read_gene_sets(settings.file(entry["file"]), entry["name"], ontology=ontology, **options)
-        sources.append(of_units(sets, obs))
-    controls = [
-        of_columns(obs, column, independent=True, control=True)
-        for column in ("plate", "microscope")
-        if column in obs
-        and obs[column].nunique() > 1
-        and not (column != "plate" and obs[column].equals(obs.get("plate")))
-    ]
-    return locations, sources, controls
 
 
 def write_map(

@@ -1,90 +1,60 @@
-"""What a cluster is: its most enriched location, and the units that stand for it."""
+"""What a cluster is: its most enriched location, its name, and the units that stand for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, hypergeom
 
-from subcell.atlas.units import split_locations
+from subcell.atlas.enrichment import Limits, count_and_test
+from subcell.atlas.gene_sets import Membership
 
-UNKNOWN = "no known location"
-
-
-@dataclass(frozen=True)
-class Enriched:
-    """The location in which a cluster is richest.
-
-    Attributes
-    ----------
-    location : "" where no member has a known location
-    fraction : share of the members with known locations that have it
-    background : share of all tested units that have it
-    p_value : of at least as many by chance, hypergeometric
-    q_value : the same, corrected for all clusters and locations of the level (Benjamini-Hochberg)
-    """
-
-    location: str
-    fraction: float
-    background: float
-    p_value: float
-    q_value: float
-
-    @property
-    def name(self) -> str:
-        return f"{self.location} ({self.fraction:.0%})" if self.location else UNKNOWN
+UNNAMED = "no enriched term"
+EVERYTHING = "all"
+"""Name of a cluster that holds all units: nothing can be enriched in it."""
 
 
-def enrich(labels: NDArray[np.int_], locations: Sequence[str | None]) -> list[Enriched]:
-    """Find the most enriched location of each cluster of a level.
-
-    The background is the tested units: those on the map whose locations are known, not the genome.
+def top_locations(labels: NDArray[np.int_], locations: Membership | None) -> pd.DataFrame:
+    """The most enriched location of each cluster of a level, whether it is significant or not.
 
     Parameters
     ----------
     labels : (N,) cluster of each unit, from 0
-    locations : (N,) ";" between several, None where unknown
+    locations : of the units; None where none are known
 
     Returns
     -------
-    one `Enriched` a cluster: that of the smallest p-value, then of the largest fraction, then of the first name
+    indexed by cluster: term, fraction (of the tested members), background (share of all tested units), p_value, q_value
+    (over all clusters and locations of the level, however small or large); the location of the smallest p-value, then of
+    the largest fraction, then of the first name. Clusters without a known location are missing.
     """
-    sets = [set(split_locations(label)) for label in locations]
-    names = sorted(set().union(*sets))
-    clusters = int(labels.max(initial=-1)) + 1
-    known = np.array([bool(names_of_unit) for names_of_unit in sets], bool)
-    has = np.array([[name in names_of_unit for name in names] for names_of_unit in sets], bool).reshape(len(sets), -1)
-    if not known.any():
-        return [Enriched("", float("nan"), float("nan"), float("nan"), float("nan"))] * clusters
-    sizes = np.array([(known & (labels == cluster)).sum() for cluster in range(clusters)])
-    hits = np.array([has[labels == cluster].sum(axis=0) for cluster in range(clusters)])
-    totals = has.sum(axis=0)
-    p_values = hypergeom.sf(hits - 1, int(known.sum()), totals[None, :], sizes[:, None])
-    tested = hits > 0
-    q_values = np.full(p_values.shape, np.nan)
-    q_values[tested] = false_discovery_control(p_values[tested])
-    found = []
-    for cluster in range(clusters):
-        candidates = np.flatnonzero(tested[cluster])
-        if not len(candidates):
-            found.append(Enriched("", float("nan"), float("nan"), float("nan"), float("nan")))
-            continue
-        fractions = hits[cluster] / sizes[cluster]
-        # Rounded, because equal p-values may differ in their last digit.
-        best = min(candidates, key=lambda i: (round(np.log(max(p_values[cluster, i], 1e-300)), 9), -fractions[i], i))
-        found.append(
-            Enriched(
-                names[best],
-                float(fractions[best]),
-                float(totals[best] / known.sum()),
-                float(p_values[cluster, best]),
-                float(q_values[cluster, best]),
-            )
-        )
-    return found
+    columns = ["term", "fraction", "background", "p_value", "q_value"]
+    if locations is None:
+        return pd.DataFrame(columns=columns)
+    table = count_and_test(labels, locations, Limits(min_term=1, max_term=len(labels), min_cluster=1))
+    table["fraction"] = table["hits"] / table["size"]
+    table["background"] = table["term_size"] / table["tested"]
+    # Rounded, because equal p-values may differ in their last digit.
+    table["order"] = np.log(np.maximum(table["p_value"].to_numpy(float), 1e-300)).round(9)
+    ordered = table.sort_values(["cluster", "order", "fraction", "term"], ascending=[True, True, False, True])
+    return ordered.drop_duplicates("cluster").set_index("cluster")[columns]
+
+
+def name_of(term: pd.Series | None, location: pd.Series | None, *, everything: bool, alpha: float) -> str:
+    """Name of a cluster: its best term or else location, with the share of members that have it, where significant.
+
+    Parameters
+    ----------
+    term : a row of `subcell.atlas.enrichment.best_terms`
+    location : a row of `top_locations`
+    everything : whether the cluster holds all units
+    alpha : false discovery rate
+    """
+    if term is not None:
+        return f"{term['term']} ({term['hits'] / term['size']:.0%})"
+    if location is not None and location["q_value"] <= alpha:
+        return f"{location['term']} ({location['fraction']:.0%})"
+    return EVERYTHING if everything else UNNAMED
 
 
 def nearest_to_centre(vectors: NDArray[np.floating], labels: NDArray[np.int_], *, most: int = 5) -> list[list[int]]:

@@ -29,6 +29,9 @@ from subcell.atlas.summaries import Summaries
 RANDOM_FEATURES = 50
 """Length of the vectors of the random control; neighbours among longer ones are no more alike."""
 
+SWEEP = (0.05, 20.0)
+"""Resolutions between which a nested map is compared with plain clusters of one graph, from a few to hundreds."""
+
 log = logging.getLogger(__name__)
 
 
@@ -42,8 +45,10 @@ class Found:
     seeds, bootstraps, held_out : a `Stability` a level
     consensus : (levels, N) consensus of all runs over seeds and resamples
     unit_stability : (levels, N) share of these runs in which a unit is where the map has it
+    one_block : share of units with one field or well only, which no resample changes; nan without summaries
     persistence : a (clusters,) a level: share of the rungs of a ladder that have the cluster; nan without a ladder
-    curve : (P, N) partitions at rising resolutions, the map's levels among them
+    curve : (P, N) partitions at rising resolutions, the map's levels among them; of a nested map the levels, then plain
+        clusters of one graph at rising resolutions
     random_curve : the same for random vectors
     resolutions, level_of : (P,) of `curve`; level from 1, None in between
     """
@@ -54,6 +59,7 @@ class Found:
     held_out: list[Stability]
     consensus: Partitions
     unit_stability: NDArray[np.floating]
+    one_block: float
     persistence: list[NDArray[np.floating]]
     curve: Partitions
     random_curve: Partitions
@@ -113,7 +119,8 @@ def find_levels(
     method, most_levels : of a ladder at most so many levels are chosen
     seeds, bootstraps : runs of each kind; as many resamples are clustered again of the held-out points alone
     held_out : (N,) points of antibodies that no model learned from
-    curve : further resolutions, around the levels, at which agreement is measured (method `resolutions`)
+    curve : further resolutions at which agreement is measured: around the levels, or where those are nested, of one graph
+        (`SWEEP`); a ladder has its rungs
     seed : of the map itself; runs derive theirs from it
     workers, progress : see `subcell.atlas.stability.run_all`
     """
@@ -145,10 +152,16 @@ def find_levels(
         at |= {step.resolution: row for step, row in zip(new, partition(graph, points, new, seed), strict=True)}
         rungs = np.array([at[resolution] for resolution in grid])
         chosen = [grid.index(step.resolution) for step in steps]
+    sweep = [Step(float(f"{r:.3g}"), steps[0].neighbors) for r in np.geomspace(*SWEEP, curve)] if nested else []
+    rung_steps = list(steps) if nested else [Step(resolution, steps[0].neighbors) for resolution in grid]
+    random_rungs = _of_random_vectors(len(points), rung_steps, nested, seed)
+    if sweep:
+        rungs = np.vstack([rungs, partition(graph, problem.points, sweep, seed)])
+        random_rungs = np.vstack([random_rungs, _of_random_vectors(len(points), sweep, False, seed)])
+        grid += [step.resolution for step in sweep]
     level_of: list[int | None] = [None] * len(grid)
     for number, place in enumerate(chosen, start=1):
         level_of[place] = number
-    rung_steps = list(steps) if nested else [Step(resolution, steps[0].neighbors) for resolution in grid]
     return Found(
         levels=levels,
         seeds=[measure(level, number, repeats) for number, level in enumerate(levels)],
@@ -156,9 +169,10 @@ def find_levels(
         held_out=[measure(level, number, alone) for number, level in enumerate(levels)],
         consensus=np.array([labels for labels, _ in votes]),
         unit_stability=np.array([share for _, share in votes]),
+        one_block=summaries.one_block() if summaries is not None else float("nan"),
         persistence=lasting,
         curve=rungs,
-        random_curve=_of_random_vectors(len(points), rung_steps, nested, seed),
+        random_curve=random_rungs,
         resolutions=grid,
         level_of=level_of,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -24,6 +25,11 @@ Progress = Callable[..., Iterable[Any]]
 
 FEWEST_HELD_OUT = 3
 """A cluster with fewer held-out members says nothing about them."""
+
+MOST_ONE_BLOCK = 0.5
+"""Share of units with a single field (or well) from which a resample is so much the map again that it says nothing."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,11 @@ class Problem:
 
     def run(self, kind: Kind, number: int, kept: Kept) -> Partitions:
         """One run; the same number gives the same result, in any process and order."""
+        # Resamples too have seeds of their own: with the map's, a unit that cannot be resampled would never move.
+        seed = self.seed + 1 + number
         if kind == "seed":
             kept.open(self)
             graph = self.graph if kept.network is None else kept.network
-            seed = self.seed + 1 + number
             return partition(graph, self.points, self.steps, seed, nested=self.nested, graphs=kept.graphs)
         assert self.summaries is not None
         times = self.summaries.resample(np.random.default_rng([self.seed, number]))
@@ -71,7 +78,7 @@ class Problem:
         points = np.asarray(points[rows], np.float32)
         graph = points[:, :0] if self.nested else neighbour_graph(points, max(s.neighbors for s in steps), self.seed)
         found = np.full((len(steps), len(self.points)), -1)
-        found[:, rows] = partition(graph, points, steps, self.seed, nested=self.nested)
+        found[:, rows] = partition(graph, points, steps, seed, nested=self.nested)
         return found
 
 
@@ -116,12 +123,23 @@ def run_all(
 
     Returns
     -------
-    (levels, N) a run, in order; none where there is nothing to resample or too few points are held out
+    (levels, N) a run, in order; none where there is nothing to resample, more than `MOST_ONE_BLOCK` of the units have one
+    field or well only, or too few points are held out
     """
-    if kind != "seed" and problem.summaries is None:
+    if kind != "seed" and (problem.summaries is None or not runs):
         return []
     if kind == "held_out" and not FEWEST <= problem.held_out.sum() < len(problem.held_out):
         return []
+    if kind != "seed" and problem.summaries is not None:
+        single = problem.summaries.one_block(problem.held_out if kind == "held_out" else None)
+        if single > MOST_ONE_BLOCK:
+            log.warning(
+                "%s runs are left out: %.0f %% of the units have one field or well, so a resample would repeat the map; "
+                "`map.resample: field` may have more to draw from",
+                kind.replace("_", "-"),
+                100 * single,
+            )
+            return []
     if workers == 1 or runs < 2:
         kept = Kept()
         done: Iterable[Partitions] = (problem.run(kind, number, kept) for number in range(runs))

@@ -42,6 +42,12 @@ class Summaries:
     def units(self) -> int:
         return int(self.unit.max(initial=-1)) + 1
 
+    def one_block(self, among: NDArray[np.bool_] | None = None) -> float:
+        """Share of units (of those `among`, (units,)) with one group only: every resample of these is the same."""
+        single = np.bincount(self.unit, minlength=self.units) == 1
+        single = single if among is None else single[among]
+        return float(single.mean()) if len(single) else 0.0
+
     def vectors(self, times: NDArray[np.int_] | None = None) -> NDArray[np.float32]:
         """(units, features), each group taken as often as `times` (G,) says; once where it is None."""
         weight = np.ones(len(self.unit)) if times is None else np.asarray(times, float)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.atlas.naming import enrich, nearest_to_centre
+from subcell.atlas.gene_sets import Membership
+from subcell.atlas.naming import name_of, nearest_to_centre, top_locations
 from subcell.atlas.plan import Found
 
 CLUSTER_COLUMNS = (
@@ -17,14 +18,17 @@ CLUSTER_COLUMNS = (
     *("stability_bootstrap", "stability_held_out", "stable", "consensus", "containment", "persistence"),
     *("top_term", "top_term_source", "top_term_q_value", "markers", "cells"),
 )
-"""Columns of clusters.tsv; `name` is the best term, or the most enriched location, with the share of members that have it."""
+"""Columns of clusters.tsv; `name` is the best significant term, or location, with the share of members that have it;
+fraction, background, p_value and q_value are of `top_location`, which need not be significant."""
 
 LEVEL_COLUMNS = (
-    *("level", "resolution", "neighbors", "clusters", "stable_clusters"),
+    *("level", "resolution", "neighbors", "clusters", "published_clusters", "stable_clusters"),
     *("ari_seeds", "ari_bootstrap", "ari_held_out", "ari_seeds_to_map", "ari_bootstrap_to_map", "ari_held_out_to_map"),
-    "unit_stability",
+    *("unit_stability", "one_block"),
 )
-"""Columns of levels.tsv; adjusted Rand indices of all pairs of runs, and of the runs to the map."""
+"""Columns of levels.tsv; adjusted Rand indices of all pairs of runs, and of the runs to the map; `one_block` is the share
+of units with one field (or well) only, which no resample changes: where it is more than half, there are no resamples.
+`published_clusters` is empty unless `published_counts` names the map to compare with."""
 
 MARKERS = 5
 
@@ -34,9 +38,11 @@ def describe_clusters(
     obs: pd.DataFrame,
     points: NDArray[np.floating],
     terms: pd.DataFrame,
+    locations: Membership | None,
     cells_of: Sequence[str],
     *,
     stable_at: float,
+    alpha: float,
 ) -> pd.DataFrame:
     """Table of all clusters of all levels, one row a cluster, columns `CLUSTER_COLUMNS`.
 
@@ -45,26 +51,28 @@ def describe_clusters(
     found : levels and what runs say of them
     obs, points : units and their vectors (N, features)
     terms : best term by level and cluster, see `subcell.atlas.enrichment.best_terms`
+    locations : of the units; None where none are known
     cells_of : (N,) for each unit the cell that lies nearest to it
     stable_at : a cluster is stable where every kind of run finds it with at least this Jaccard overlap
+    alpha : false discovery rate at which a location names a cluster
 
     `markers` are the members nearest to the centre of the cluster, `top_units` the same, and `cells` their cells to look
     at; within a unit's name ";" becomes ",".
     """
     names = [str(name).replace(";", ",") for name in obs.index]
-    locations = list(obs["locations"].astype(object)) if "locations" in obs else [None] * len(obs)
     rows = []
     for number, level in enumerate(found.levels, start=1):
         central = nearest_to_centre(points, level.labels, most=MARKERS)
         kinds = [found.seeds[number - 1], found.bootstraps[number - 1], found.held_out[number - 1]]
         agreed = found.consensus[number - 1] == level.labels
-        for cluster, enriched in enumerate(enrich(level.labels, locations)):
+        located = top_locations(level.labels, locations)
+        for cluster in range(level.clusters):
             members = np.flatnonzero(level.labels == cluster)
             overlaps = [kind.clusters[cluster] for kind in kinds]
             measured = [overlap for overlap in overlaps if np.isfinite(overlap)]
             key = (number, str(cluster + 1))
             best = terms.loc[key] if key in terms.index else None
-            name = enriched.name if best is None else f"{best['term']} ({best['hits'] / best['size']:.0%})"
+            place = located.loc[cluster] if cluster in located.index else None
             nearest = ";".join(names[row] for row in central[cluster])
             rows.append(
                 {
@@ -74,13 +82,13 @@ def describe_clusters(
                     "size": len(members),
                     "stability": round(float(overlaps[0]), 4),
                     "members": ";".join(names[row] for row in members),
-                    "top_location": enriched.location,
+                    "top_location": "" if place is None else place["term"],
                     "resolution": level.step.resolution,
-                    "name": name,
-                    "fraction": enriched.fraction,
-                    "background": enriched.background,
-                    "p_value": enriched.p_value,
-                    "q_value": enriched.q_value,
+                    "name": name_of(best, place, everything=len(members) == len(obs), alpha=alpha),
+                    **{
+                        column: np.nan if place is None else place[column]
+                        for column in ("fraction", "background", "p_value", "q_value")
+                    },
                     "top_units": nearest,
                     "stability_bootstrap": round(float(overlaps[1]), 4),
                     "stability_held_out": round(float(overlaps[2]), 4),
@@ -118,6 +126,7 @@ def describe_levels(found: Found, clusters: pd.DataFrame) -> pd.DataFrame:
                 "ari_bootstrap_to_map": bootstraps.ari_to_map,
                 "ari_held_out_to_map": alone.ari_to_map,
                 "unit_stability": float(np.mean(found.unit_stability[number - 1])),
+                "one_block": found.one_block,
             }
         )
     return pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))

@@ -29,7 +29,7 @@ OPTIONAL = {"plate"}
 
 LISTED = (
     *("gene", "ensembl_id", "antibody", "cell_line", "compound", "mechanism", "split"),
-    *("plate", "microscope", "reliability"),
+    *("plate", "microscope", "image_width_px", "reliability"),
 )
 
 Blocks = Literal["well", "field"]

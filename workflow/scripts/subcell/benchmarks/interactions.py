@@ -66,8 +66,8 @@ def run(
     out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a pair
     dataset, model, simulated : go into the result
     files : of related pairs, see `subcell.benchmarks.pairs.read_references`
-    pairs : `name`, `min_score` and `baits` of each file; scores of the first keep their name, those of the others begin
-        with the reference's
+    pairs : `name`, `min_score`, `baits` and `aliases` of each file; scores of the first keep their name, those of the
+        others begin with the reference's
     truth : folder of what is true of a simulated dataset, whose complexes are read where no `files` are given
     negatives : unrelated pairs for each related one
     folds : of the classifier
@@ -317,7 +317,7 @@ def _references(
         return read_references(Path(truth) / TRUE_COMPLEXES, "complexes") if truth else []
     found = []
     for path, about in zip(files, pairs, strict=True):
-        more = {key: about[key] for key in ("min_score", "baits") if about.get(key)}
+        more = {key: about[key] for key in ("min_score", "baits", "aliases") if about.get(key)}
         found += read_references(path, about["name"], **more)
     return found
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from subcell.atlas.gene_sets import read_gene_sets, text_lines
+from subcell.atlas.interactions import read_interactions
 from subcell.atlas.leiden import as_network, run_leiden
 from subcell.errors import SheetError
 
@@ -63,17 +64,23 @@ class Drawn:
 
 
 def read_references(
-    path: str | Path, name: str, *, min_score: float = 0, baits: str | Path | None = None
+    path: str | Path,
+    name: str,
+    *,
+    min_score: float = 0,
+    baits: str | Path | None = None,
+    aliases: str | Path | None = None,
 ) -> list[Reference]:
     """Read related pairs from a file.
 
     Parameters
     ----------
-    path : a table (.csv, .tsv, plain or packed) of two genes and, in a third column, a score; a table with the columns
-        `complex` and `gene`; or complexes as `subcell.atlas.gene_sets` reads them (CORUM, GMT)
+    path : interactions as `subcell.atlas.interactions` reads them; a table with the columns `complex` and `gene`; or
+        complexes as `subcell.atlas.gene_sets` reads them (CORUM, GMT)
     name : of the source
     min_score : pairs with a lower score are left out
     baits : file with a gene a line: those that were tested for partners, as in BioPlex
+    aliases : names of the proteins of interactions, see `subcell.atlas.interactions.read_interactions`
 
     Returns
     -------
@@ -92,14 +99,7 @@ def read_references(
     if ".gmt" in path.suffixes or any("subunits" in cell for cell in header):
         return [_of_sets(name, read_gene_sets(path, name).sets.values(), tested)]
     pairs, known = set(), set()
-    for number, line in enumerate(text_lines(path), start=1):
-        values = _cells(line, path)
-        if number == 1 or not line.strip():
-            continue
-        try:
-            one, other, score = values[0], values[1], float(values[2]) if len(values) > 2 else np.inf
-        except (IndexError, ValueError):
-            raise SheetError(f"{path}, line {number}: {line[:60]!r}; expected two genes and a score") from None
+    for one, other, score in read_interactions(path, aliases=aliases):
         known |= {one, other}
         if one != other and score >= min_score:
             pairs.add((min(one, other), max(one, other)))

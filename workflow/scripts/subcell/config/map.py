@@ -63,7 +63,11 @@ class InteractionFile(Section):
 
     name: str = Field(max_length=60, description="of the reference")
     file: str = Field(
-        description="a path, or a name in `downloads`: two genes and a score, with a header, .csv or .tsv"
+        description="a path, or a name in `downloads`: BioPlex and STRING as they are published, or two genes and a score"
+    )
+    aliases: str | None = Field(
+        None,
+        description="with STRING's protein.links its table protein.info, which names the genes: a path or a name in `downloads`",
     )
     min_score: float = Field(0, description="interactions with a lower score are left out")
 
@@ -95,7 +99,9 @@ class Map(Section):
     lines: list[str] = Field([], description="cell lines that get a map of their own besides, under `lines/`")
     filters: Filters = Field(Filters(), description="which cells")
     batches: list[Literal["plate", "microscope"]] = Field(
-        [], description="batches that Harmony removes; refused where a batch holds one cell line or one unit only"
+        [],
+        description="batches that Harmony removes; refused where a batch holds (nearly) one cell line or one unit only. "
+        "The microscope is `batch` of the sheet, else what the Atlas's two widths of images tell (2048 pixels and narrower)",
     )
     batches_within_line: bool = Field(False, description="remove them in each cell line by itself")
     min_cells: int = Field(1, ge=1, description="units with fewer cells are left out")
@@ -121,13 +127,23 @@ class Map(Section):
         description="neighbours in the graph, for the other two methods; with few the graph falls apart, and no level is "
         "coarser than its parts",
     )
+    umap_neighbors: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="neighbours of a point in its UMAP, itself counted (paper: 125, beside its minimal distance 0.5 and "
+        "spread 0.6, which all UMAPs have); absent: those of the graph, or of the first of `paper_levels`",
+    )
     seeds: int = Field(
         20, ge=1, le=1000, description="runs with other seeds, from which the stability of clusters comes"
     )
     bootstraps: int = Field(
         10, ge=0, le=1000, description="runs on resampled wells or fields, and as many on held-out antibodies alone"
     )
-    resample: Literal["field", "well"] = Field("field", description="what is resampled within a unit")
+    resample: Literal["field", "well"] = Field(
+        "field",
+        description="what is resampled within a unit; the Atlas stains an antibody in one well of a line",
+    )
     stable_at: float = Field(
         0.75, ge=0, le=1, description="Jaccard overlap from which a cluster counts as found again, in every kind of run"
     )
@@ -139,12 +155,23 @@ class Map(Section):
     published: str | None = Field(
         None, description="published clusters to compare with: a table of genes and Cluster_level_1, 2 ..."
     )
+    published_counts: str | None = Field(
+        None,
+        description="counts of a published map, which levels.tsv and filters.tsv put beside ours; "
+        "`resources/paper_map.tsv` has the paper's",
+    )
     findings: str | None = Field(
         "resources/paper_findings.tsv",
         description="sets of genes that should lie together, and what they should part from",
     )
     enrichment: Enrichment = Field(Enrichment(), description="tests of clusters")
-    curve: int = Field(12, ge=0, le=500, description="further resolutions at which agreement is measured")
+    curve: int = Field(
+        12,
+        ge=0,
+        le=500,
+        description="further resolutions at which agreement is measured: around `levels`, or of one graph beside "
+        "`paper_levels`",
+    )
     single_cells: int = Field(
         0, ge=0, le=10_000_000, description="cells of which a UMAP is made, sampled; 0 makes none"
     )

@@ -24,11 +24,15 @@ class Transcriptome(Section):
 
 
 class PairFile(Section):
-    """Related proteins: complexes (CORUM, GMT, or columns `complex` and `gene`), or two genes and a score (BioPlex, STRING)."""
+    """Related proteins: complexes (CORUM, GMT, or columns `complex` and `gene`), or interactions (BioPlex and STRING as
+    they are published, or two genes and a score)."""
 
     name: Name = Field(description="of the source, in names of scores")
     file: str = Field(description="the file, plain, .gz or .zip")
     min_score: float = Field(0, ge=0, description="pairs with a lower score are left out (STRING in the paper: 700)")
+    aliases: str | None = Field(
+        None, description="file with a protein's id and its gene: protein.info, with STRING's protein.links"
+    )
     baits: str | None = Field(
         None, description="file with a gene a line: those whose partners were looked for; others say nothing (BioPlex)"
     )

@@ -83,7 +83,7 @@ def crop_fields(
                 image, present = read_field(images_dir, ledger, field["field_id"])
                 image, _ = camera.correct(image, present, plate=field.get("plate"))
                 nuclei, labels = masks.labels(field["field_id"])
-                describe = describer(field, present, cells_in_field=len(table))
+                describe = describer(field, present, cells_in_field=len(table), image_width_px=image.shape[2])
                 for block in _blocks(kept, pixels=pixels, bytes_a_pixel=image.dtype.itemsize):
                     images, _, clipped = crop_cells(
                         image,
@@ -107,7 +107,7 @@ def _blocks(cells: pd.DataFrame, *, pixels: int, bytes_a_pixel: int) -> list[pd.
 
 
 def describer(
-    field: dict[str, Any], present: tuple[str, ...], *, cells_in_field: int
+    field: dict[str, Any], present: tuple[str, ...], *, cells_in_field: int, image_width_px: float = np.nan
 ) -> Callable[[pd.DataFrame, np.ndarray], pd.DataFrame]:
     """A function that builds the rows of `obs` for some cells of one field."""
 
@@ -118,6 +118,8 @@ def describer(
         columns |= {name: cells[name].to_numpy() if name in cells else np.nan for name in CELL_COLUMNS}
         columns["clipped_fraction"] = clipped_fraction
         columns["cells_in_field"] = cells_in_field
+        # Microscopes differ in it, so a map is tested against it: it should mean nothing.
+        columns["image_width_px"] = float(image_width_px)
         columns["channels"] = ";".join(present)
         return pd.DataFrame(columns, index=pd.Index(cells["cell_id"].to_numpy(), name="cell_id"))
 
