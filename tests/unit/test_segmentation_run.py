@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_segmentation import PIXEL_UM, fields_table, run, two_cells, write_field
 
+from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation import flows as flows_module
 from subcell.segmentation.overlap import overlapped
 from subcell.segmentation.plates import outliers, robust_z
@@ -86,6 +87,22 @@ def test_a_field_says_where_its_cells_and_its_scale_come_from(tmp_path, segmente
     assert quality.loc["both", "bit_depth"] == 8
     assert (cells["dna_intensity"] > cells["mean_nucleus"]).all()
     assert np.isnan(quality.loc["dna", "background_er"])
+
+
+def test_saturation_and_background_are_those_of_the_camera(tmp_path, segmenter):
+    from subcell.imaging.camera import Camera
+    from subcell.segmentation.run import segment_fields
+
+    image = two_cells(dtype=np.uint16) * np.uint16(50) + np.uint16(500)
+    image[3, :80] = 65535
+    write_ledger(tmp_path, ledger_table(write_field(tmp_path, "raw", image)))
+    paths = [tmp_path / name for name in ("m.zarr", "c.parquet", "q.parquet")]
+    (row,) = segment_fields(tmp_path, fields_table("raw"), segmenter, *paths, camera=Camera(offset="auto")).to_dict(
+        "records"
+    )
+    assert "protein=" in row["camera_offset"]
+    assert row["saturated_fraction"] == pytest.approx(80 / 256)
+    assert row["background_nucleus"] == np.percentile(image[2], 1) > 500
 
 
 def test_a_wrong_pixel_size_is_flagged():

@@ -18,7 +18,13 @@ from subcell.imaging.camera import NO_CORRECTION, Camera, bit_depth, is_stretche
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.flows import is_out_of_memory
 from subcell.segmentation.masks import create_masks
-from subcell.segmentation.measure import constant_channels, field_quality, measure_cells, pixel_size_warning
+from subcell.segmentation.measure import (
+    constant_channels,
+    field_quality,
+    measure_cells,
+    picture_quality,
+    pixel_size_warning,
+)
 from subcell.segmentation.overlap import overlapped
 from subcell.segmentation.scoring import score_masks
 from subcell.segmentation.segmenter import Flows, Labels, Prepared, Segmenter
@@ -221,7 +227,8 @@ def _measured(one: _Read, found: list[Labels]) -> _Done:
 
 def _about_pixels(image: NDArray[Any], present: tuple[str, ...]) -> dict[str, Any]:
     stretched = [channel for n, channel in enumerate(CHANNELS) if channel in present and is_stretched(image[n])]
-    return {"bit_depth": bit_depth(image), "stretched_channels": ";".join(stretched)}
+    depth = {"bit_depth": bit_depth(image), "stretched_channels": ";".join(stretched)}
+    return depth | picture_quality(image, present)
 
 
 def _agreement(found: list[Labels]) -> float:
