@@ -75,6 +75,7 @@ rule estimate_flat_field:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=240,
     params:
+        offset=lambda wildcards: camera_of(wildcards)["offset"],
         code=code_version("imaging"),
     message:
         "Estimating the illumination of {wildcards.dataset}"
