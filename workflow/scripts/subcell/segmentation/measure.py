@@ -17,13 +17,6 @@ FOCUS_UM_PER_PX = 0.32
 """Pixel size at which focus is measured: finer pixels would change it, not only the lens."""
 
 
-NUCLEUS_DIAMETERS_UM = (9.5, 26.0)
-"""Medians of a field outside this range hint at a wrong pixel size."""
-
-FEWEST_NUCLEI = 4
-"""Fewer whole nuclei say little of a pixel size."""
-
-
 def measure_cells(
     image: NDArray[Any],
     nuclei: NDArray[np.integer],
@@ -140,18 +133,6 @@ def picture_quality(image: NDArray[Any], present: Sequence[str]) -> dict[str, fl
             for number, channel in enumerate(CHANNELS)
         },
     }
-
-
-def pixel_size_warning(cells: Sequence[dict[str, Any]], *, diameter_um: float, pixel_size_um: float) -> str:
-    """What is implausible about a field's pixel size, judged by its nuclei; empty where nothing is.
-
-    Copies of images that were made smaller keep a nominal pixel size that may be off by half.
-    """
-    low, high = NUCLEUS_DIAMETERS_UM
-    if len(cells) < FEWEST_NUCLEI or not np.isfinite(diameter_um) or low <= diameter_um <= high:
-        return ""
-    side, way = ("small", "larger") if diameter_um < low else ("large", "smaller")
-    return f"nuclei are {diameter_um:.1f} um wide, too {side} for {pixel_size_um:g} um a pixel; the true pixel size may be {way}"
 
 
 def constant_channels(image: NDArray[Any], present: Sequence[str]) -> tuple[str, ...]:
