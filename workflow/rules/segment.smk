@@ -98,7 +98,7 @@ rule fine_tune:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: (6000 if tunes_compact() else 12_000) * attempt,
+        mem_mb=lambda wildcards, attempt: (6000 if tunes_compact() else 16_000) * attempt,
         runtime=600,
         gpu=min(1, config["gpus"]),
         gpu_mb=8000 if tunes_compact() else 16_000,
