@@ -1,6 +1,10 @@
 """Segmentation of five full-size fields against a plain loop of Cellpose's own call, with the same networks.
 
-Usage: SUBCELL_SHARED=folder PYTHONPATH=workflow/scripts python benchmarks/segmentation.py [fields] [memory fields]
+Usage: SUBCELL_SHARED=folder PYTHONPATH=workflow/scripts python benchmarks/segmentation.py [fields]
+       SUBCELL_SHARED=folder PYTHONPATH=workflow/scripts python benchmarks/segmentation.py memory [fields]
+
+The second is the peak memory of segmenting a shard of fields of 2048 px, and of cutting its cells, each in a process of its
+own and as the rules do it: the real fields of that size in turn, under as many names as there are fields.
 
 Both sides get the same pictures and write nothing. The peer is `CellposeModel.eval` on one full-size field after the other,
 with the compact network as `model.net`; `diameter` makes it shrink the field to the pixel size at which the network works.
@@ -14,7 +18,6 @@ dynamics break wide objects up. On one field of 19 cells the same flows give 34,
 
 import csv
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -139,47 +142,68 @@ def main() -> None:
                 segmenter.segment(image, pixel_size_um=um)
             seconds_all = time.perf_counter() - start
             print(f"whole fields, matched into cells, {note}\t{pixels / 1e6 / seconds_all:.3f}\t\tMpx/s\t", flush=True)
-            memory(int(sys.argv[2]) if len(sys.argv) > 2 else 128)
 
 
-SHARD = """
-import sys
-import numpy as np, pandas as pd, torch
+PARTS = {
+    "segmentation": """
 from subcell.segmentation.run import segment_fields
 from subcell.segmentation.segmenter import Segmenter
-torch.set_num_threads(1)
-folder = sys.argv[1]
-fields = pd.read_parquet(folder + "/fields.parquet")
-segment_fields(folder, fields, Segmenter(), *(folder + "/" + name for name in ("m.zarr", "c.parquet", "q.parquet")))
+segment_fields(".", fields, Segmenter(), "m.zarr", "c.parquet", "q.parquet", workers=2)
+""",
+    "crops of 96 px": 'crop_fields(".", "m.zarr", "c.parquet", fields, "crops.h5sc", field_um=51.2, pixels=96)',
+    "crops of 640 px": 'crop_fields(".", "m.zarr", "c.parquet", fields, "crops.h5sc", field_um=51.26, pixels=640)',
+}
+BEFORE = """
+import resource
+import pandas as pd, torch
+from subcell.crops.run import crop_fields
+torch.set_num_threads(2)
+fields = pd.read_parquet("fields.parquet")
+"""
+AFTER = """
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
 
 
 def memory(count: int) -> None:
-    """Peak memory of a shard of fields of 2048 px: the same field under many names."""
+    """Peak memory of a shard of fields of 2048 px."""
     import pandas as pd
 
+    from subcell.catalog.fields import as_fields
     from subcell.imaging.ledger import ledger_table, write_ledger
 
     source = Path(os.environ["SUBCELL_SHARED"]) / "data" / "hpa_fields"
-    known = next(name for name, image, _ in full_size_fields() if image.shape[1] == 2048)
+    known = [(name, um) for name, image, um in full_size_fields() if image.shape[1] == 2048]
+    print("case\tpeak GB\tfields/s, start and writing included")
     with tempfile.TemporaryDirectory() as folder:
-        rows = []
-        for channel, colour in COLOURS.items():
-            (Path(folder) / f"{channel}.png").symlink_to((source / f"{known}_{colour}.png").resolve())
-            rows += [
-                {"field_id": f"field{n:03d}", "channel": channel, "file": f"{channel}.png", "status": "ok"}
-                for n in range(count)
-            ]
+        rows, fields = [], []
+        for number in range(count):
+            name, um = known[number % len(known)]
+            fields.append({"field_id": f"field{number:03d}", "pixel_size_um": um})
+            for channel, colour in COLOURS.items():
+                file = f"{name}_{colour}.png"
+                if number < len(known):
+                    (Path(folder) / file).symlink_to((source / file).resolve())
+                rows.append({"field_id": f"field{number:03d}", "channel": channel, "file": file, "status": "ok"})
         write_ledger(folder, ledger_table(rows))
-        table = pd.DataFrame({"field_id": [f"field{n:03d}" for n in range(count)], "pixel_size_um": 0.08})
-        table.to_parquet(Path(folder) / "fields.parquet")
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", SHARD, folder], check=True)
-        seconds = time.perf_counter() - start
-    peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    print(f"a shard of {count} fields of 2048 px, one thread, peak memory\t{peak_gb:.2f}\t\tGB\t")
-    print(f"the same, start and writing included\t{count / seconds:.2f}\t\tfields/s\t")
+        as_fields(pd.DataFrame(fields)).to_parquet(Path(folder) / "fields.parquet")
+        library = str(Path(__file__).resolve().parents[1] / "workflow" / "scripts")
+        for name, part in PARTS.items():
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", BEFORE + part + AFTER],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": library},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            rate = count / (time.perf_counter() - start)
+            print(f"{name}, {count} fields of 2048 px\t{float(done.stdout.split()[-1]):.2f}\t{rate:.2f}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["memory"]:
+        memory(int(sys.argv[2]) if len(sys.argv) > 2 else 128)
+    else:
+        main()

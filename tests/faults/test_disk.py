@@ -1,6 +1,7 @@
 """A full disk, a read-only one, damaged and lost files, and a clock that goes back."""
 
 import os
+import shutil
 import subprocess
 import time
 
@@ -48,7 +49,9 @@ def truncate(path):
 
 
 def corrupt(path):
-    """Other bytes, the same size and time: what a bad disk does."""
+    """Other bytes, the same size and time: what a bad disk does. Of a folder, its largest file."""
+    if path.is_dir():
+        path = max(path.rglob("*"), key=lambda file: file.stat().st_size * file.is_file())
     before = path.stat()
     data = bytearray(path.read_bytes())
     data[: len(data) // 2] = os.urandom(len(data) // 2)
@@ -61,6 +64,7 @@ def corrupt(path):
     [
         (truncate, "fields/0001.parquet"),
         (corrupt, "cells/0001.parquet"),
+        (corrupt, "masks/0001.zarr"),
         (truncate, "crops/0001.h5sc"),
         (corrupt, "random_vit/cells.h5ad"),
     ],
@@ -77,7 +81,7 @@ def test_a_damaged_file_is_named_deleted_and_made_again(finished, undisturbed, t
     assert code != 0
     assert line, text[-4000:]
     before = len(jobs_done((finished / "chain.out").read_text()))
-    path.unlink()
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
     finish(finished, "--cores", 2)
     assert differences(finished / "results", undisturbed / "results") == []
     done = jobs_done((finished / "chain.out").read_text())[before:]

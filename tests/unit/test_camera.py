@@ -34,11 +34,21 @@ def test_the_offset_is_found_in_each_channel_and_never_goes_below_zero():
     assert corrected.dtype == image.dtype
 
 
-def test_display_stretched_channels_keep_their_zero():
-    image = counts(offset=5).astype(np.uint8)
-    image[:, 0, 0], image[:, 0, 1] = 0, 255
-    assert is_stretched(image[0])
-    assert Camera(offset="auto").correct(image, ALL)[0] is image
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_display_stretched_channels_keep_their_zero(dtype):
+    image = counts(side=1024)
+    low, high = np.percentile(image, (0.001, 99.999), axis=(1, 2), keepdims=True)
+    stretched = np.rint(np.clip((image - low) / (high - low), 0, 1) * np.iinfo(dtype).max).astype(dtype)
+    assert all(is_stretched(plane) for plane in stretched)
+    assert Camera(offset="auto").correct(stretched, ALL)[0] is stretched
+
+
+def test_dead_and_hot_pixels_do_not_make_a_raw_field_a_stretched_one():
+    image = counts(offset=500, side=1024)
+    image[:, 7, :4], image[:, 9, :4] = 0, 65535
+    corrected, offsets = Camera(offset="auto").correct(image, ALL)
+    assert offsets == pytest.approx(dict.fromkeys(ALL, 500), abs=1)
+    assert np.median(corrected) < 50
 
 
 def test_given_offsets_and_shifts_are_applied():

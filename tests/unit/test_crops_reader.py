@@ -1,5 +1,8 @@
 """Crop files are hashed, damage is found, and training reads every cell once."""
 
+import re
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -74,6 +77,23 @@ def test_every_cell_comes_once_in_an_order_that_can_be_resumed(tmp_path, workers
     assert [rows for rows, _ in epoch(first=4)] == [rows for rows, _ in batches[4:]]
     assert [rows for rows, _ in epoch(epoch=1)] != [rows for rows, _ in batches]
     assert sorted(row for rows, _ in epoch(rows=[5, 5, 40]) for row in rows) == [5, 40]
+
+
+def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
+    (tmp_path / "results/demo/crops").mkdir(parents=True)
+    for shard in range(2):
+        names = [f"c{shard}{n}" for n in range(4)]
+        obs = pd.DataFrame({"split": ["train", "test"] * 2, "gene": names}, index=pd.Index(names, name="cell_id"))
+        images = np.full((4, 6, PIXELS, PIXELS), 51, np.uint8)
+        write_h5sc(tmp_path / f"results/demo/crops/000{shard}.h5sc", obs, images, field_um=8)
+    text = (Path(__file__).parents[2] / "docs/images.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(example, names)
+    assert set(names["genes"]) == {"c00", "c02", "c10", "c12"}
+    assert names["masks"].shape == (4, 2, PIXELS, PIXELS)
+    assert names["channels"].unique().tolist() == pytest.approx([0.2])
 
 
 def crops_of(**settings):

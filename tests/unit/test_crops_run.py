@@ -11,6 +11,7 @@ from subcell.channels import CHANNELS
 from subcell.crops import run as run_module
 from subcell.crops.run import crop_fields
 from subcell.crops.store import CropStore
+from subcell.errors import ImageError
 from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation.masks import create_masks
 
@@ -164,3 +165,11 @@ def test_a_crowded_field_is_cut_in_blocks(shard, monkeypatch):
     shard.crop(fields)
     assert seen == [2, 1, 2, 1]
     assert shard.out.read_bytes() == expected
+
+
+def test_cells_of_a_field_without_label_images_are_not_left_out_in_silence(shard):
+    fields = shard.write(["a", "b"])
+    cells = pd.read_parquet(shard.cells)
+    pd.concat([cells, cells.iloc[:1].assign(field_id="c", cell_id="c:1")]).to_parquet(shard.cells)
+    with pytest.raises(ImageError, match=r"masks\.zarr: no label images of the field c, of which .*delete both"):
+        shard.crop(fields)

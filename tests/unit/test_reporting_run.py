@@ -28,6 +28,17 @@ def test_a_blurred_field_stands_out_among_its_line():
     assert (table["unusual"] != "").sum() == 2
 
 
+def test_a_field_of_another_pixel_size_is_one_to_look_at():
+    fields = example.example_fields([f"f{i}" for i in range(12)], cell_line=["A"] * 12)
+    qc = pd.DataFrame({"field_id": fields["field_id"], "status": "ok", "cells": 10, "touching_border": 3})
+    qc["nucleus_diameter_um"] = [14.0, 15.0, 13.0] * 4
+    qc.loc[4, "nucleus_diameter_um"] = 21.0
+    qc.loc[5, "pixel_size_warning"] = "nuclei are 7.0 um wide"
+    table = field_quality_table(qc, fields).set_index("field_id")
+    assert table["unusual"][table["unusual"] != ""].to_dict() == {"f4": "pixel size", "f5": "pixel size"}
+    assert "21.0 um wide, 1.5 times those of A" in table.loc["f4", "pixel_size_warning"]
+
+
 def test_few_fields_are_not_compared():
     fields = example.example_fields(["a", "b", "c"])
     qc = pd.DataFrame({"field_id": ["a", "b", "c"], "status": ["ok", "ok", "set aside"], "cells": [1, 100, 0]})

@@ -1,5 +1,7 @@
 """Fine-tuning on labelled fields, from the sheet to the score."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,68 @@ def test_training_changes_the_network_that_has_labels_and_scores_the_held_out_fi
 
     assert changed("cells")
     assert not changed("nuclei")
+
+
+def cellpose_model(path, monkeypatch, *, full_size):
+    """A file of Cellpose's network with random weights, as published ones would have to be downloaded."""
+    from cellpose import vit
+    from segment_anything.build_sam import _build_sam
+
+    if not full_size:
+        # The same network but for its transformer, of 2 blocks 32 wide instead of 24 blocks 1024 wide.
+        monkeypatch.setattr(vit, "sam_model_registry", {"vit_l": lambda checkpoint: _build_sam(32, 2, 2, [0, 1])})
+    torch.manual_seed(0)
+    torch.save(vit.CPSAM().state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "full_size",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                not os.environ.get("SUBCELL_FULL_SIZE"),
+                reason="takes gigabytes and minutes; set SUBCELL_FULL_SIZE=1 to run it",
+            ),
+        ),
+    ],
+)
+def test_cellposes_own_training_changes_its_network_and_its_seed_repeats_it(tmp_path, monkeypatch, full_size):
+    model = cellpose_model(tmp_path / "user_model", monkeypatch, full_size=full_size)
+    # The rate of its first epoch is 0.
+    steps = 2 if full_size else 8
+    settings = {
+        "sheet": labelled_sheet(tmp_path, fields=2),
+        "model": str(model),
+        "steps": steps,
+        "log": lambda line: None,
+    }
+
+    def tuned(name, **more):
+        path = tmp_path / name / "cellpose_model"
+        scores = fine_tune(path, tmp_path / "scores.tsv", **settings, **more)
+        assert scores[["objects", "model", "fields", "true"]].to_numpy().tolist() == [
+            ["cells", "before", 1, 2],
+            ["cells", "after", 1, 2],
+        ]
+        assert [file.name for file in path.parent.iterdir()] == ["cellpose_model"]
+        return torch.load(path, weights_only=True)
+
+    before, after = torch.load(model, weights_only=True), tuned("one")
+    assert after.keys() == before.keys()
+    assert (after["out.weight"] != before["out.weight"]).any()
+    if full_size:
+        return
+
+    def same(one, other):
+        return all(torch.equal(one[name], other[name]) for name in one)
+
+    torch.rand(3)  # what ran before must not matter
+    assert same(tuned("again", seed=1), after)
+    # Both seeds hold out the same field, but other layers are skipped.
+    assert not same(tuned("other", seed=2), after)
 
 
 def test_sheets_that_cannot_be_used_say_why(tmp_path):

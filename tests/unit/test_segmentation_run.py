@@ -9,8 +9,10 @@ import pytest
 import torch
 from test_segmentation import PIXEL_UM, fields_table, run, two_cells, write_field
 
+from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation import flows as flows_module
 from subcell.segmentation.overlap import overlapped
+from subcell.segmentation.pixel_size import beside_other_fields, pixel_size_warning
 from subcell.segmentation.plates import outliers, robust_z
 from subcell.segmentation.segmenter import Segmenter
 from subcell.segmentation.tables import QC_SCHEMA
@@ -88,14 +90,54 @@ def test_a_field_says_where_its_cells_and_its_scale_come_from(tmp_path, segmente
     assert np.isnan(quality.loc["dna", "background_er"])
 
 
-def test_a_wrong_pixel_size_is_flagged():
-    from subcell.segmentation.measure import pixel_size_warning
+def test_saturation_and_background_are_those_of_the_camera(tmp_path, segmenter):
+    from subcell.imaging.camera import Camera
+    from subcell.segmentation.run import segment_fields
 
-    cells = [{}] * 6
-    assert pixel_size_warning(cells, diameter_um=14.0, pixel_size_um=0.32) == ""
-    assert "too small for 0.32 um a pixel" in pixel_size_warning(cells, diameter_um=9.3, pixel_size_um=0.32)
-    assert "too large" in pixel_size_warning(cells, diameter_um=40.0, pixel_size_um=0.32)
-    assert pixel_size_warning(cells[:2], diameter_um=3.0, pixel_size_um=0.32) == ""
+    image = two_cells(dtype=np.uint16) * np.uint16(50) + np.uint16(500)
+    image[3, :80] = 65535
+    write_ledger(tmp_path, ledger_table(write_field(tmp_path, "raw", image)))
+    paths = [tmp_path / name for name in ("m.zarr", "c.parquet", "q.parquet")]
+    (row,) = segment_fields(tmp_path, fields_table("raw"), segmenter, *paths, camera=Camera(offset="auto")).to_dict(
+        "records"
+    )
+    assert "protein=" in row["camera_offset"]
+    assert row["saturated_fraction"] == pytest.approx(80 / 256)
+    assert row["background_nucleus"] == np.percentile(image[2], 1) > 500
+
+
+def test_nuclei_of_a_size_that_none_have_are_flagged():
+    assert pixel_size_warning(6, diameter_um=14.0, pixel_size_um=0.32) == ""
+    assert "too small for 0.32 um a pixel" in pixel_size_warning(6, diameter_um=9.3, pixel_size_um=0.32)
+    assert "too large" in pixel_size_warning(6, diameter_um=40.0, pixel_size_um=0.32)
+    assert pixel_size_warning(2, diameter_um=3.0, pixel_size_um=0.32) == ""
+
+
+def diameters_table(*diameters):
+    rows = {"status": "ok", "cells": 12, "touching_border": 4, "nucleus_diameter_um": diameters}
+    return pd.DataFrame(rows).assign(field_id=[f"f{n}" for n in range(len(diameters))])
+
+
+@pytest.mark.parametrize("true_um", [12.0, 14.0, 15.0, 17.0])
+@pytest.mark.parametrize("factor", [1.5, 1 / 1.5])
+def test_a_field_whose_pixel_size_is_off_by_half_stands_out_among_its_line(true_um, factor):
+    others = true_um * np.random.default_rng(1).normal(1, 0.08, 11)
+    warnings = beside_other_fields(diameters_table(*others, true_um * factor), ["U-2 OS"] * 12)
+    assert warnings[:-1] == [""] * 11
+    assert f"{true_um * factor:.1f} um wide" in warnings[-1]
+    assert "of U-2 OS" in warnings[-1]
+    assert ("smaller" if factor > 1 else "larger") in warnings[-1]
+
+
+def test_lines_may_differ_in_the_size_of_their_nuclei():
+    table = diameters_table(*[12.0] * 6, *[19.0] * 6, 18.0, 19.0)
+    assert not any(beside_other_fields(table, ["A"] * 6 + ["B"] * 6 + ["B"] * 2))
+    # A line of two fields has no measure of its own.
+    warnings = beside_other_fields(table, ["A"] * 6 + ["A"] * 5 + ["C"] + ["D"] * 2)
+    assert [bool(text) for text in warnings] == [False] * 6 + [True] * 5 + [False] * 3
+    assert not any(beside_other_fields(diameters_table(12.0, 12.0, 12.0, 30.0), [""] * 4))
+    few = table.assign(cells=6)
+    assert not any(beside_other_fields(few, ["A"] * 14))
 
 
 def test_two_segmenters_agree_with_themselves_and_not_with_another(tmp_path, segmenter):

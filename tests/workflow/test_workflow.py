@@ -1,6 +1,8 @@
 """The workflow as a user meets it: dry run, lint, wrong input, and one real run of everything at its smallest."""
 
 import json
+import os
+import re
 import shutil
 import zipfile
 from urllib.parse import unquote
@@ -233,3 +235,34 @@ def test_a_sheet_that_is_not_there_is_named(project):
     code, text = run("-n", *arguments, cwd=project)
     assert code != 0
     assert "nowhere.csv" in text
+
+
+def test_other_labels_tune_the_segmentation_anew(project, tmp_path):
+    (tmp_path / "labelled.csv").write_text(
+        "field_id,pixel_size_um,nucleus,reference_cells\nf0,0.1,nuclei.png,cells.png\nf1,0.1,nuclei.png,lost.png\n"
+    )
+    for name in ("nuclei.png", "cells.png"):
+        (tmp_path / name).write_bytes(b"")
+    for path in (tmp_path / "labelled.csv", tmp_path / "nuclei.png"):
+        os.utime(path, (path.stat().st_mtime - 600,) * 2)
+    weights = tmp_path / "results/fine_tuned/compact.safetensors"
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "datasets": {"mine": {"source": "simulate"}},
+                "fine_tune": {"sheet": "labelled.csv"},
+                "segmentation": {"model": "results/fine_tuned/compact.safetensors"},
+            }
+        )
+    )
+    arguments = ("-n", "--configfile", tmp_path / "config.yaml", "-d", tmp_path)
+    code, text = run(*arguments, "results/mine/masks/0000.zarr", cwd=project)
+    assert code == 0, text
+    assert re.search(r"^fine_tune +1$", text, re.M), "what segments with tuned weights does not tune them"
+    weights.parent.mkdir(parents=True)
+    for path in (weights, weights.with_name("scores.tsv")):
+        path.write_bytes(b"")
+    assert "Nothing to be done" in run(*arguments, "results/fine_tuned/compact.safetensors", cwd=project)[1]
+    for path in weights.parent.iterdir():
+        os.utime(path, (path.stat().st_mtime - 60,) * 2)
+    assert re.search(r"^fine_tune +1$", run(*arguments, "results/fine_tuned/compact.safetensors", cwd=project)[1], re.M)

@@ -1,6 +1,7 @@
 """What the rules ask of the configuration. No rules here, and nothing that reads a table or the network:
 every job parses the workflow again."""
 
+import csv
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
+from subcell.channels import CHANNELS, REFERENCES
 from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.errors import ConfigError
@@ -250,11 +252,26 @@ def segmentation_weights():
     return list(filter(None, (files.get(model, model) for model in models)))
 
 
+def tunes_compact():
+    """Whether `fine_tune` starts from compact networks rather than from one of Cellpose's."""
+    model = config["fine_tune"]["model"]
+    return model == "compact" or model.endswith(".safetensors")
+
+
 def fine_tuned_weights():
     """The file that `fine_tune` writes; its name says to the segmentation which kind of model it holds."""
-    model = config["fine_tune"]["model"]
-    compact = model == "compact" or model.endswith(".safetensors")
-    return f"<results>/fine_tuned/{'compact.safetensors' if compact else 'cellpose_model'}"
+    return f"<results>/fine_tuned/{'compact.safetensors' if tunes_compact() else 'cellpose_model'}"
+
+
+def labelled_fields(wildcards):
+    """Input function: what `fine_tune` learns from, so that other labels train anew; the job says what is not there."""
+    sheet = Path(config["fine_tune"]["sheet"] or "nowhere")
+    if not sheet.is_file():
+        return []
+    with sheet.open(newline="", encoding="utf-8-sig") as file:
+        named = {row.get(column) for row in csv.DictReader(file) for column in (*CHANNELS, *REFERENCES)}
+    images = [sheet.parent / name for name in sorted(filter(None, named))]
+    return [str(path) for path in [sheet, Path(config["fine_tune"]["model"]), *images] if path.is_file()]
 
 
 def camera_of(wildcards):

@@ -75,6 +75,7 @@ rule estimate_flat_field:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=240,
     params:
+        offset=lambda wildcards: camera_of(wildcards)["offset"],
         code=code_version("imaging"),
     message:
         "Estimating the illumination of {wildcards.dataset}"
@@ -84,6 +85,8 @@ rule estimate_flat_field:
 
 rule fine_tune:
     """Adapt a segmentation model to labelled fields of your own, and score it on a part that it never saw."""
+    input:
+        labelled=labelled_fields,
     output:
         weights=fine_tuned_weights(),
         scores="<results>/fine_tuned/scores.tsv",
@@ -95,8 +98,10 @@ rule fine_tune:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        mem_mb=lambda wildcards, attempt: (6000 if tunes_compact() else 16_000) * attempt,
         runtime=600,
+        gpu=min(1, config["gpus"]),
+        gpu_mb=8000 if tunes_compact() else 16_000,
     params:
         settings=lookup("fine_tune", within=config),
         code=code_version("imaging", "segmentation"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -12,26 +12,30 @@ def damaged(paths: Iterable[str | Path]) -> list[str]:
 
     Parameters
     ----------
-    paths : files, and folders with their files; what has no reader here counts as whole
+    paths : files, and folders with their files (one of label images is a file here); what has no reader counts as whole
 
     Returns
     -------
     a line a damaged file, with its path and what is wrong
     """
     lines = []
-    for path in map(Path, paths):
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            read = READERS.get(file.suffix)
-            if read is None or not file.is_file():
-                continue
-            try:
-                read(file)
-            except ImportError:
-                continue  # an environment without the reader does not read such files
-            except Exception as problem:  # each reader has its own errors for broken bytes
-                first = str(problem).strip().partition("\n")[0] or type(problem).__name__
-                lines.append(f"{file}: damaged or cut off ({first})")
+    for file in (file for path in paths for file in _files(Path(path))):
+        try:
+            READERS[file.suffix](file)
+        except ImportError:
+            continue  # an environment without the reader does not read such files
+        except Exception as problem:  # each reader has its own errors for broken bytes
+            first = str(problem).strip().partition("\n")[0] or type(problem).__name__
+            lines.append(f"{file}: damaged or cut off ({first})")
     return lines
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.suffix in READERS and path.exists():
+        yield path
+    elif path.is_dir():
+        for inside in sorted(path.iterdir()):
+            yield from _files(inside)
 
 
 def _read_parquet(path: Path) -> None:
@@ -59,6 +63,17 @@ def _read_safetensors(path: Path) -> None:
     load_file(path)
 
 
+def _read_zarr(path: Path) -> None:
+    import zarr
+
+    for name, node in zarr.open_group(path, mode="r").members(max_depth=None):
+        if isinstance(node, zarr.Array):
+            try:
+                node[...]
+            except Exception as problem:
+                raise ValueError(f"{name}: {problem}") from problem
+
+
 def _read_json(path: Path) -> None:
     json.loads(path.read_bytes())
 
@@ -69,4 +84,5 @@ READERS: dict[str, Callable[[Path], None]] = {
     ".h5sc": _read_hdf5,
     ".safetensors": _read_safetensors,
     ".json": _read_json,
+    ".zarr": _read_zarr,
 }

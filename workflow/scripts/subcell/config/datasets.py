@@ -36,8 +36,8 @@ class Camera(Section):
     )
     flat_field: bool = Field(
         False,
-        description="even the illumination of each plate and channel, estimated by BaSiC from its fields (at least 16); "
-        "needs `--sdm conda`",
+        description="even the illumination of each plate and channel, estimated by BaSiC from its fields; a plate with fewer "
+        "than 16 stays as it is (`flat_field/plates.tsv` says which); needs `--sdm conda`",
     )
 
 

@@ -1,4 +1,4 @@
-"""Shuffled batches straight from crop files, for training that is not the workflow's own."""
+"""Batches straight from crop files: for training here, and shuffled for your own code (docs/images.md)."""
 
 from __future__ import annotations
 

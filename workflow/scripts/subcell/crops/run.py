@@ -63,12 +63,20 @@ def crop_fields(
     Returns
     -------
     DataFrame of fields set aside here (columns of `subcell.catalog.set_aside`); the file holds the others
+
+    Raises
+    ------
+    ImageError : label images and cells are not of the same run of segmentation
     """
     ledger = read_ledger(images_dir)
     masks = open_masks(masks_path)
     cells = pd.read_parquet(cells_path)
     cells_by_field = dict(tuple(cells.groupby("field_id", sort=False)))
     segmented = set(masks.field_ids)
+    if lost := sorted(set(cells_by_field) - segmented):
+        raise ImageError(
+            f"{masks_path}: no label images of the field {lost[0]}, of which {cells_path} has cells; delete both and run again"
+        )
     # In the order of their ids, so that the file does not depend on the order of a sheet.
     todo = fields[fields["field_id"].isin(segmented)].sort_values("field_id").to_dict("records")
     set_aside = []

@@ -17,6 +17,11 @@ from subcell.errors import ImageError
 OFFSET_PERCENTILE = 0.1
 """Percentile of a field that stands for its camera's offset: the darkest pixels that are not defects."""
 
+STRETCHED_SHARE, STRETCHED_PIXELS = 5e-6, 3
+"""A stretch for display puts the darkest 0.001 % or more of a channel at 0 (of 289 channels of HPA that reach full scale,
+1.8 % at least); fewer pixels are dead ones. At the other end one has to do: 13 of the 289, copies of a quarter of the side,
+have no more than two there."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -117,8 +122,9 @@ def _corrected(
 
 
 def is_stretched(plane: NDArray[Any]) -> bool:
-    """Whether a channel was stretched for display, as HPA's are: it reaches from 0 to the full scale of its type."""
-    return bool(plane.size) and int(plane.min()) == 0 and int(plane.max()) == np.iinfo(plane.dtype).max
+    """Whether a channel was stretched for display, as HPA's are: cut off at 0, and reaching full scale of its type."""
+    cut_off = np.count_nonzero(plane == 0) >= max(STRETCHED_PIXELS, STRETCHED_SHARE * plane.size)
+    return bool(cut_off) and int(plane.max()) == np.iinfo(plane.dtype).max
 
 
 def bit_depth(image: NDArray[Any]) -> int:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError
-from subcell.imaging.camera import flat_field_name
+from subcell.imaging.camera import NO_CORRECTION, Camera, flat_field_name
 from subcell.imaging.ledger import read_ledger
-from subcell.imaging.read import read_plane
+from subcell.imaging.read import read_field
 
 FEWEST_FIELDS, MOST_FIELDS = 16, 256
 """BaSiC separates light from cells by what fields have in common; more than so many add time and nothing else."""
@@ -23,46 +23,70 @@ FEWEST_FIELDS, MOST_FIELDS = 16, 256
 SIDE_PX = 256
 """Illumination varies slowly: BaSiC itself works on 128 pixels."""
 
+PLATE_COLUMNS = ("plate", "channel", "fields", "estimated", "darkest", "brightest")
+
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
+Log = Callable[[str], None]
 
 
 def estimate_flat_fields(
-    images_dirs: Sequence[str | Path], fields: pd.DataFrame, out_dir: str | Path, *, progress: Progress | None = None
-) -> None:
+    images_dirs: Sequence[str | Path],
+    fields: pd.DataFrame,
+    out_dir: str | Path,
+    *,
+    camera: Camera = NO_CORRECTION,
+    progress: Progress | None = None,
+    log: Log = print,
+) -> pd.DataFrame:
     """Estimate the gain of every plate and channel and write it as `<plate>/<channel>.tif`.
 
-    BaSiC: Peng et al., Nature Communications 2017. The basicpy package does the work.
+    BaSiC: Peng et al., Nature Communications 2017. The basicpy package does the work. The camera's offset is subtracted
+    first, as it will be from the fields that the gain is for: it is added behind the lens, and no light makes it uneven.
 
     Parameters
     ----------
     images_dirs : image folders of all shards
     fields : table of fields of all shards
-    out_dir : folder to write; gains are float32 of `SIDE_PX` pixels a side, with a mean of 1
-    progress : wraps the loop over plates and channels
+    out_dir : folder to write: gains with a mean of 1, float32 of `SIDE_PX` pixels a side, or of one pixel where a plate
+        stays as it is, with fewer usable fields than `FEWEST_FIELDS` or no light at some place; and `plates.tsv`
+    camera : its offset is subtracted; its other corrections do not matter here
+    progress : wraps the loop over plates
+    log : called with a line for every plate and channel that stays as it is
 
-    Raises
-    ------
-    ImageError : a plate with fewer usable fields than `FEWEST_FIELDS`
+    Returns
+    -------
+    DataFrame with `PLATE_COLUMNS`: usable fields, whether a gain was estimated, and its ends
     """
     import tifffile
 
-    plates = fields.assign(plate=fields["plate"].fillna("")).set_index("field_id")["plate"]
-    files = pd.concat([read_ledger(folder).assign(folder=str(folder)) for folder in images_dirs])
-    files = files[(files["status"] == "ok") & files["channel"].isin(CHANNELS)].assign(
-        plate=files["field_id"].map(plates)
-    )
-    groups = list(files.dropna(subset="plate").groupby(["plate", "channel"], sort=True))
-    for (plate, channel), rows in progress(groups) if progress else groups:
-        if len(rows) < FEWEST_FIELDS:
-            raise ImageError(
-                f"plate {plate or 'without name'}, {channel}: {len(rows)} fields are too few to estimate a flat field "
-                f"({FEWEST_FIELDS} at least); set camera.flat_field to false"
-            )
-        chosen = rows.sort_values("field_id").iloc[:: -(-len(rows) // MOST_FIELDS)]
-        planes = [_small(Path(row.folder) / row.file, row.plane_of_file) for row in _named(chosen)]
-        path = Path(out_dir) / flat_field_name(plate or None, channel)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(path, flat_field(np.stack(planes)))
+    offset_only = Camera(offset=camera.offset)
+    ledgers = [(str(folder), read_ledger(folder)) for folder in images_dirs]
+    folders = {field_id: (folder, ledger) for folder, ledger in ledgers for field_id in ledger["field_id"].unique()}
+    here = fields[fields["field_id"].isin(folders.keys())].sort_values("field_id")
+    plates = list(here.groupby(here["plate"].fillna(""))["field_id"])
+    rows: list[tuple[Any, ...]] = []
+    for plate, field_ids in progress(plates) if progress else plates:
+        planes: dict[str, list[NDArray[np.float32]]] = {}
+        for field_id in field_ids.iloc[:: -(-len(field_ids) // MOST_FIELDS)]:
+            try:
+                image, present = read_field(*folders[field_id], field_id)
+            except ImageError:
+                continue  # segmentation sets it aside and says why
+            image, _ = offset_only.correct(image, present)
+            for channel in present:
+                planes.setdefault(channel, []).append(_small(image[CHANNELS.index(channel)]))
+        for channel, stack in sorted(planes.items()):
+            gain, problem = _gain(stack)
+            path = Path(out_dir) / flat_field_name(plate or None, channel)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, gain)
+            rows.append((plate, channel, len(stack), not problem, float(gain.min()), float(gain.max())))
+            if problem:
+                log(f"plate {plate or 'without name'}, {channel}: {problem}; it stays as it is")
+    table = pd.DataFrame(rows, columns=list(PLATE_COLUMNS))
+    Path(out_dir).mkdir(parents=True, exist_ok=True)
+    table.to_csv(Path(out_dir) / "plates.tsv", sep="\t", index=False, float_format="%.4g")
+    return table
 
 
 def flat_field(planes: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -77,10 +101,18 @@ def flat_field(planes: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(gain / gain.mean(), np.float32)
 
 
-def _named(rows: pd.DataFrame) -> Iterable[Any]:
-    return rows.rename(columns={"plane": "plane_of_file"}).itertuples(index=False)
+def _gain(stack: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], str]:
+    """The gain of some fields, or a single 1 and why."""
+    unchanged = np.ones((1, 1), np.float32)
+    if len(stack) < FEWEST_FIELDS:
+        return unchanged, f"{len(stack)} fields are too few to estimate the illumination ({FEWEST_FIELDS} at least)"
+    gain = flat_field(np.stack(stack))
+    if not np.isfinite(gain).all() or gain.min() <= 0:
+        return unchanged, "the estimated illumination has places without light"
+    return gain, ""
 
 
-def _small(path: Path, plane: str) -> NDArray[np.float32]:
-    image = read_plane(path, plane).astype(np.float32)
-    return np.asarray(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), np.float32)
+def _small(plane: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(
+        cv2.resize(plane.astype(np.float32), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), np.float32
+    )

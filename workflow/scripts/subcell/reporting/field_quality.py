@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-import numpy as np
 import pandas as pd
+
+from subcell.segmentation.pixel_size import beside_other_fields
+from subcell.segmentation.tables import QC_SCHEMA
 
 MEASURES = {
     "cells": "Cells a field",
@@ -15,7 +17,7 @@ MEASURES = {
     "focus": "Focus of the DNA channel",
     "saturated_fraction": "Saturated pixels, share",
 }
-FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, "unusual")
+FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, "pixel_size_warning", "unusual")
 DOWNLOADS_COLUMNS = ("channel", "host", "status", "reason", "files", "bytes", "retried", "tries")
 
 FEWEST_TO_COMPARE = 8
@@ -34,14 +36,16 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     Notes
     -----
     A field is compared with those of its line (with all where a line has fewer than `FEWEST_TO_COMPARE`): unusual is a
-    modified z-score, 0.6745 (x - median) / MAD, beyond `UNUSUAL_Z`; for focus only below, for saturation only above.
+    modified z-score, 0.6745 (x - median) / MAD, beyond `UNUSUAL_Z`; for focus only below, for saturation only above. Its
+    pixel size is unusual where nuclei are of a size that none have, or beside those of its line.
     """
     known = fields.set_index("field_id")
+    qc = qc.reindex(columns=list(QC_SCHEMA.names))
     table = pd.DataFrame({"field_id": qc["field_id"], "status": qc["status"]})
     for name in ("cell_line", "plate"):
         table[name] = table["field_id"].map(known[name]).fillna("") if name in known else ""
     for name in MEASURES:
-        table[name] = pd.to_numeric(qc[name], errors="coerce").to_numpy() if name in qc else np.nan
+        table[name] = pd.to_numeric(qc[name], errors="coerce").to_numpy()
     good = table["status"] == "ok"
     sizes = table[good].groupby("cell_line")["field_id"].transform("size")
     group = table["cell_line"].where(sizes.reindex(table.index).fillna(0) >= FEWEST_TO_COMPARE, "")
@@ -51,6 +55,11 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
         beyond = {"focus": -scores, "saturated_fraction": scores}.get(name, scores.abs()) > UNUSUAL_Z
         marked = beyond.reindex(table.index).fillna(False).astype(bool)
         unusual[marked] += title.split(",")[0].lower() + "; "
+    alone = qc["pixel_size_warning"].fillna("").to_numpy()
+    table["pixel_size_warning"] = [
+        a or b for a, b in zip(alone, beside_other_fields(qc, table["cell_line"]), strict=True)
+    ]
+    unusual[table["pixel_size_warning"] != ""] += "pixel size; "
     return table.assign(unusual=unusual.str.removesuffix("; "))[list(FIELD_QUALITY_COLUMNS)]
 
 

@@ -116,6 +116,7 @@ def fine_tune(
             epochs=steps,
             learning_rate=CELLPOSE_RATE * learning_rate,
             um_per_px=working_um_per_px * DYNAMICS_STEP,
+            seed=seed,
             device=device,
         )
     scores = pd.concat(
@@ -195,9 +196,13 @@ def _tune_cellpose(
     epochs: int,
     learning_rate: float,
     um_per_px: float,
+    seed: int,
     device: str,
 ) -> None:
-    """Cellpose's own training; its one network sees the pictures of nuclei and those of cells, as in segmentation."""
+    """Cellpose's own training; its one network sees the pictures of nuclei and those of cells, as in segmentation.
+
+    `seed` decides which layers are skipped; order and augmentation Cellpose seeds itself, by the number of the epoch.
+    """
     from cellpose.train import train_seg
 
     network = load_cellpose(model, torch.device(device), bf16=False)
@@ -207,7 +212,9 @@ def _tune_cellpose(
             image, truth = _at_scale(field, name, um_per_px)
             images.append(np.concatenate([image, np.zeros((len(SEEN) - len(image), *image.shape[1:]), np.float32)]))
             labels.append(truth)
-    with tempfile.TemporaryDirectory(dir=Path(out_weights).parent, prefix=".tuning-") as folder:
+    folder = tempfile.TemporaryDirectory(dir=Path(out_weights).parent, prefix=".tuning-")
+    with folder, torch.random.fork_rng():
+        torch.manual_seed(seed)
         written, *_ = train_seg(
             network,
             train_data=images,
@@ -217,7 +224,7 @@ def _tune_cellpose(
             learning_rate=learning_rate,
             weight_decay=0.1,
             min_train_masks=1,
-            save_path=folder,
+            save_path=folder.name,
             model_name="tuned",
         )
         shutil.move(str(written), out_weights)

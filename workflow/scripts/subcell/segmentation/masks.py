@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from subcell.errors import ImageError, ShapeError
 from subcell.replacing import replacing
@@ -116,7 +116,8 @@ class MaskWriter:
                 shape=labels.shape,
                 chunks=tuple(max(1, min(side, LARGEST_CHUNK_PX)) for side in labels.shape),
                 dtype="int32",
-                compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+                # Blosc itself takes many a changed bit for another label.
+                compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
                 dimension_names=("y", "x"),
             )
             array[:] = labels

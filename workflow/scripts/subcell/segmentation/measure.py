@@ -17,13 +17,6 @@ FOCUS_UM_PER_PX = 0.32
 """Pixel size at which focus is measured: finer pixels would change it, not only the lens."""
 
 
-NUCLEUS_DIAMETERS_UM = (9.5, 26.0)
-"""Medians of a field outside this range hint at a wrong pixel size."""
-
-FEWEST_NUCLEI = 4
-"""Fewer whole nuclei say little of a pixel size."""
-
-
 def measure_cells(
     image: NDArray[Any],
     nuclei: NDArray[np.integer],
@@ -104,12 +97,10 @@ def field_quality(
     nucleus_area_um2, cell_area_um2 : medians, NaN without cells
     focus : variance of the Laplacian of the DNA channel at 0.32 um a pixel over the variance of the channel; it falls
         as the field gets out of focus and does not depend on brightness
-    saturated_fraction : the largest share, over channels, of pixels at the highest value of their type
     multinucleated, border_fraction : cells with several nuclei; share of cells that touch the border
     dna_intensity : median over cells of the mean of DNA in the nucleus
     nucleus_diameter_um : of a disc as large as the median nucleus that the border does not cut
     covered_fraction : share of the field that cells cover
-    background_<channel> : 1st percentile of the channel
     """
     whole = [cell["nucleus_area_um2"] for cell in cells if not cell["touches_border"] and cell.get("nuclei", 1) == 1]
     field_um2 = image.shape[1] * image.shape[2] * pixel_size_um**2
@@ -119,29 +110,29 @@ def field_quality(
         "dna_intensity": _median([cell.get("dna_intensity", np.nan) for cell in cells]),
         "nucleus_diameter_um": float(2 * np.sqrt(_median(whole) / np.pi)),
         "covered_fraction": sum(cell["cell_area_um2"] for cell in cells) / field_um2 if present else np.nan,
-        **{
-            f"background_{channel}": float(np.percentile(image[number], 1)) if channel in present else np.nan
-            for number, channel in enumerate(CHANNELS)
-        },
         "cells": len(cells),
         "touching_border": sum(cell["touches_border"] for cell in cells),
         "nucleus_area_um2": _median([cell["nucleus_area_um2"] for cell in cells]),
         "cell_area_um2": _median([cell["cell_area_um2"] for cell in cells]),
         "focus": _focus(image[CHANNELS.index("nucleus")], pixel_size_um) if "nucleus" in present else np.nan,
-        "saturated_fraction": max((_saturated(image[CHANNELS.index(channel)]) for channel in present), default=0.0),
     }
 
 
-def pixel_size_warning(cells: Sequence[dict[str, Any]], *, diameter_um: float, pixel_size_um: float) -> str:
-    """What is implausible about a field's pixel size, judged by its nuclei; empty where nothing is.
+def picture_quality(image: NDArray[Any], present: Sequence[str]) -> dict[str, float]:
+    """Numbers of a field's pixels as the camera gave them: once an offset is subtracted, nothing is at full scale.
 
-    Copies of images that were made smaller keep a nominal pixel size that may be off by half.
+    Returns
+    -------
+    saturated_fraction : the largest share, over channels, of pixels at the highest value of their type
+    background_<channel> : 1st percentile of the channel, NaN of a channel that is missing
     """
-    low, high = NUCLEUS_DIAMETERS_UM
-    if len(cells) < FEWEST_NUCLEI or not np.isfinite(diameter_um) or low <= diameter_um <= high:
-        return ""
-    side, way = ("small", "larger") if diameter_um < low else ("large", "smaller")
-    return f"nuclei are {diameter_um:.1f} um wide, too {side} for {pixel_size_um:g} um a pixel; the true pixel size may be {way}"
+    return {
+        "saturated_fraction": max((_saturated(image[CHANNELS.index(channel)]) for channel in present), default=0.0),
+        **{
+            f"background_{channel}": float(np.percentile(image[number], 1)) if channel in present else np.nan
+            for number, channel in enumerate(CHANNELS)
+        },
+    }
 
 
 def constant_channels(image: NDArray[Any], present: Sequence[str]) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from subcell.imaging.camera import NO_CORRECTION, Camera, bit_depth, is_stretche
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.flows import is_out_of_memory
 from subcell.segmentation.masks import create_masks
-from subcell.segmentation.measure import constant_channels, field_quality, measure_cells, pixel_size_warning
+from subcell.segmentation.measure import constant_channels, field_quality, measure_cells, picture_quality
 from subcell.segmentation.overlap import overlapped
+from subcell.segmentation.pixel_size import pixel_size_warning
 from subcell.segmentation.scoring import score_masks
 from subcell.segmentation.segmenter import Flows, Labels, Prepared, Segmenter
 from subcell.segmentation.tables import CELLS_SCHEMA, QC_SCHEMA, write_table
@@ -205,13 +206,14 @@ def _measured(one: _Read, found: list[Labels]) -> _Done:
     constant = constant_channels(one.image, one.present)
     no_cells = "the nucleus channel is constant" if "nucleus" in constant else "no cell was found"
     about = field_quality(one.image, one.present, cells, pixel_size_um=um)
+    whole = about["cells"] - about["touching_border"]
     quality = _quality(
         one.field,
         status="ok" if cells else "no cells",
         reason="" if cells else no_cells,
         constant_channels=";".join(constant),
         cell_body=labels.cell_body,
-        pixel_size_warning=pixel_size_warning(cells, diameter_um=about["nucleus_diameter_um"], pixel_size_um=um),
+        pixel_size_warning=pixel_size_warning(whole, diameter_um=about["nucleus_diameter_um"], pixel_size_um=um),
         agreement_f1=_agreement(found),
         **one.about,
         **about,
@@ -221,7 +223,8 @@ def _measured(one: _Read, found: list[Labels]) -> _Done:
 
 def _about_pixels(image: NDArray[Any], present: tuple[str, ...]) -> dict[str, Any]:
     stretched = [channel for n, channel in enumerate(CHANNELS) if channel in present and is_stretched(image[n])]
-    return {"bit_depth": bit_depth(image), "stretched_channels": ";".join(stretched)}
+    depth = {"bit_depth": bit_depth(image), "stretched_channels": ";".join(stretched)}
+    return depth | picture_quality(image, present)
 
 
 def _agreement(found: list[Labels]) -> float:

@@ -37,8 +37,9 @@ QC_SCHEMA = pa.schema(
     + [("agreement_f1", pa.float64())]
 )
 """A row a field; areas, diameter and DNA intensity are medians over its cells, backgrounds the 1st percentile of a
-channel. `stretched_channels` reach from 0 to full scale, as images for display do; `camera_offset` is what was subtracted,
-counts by channel; `agreement_f1` that of the cells of two segmenters, NaN with one."""
+channel. Backgrounds and the saturated share are of the pixels before any correction. `stretched_channels` reach from 0 to
+full scale, as images for display do; `camera_offset` is what was subtracted, counts by channel; `agreement_f1` that of the
+cells of two segmenters, NaN with one."""
 
 
 def write_table(rows: list[dict[str, Any]], schema: pa.Schema, path: str | Path) -> pd.DataFrame:
