@@ -47,7 +47,9 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_curves(tmp_path, crop_file
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.9, "select": "embedding_rank"}])
-def test_a_finished_run_takes_no_step_again_and_writes_the_same_files(tmp_path, crop_file, monkeypatch, settings) -> None:
+def test_a_finished_run_takes_no_step_again_and_writes_the_same_files(
+    tmp_path, crop_file, monkeypatch, settings
+) -> None:
     """What happens to a training that outlived Snakemake, which then counts it as unfinished."""
     panel = {"out_reconstruction": tmp_path / "r.png", "out_reconstruction_errors": tmp_path / "r.tsv"}
     run(tmp_path, crop_file, **settings, **panel)

@@ -43,7 +43,7 @@ rule embed:
         gpu=gpus_to_embed,
         gpu_mb=8000,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         about=lambda wildcards: {"stains_replaced": replaced_stains(wildcards.dataset)},
         code=code_version("embedding", "model", "catalog/released.py"),
     message:
@@ -186,7 +186,7 @@ rule attention:
         mem_mb=3000,
         runtime=60,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         cells={key: config["attention"][key] for key in ("cells", "shown")},
         code=code_version("embedding", "model", "catalog/released.py"),
     message:
@@ -241,7 +241,7 @@ rule measure_scale_cost:
         mem_mb=3000,
         runtime=120,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         cells={
             "cells": config["attention"]["cells"],
             "factors": config["attention"]["scale_factors"] or [1, 2, 4, 7.5],

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
 from subcell.config.code import code_version
+from subcell.config.reruns import embedded_with, learned_from
 from subcell.errors import ConfigError
 
 COLLECTIONS = ("hpa", "subcell_crops")

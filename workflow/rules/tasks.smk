@@ -121,7 +121,7 @@ rule attention_benchmark:
         runtime=60,
     params:
         task="attention",
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("attention"),
         code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
@@ -154,7 +154,7 @@ rule robustness:
         runtime=120,
     params:
         task="robustness",
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("robustness"),
         code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),

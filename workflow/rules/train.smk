@@ -22,7 +22,7 @@ rule train:
         gpu=config["gpus"],
         gpu_mb=24000,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: learned_from(config["models"][wildcards.model]),
         state=lambda wildcards: f"{pathvar('results')}/.state/{wildcards.model}",
         tensorboard=lambda wildcards: f"{pathvar('logs')}/models/{wildcards.model}/tensorboard",
         code=code_version("model"),
