@@ -19,8 +19,9 @@ rule segment:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
         runtime=240,
+        cpus_per_task=max(config["threads"], CPUS_TO_EMBED * min(1, config["gpus"])),
         gpu=min(1, config["gpus"]),
         gpu_mb=8000,
     params:
@@ -47,7 +48,7 @@ rule check_plates:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         code=code_version("segmentation"),
@@ -95,7 +96,7 @@ rule fine_tune:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        mem_mb=memory(6000),
         runtime=600,
     params:
         settings=lookup("fine_tune", within=config),
@@ -118,7 +119,7 @@ rule train_compact:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        mem_mb=memory(6000),
         runtime=600,
         gpu=min(1, config["gpus"]),
         gpu_mb=8000,

@@ -17,8 +17,9 @@ rule train:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=1440,
+        mem_mb=memory_to_train,
+        runtime=minutes_to_train,
+        cpus_per_task=cpus_to_train,
         gpu=config["gpus"],
         gpu_mb=24000,
     params:
@@ -55,7 +56,7 @@ rule compare_trainings:
     conda:
         "../../envs/subcell.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         models={

@@ -23,6 +23,7 @@ from subcell.damage import damaged  # noqa: E402
 from subcell.errors import SubcellError  # noqa: E402
 
 Item = TypeVar("Item")
+READERS = 4
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Run:
         import torch
 
         return min(self.gpus, torch.cuda.device_count())
+
+    @property
+    def readers(self) -> int:
+        """Processes that read for a GPU: as many as `embed` asks a cluster for, where there are so many CPUs."""
+        return max(2, min(READERS, len(os.sched_getaffinity(0))))
 
     def progress(self, items: Iterable[Item], total: int | None = None, desc: str = "") -> Iterator[Item]:
         """Pass items through, and say how far it is about every ten seconds."""
