@@ -142,6 +142,7 @@ def test_the_smallest_run_is_complete_and_resumes(project):
     report = (results / "report.html").read_text()
     assert "imulated" in report
     assert 'class="map-data"' in report
+    assert "Command: <code>snakemake --cores 2 --configfile config/test.yaml</code>" in report
     with zipfile.ZipFile(results / "report.zip") as made:
         assert "report/report.html" in made.namelist()
     crate = json.loads((results / "ro-crate-metadata.json").read_text())

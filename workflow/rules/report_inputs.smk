@@ -1,6 +1,11 @@
 """What the report reads, and what follows a run. No rules here."""
 
+import shlex
 import shutil
+
+if workflow.is_main_process:
+    # For the report. Jobs inherit it, and no job runs again because another command asked for it.
+    os.environ.update(SUBCELL_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
 
 
 def made(pattern, names):
