@@ -40,6 +40,11 @@ if "make_sheet" not in sys.argv:
             raise WorkflowError(f"datasets.{name}.sheet: there is no file {settings['sheet']}")
 
 
+if workflow.remote_exec:
+    # This Snakemake runs one job, which a scheduler has started and given its GPUs.
+    os.environ.update(SUBCELL_REMOTE_JOB="1")
+
+
 def alternatives(names):
     """A pattern that matches these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"

@@ -42,7 +42,10 @@ class Run:
         from subcell.devices import take_gpus
 
         # Before torch counts GPUs: to this job there are no others than its own.
-        taken = self.until_the_end.enter_context(take_gpus(self.gpus, self.gpu_mb, log=self.log.info))
+        # Several jobs of a Snakemake that runs in one allocation share its GPUs as on a workstation.
+        handed_out = "SUBCELL_REMOTE_JOB" in os.environ
+        claim = take_gpus(self.gpus, self.gpu_mb, handed_out=handed_out, log=self.log.info)
+        taken = self.until_the_end.enter_context(claim)
         if taken:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
             self.log.info("on GPU %s", ", ".join(taken))
