@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from chain import CONFIG, finish
 from compare import differences
+from safetensors.numpy import load_file
 
 
 def test_one_core_gives_the_bits_of_two_in_another_clone(fresh, undisturbed):
@@ -34,3 +35,15 @@ def test_five_shards_give_the_cells_vectors_and_scores_of_two(fresh, undisturbed
         values = [{score["metric"]: score["value"] for score in found} for found in (one, other)]
         assert values[0], path
         assert values[0] == pytest.approx(values[1], abs=1e-6), path
+
+
+def test_two_processes_train_to_the_weights_of_one(fresh, undisturbed):
+    """As on two GPUs, which this machine need not have: each has a half of every batch."""
+    name = "results/models/vit_prots_pool/checkpoint.safetensors"
+    finish(fresh, name, "--cores", 2, "--config", "gpus=2")
+    said = (fresh / "logs/models/vit_prots_pool/train.log").read_text()
+    assert "torchrun" in said, said
+    one, two = (load_file(project / name) for project in (undisturbed, fresh))
+    assert one.keys() == two.keys()
+    for key, weight in one.items():
+        np.testing.assert_allclose(two[key], weight, atol=1e-4, err_msg=key)

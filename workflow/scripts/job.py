@@ -56,9 +56,9 @@ class Run:
 
     @property
     def processes(self) -> int:
-        """Processes that train side by side: one a GPU that this job asked for and has."""
+        """Processes that train side by side: one a GPU that this job asked for and has, as many where there is none."""
         if self.gpus == 1 or self.device == "cpu":
-            return 1
+            return self.gpus
         import torch
 
         return min(self.gpus, torch.cuda.device_count())

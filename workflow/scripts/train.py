@@ -27,4 +27,5 @@ with job(snakemake) as run:
     if run.processes == 1:
         train(**arguments, log=run.log.info)
     else:
+        run.log.info("torchrun starts %d processes", run.processes)
         run_processes(run.processes, arguments, log=run.log.info)
