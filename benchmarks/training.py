@@ -1,7 +1,8 @@
 """Training: cells a second beside timm's own network, share of the machine's matmul rate, and whether crops come fast enough.
 
 Usage: PYTHONPATH=workflow/scripts python benchmarks/training.py [--device cuda] [--steps 6] [--cells 64] [--base-cells 2]
-On a GPU, the paper's batch by cached gradients: --device cuda --cells 0 --base-cells 896 --cells-per-pass 32 --base-precision bf16
+On a GPU, the paper's batch by cached gradients:
+    --device cuda --cells 0 --base-cells 896 --cells-per-pass 32 --base-precision bf16
 Prints case, ours, peer, unit, ratio (above 1: ours is better). Crops are random and smooth, in four shards.
 
 The peer is timm's VisionTransformer of the same width, depth and tokens, taught by AdamW to tell classes apart: forward,
