@@ -31,7 +31,7 @@ test-cluster: $(VENV)/.ready
 	@command -v slurmctld >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/cluster --durations 5
 
-# Faults that really happen to the chain: kills, full and read-only disks, damaged files; writes faults.tsv
+# Faults that really happen to the chain: kills, full and read-only disks, damaged files; writes faults.md
 test-faults: $(VENV)/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/faults --durations 5
 

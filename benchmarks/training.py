@@ -1,6 +1,8 @@
 """Training: cells a second beside timm's own network, share of the machine's matmul rate, and whether crops come fast enough.
 
 Usage: PYTHONPATH=workflow/scripts python benchmarks/training.py [--device cuda] [--steps 6] [--cells 64] [--base-cells 2]
+On a GPU, the paper's batch by cached gradients:
+    --device cuda --cells 0 --base-cells 896 --cells-per-pass 32 --base-precision bf16
 Prints case, ours, peer, unit, ratio (above 1: ours is better). Crops are random and smooth, in four shards.
 
 The peer is timm's VisionTransformer of the same width, depth and tokens, taught by AdamW to tell classes apart: forward,
@@ -32,7 +34,8 @@ from subcell.model.sampler import ItemSampler
 from subcell.model.sizes import SIZES, Size
 
 SHARDS = 4
-ITEM = 2
+ITEM = 8
+"""Cells of an antibody's sample, as in the paper; of a batch that is smaller than two of them, 2."""
 CLASSES = [f"location {number}" for number in range(8)]
 
 
@@ -112,16 +115,26 @@ class Case:
     ) -> None:
         self.store = CropStore(paths)
         rows = np.arange(len(self.store))
-        self.sampler = ItemSampler(self.store.obs, rows, items_per_batch=cells // ITEM, cells_per_item=ITEM, seed=0)
+        self.item = ITEM if cells >= 2 * ITEM else 2
+        self.sampler = ItemSampler(
+            self.store.obs, rows, items_per_batch=cells // self.item, cells_per_item=self.item, seed=0
+        )
         self.cells, self.device, self.steps = cells, given.device, given.steps
         self.workers = 0 if given.device == "cpu" else min(8, len(os.sched_getaffinity(0)) - 1)
         self.network = Pretraining(
             recipe=RECIPES[recipe], size=SIZES[size], image_px=self.store.pixels, classes=len(CLASSES), seed=0
         )
-        self.cost = cost_of_step(self.network, cells, precision=more.get("precision", "32"))
+        self.cost = cost_of_step(
+            self.network, cells, cells_per_pass=more.get("cells_per_pass"), precision=more.get("precision", "32")
+        )
         labels = CellLabels(self.store.obs, rows, classes=CLASSES, positives="antibody")
         self.loop = TrainingLoop(
-            self.network, labels=labels, cells_per_item=ITEM, seed=0, device=given.device, **{"precision": "32", **more}
+            self.network,
+            labels=labels,
+            cells_per_item=self.item,
+            seed=0,
+            device=given.device,
+            **{"precision": "32", **more},
         )
 
     def batches(self):
@@ -147,18 +160,27 @@ class Case:
         for _, crops in self.batches():
             if augment:
                 generator = torch.Generator(self.device).manual_seed(0)
-                make_views(crops.to(self.device), recipe=self.network.recipe, cells_per_item=ITEM, generator=generator)
+                make_views(
+                    crops.to(self.device), recipe=self.network.recipe, cells_per_item=self.item, generator=generator
+                )
                 wait_for(self.device)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
         return float(self.cells / np.median(seconds[1:]))
 
 
-def measure(name: str, paths: list[Path], recipe: str, size: str, cells: int, precision: str, given) -> None:
-    case = Case(paths, recipe, size, cells, given, precision=precision)
+def measure(
+    name: str, paths: list[Path], recipe: str, size: str, cells: int, precision: str, given, cells_per_pass=None
+) -> None:
+    case = Case(paths, recipe, size, cells, given, precision=precision, cells_per_pass=cells_per_pass)
+    if given.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     rate, waiting = case.train()
+    if given.device == "cuda":
+        row(f"{name}: memory at its height", torch.cuda.max_memory_allocated() / 1e9, None, "GB")
     views = case.network.recipe.views
-    peer = timm_rate(SIZES[size], case.store.pixels, cells, views, precision, given.device, given.steps)
+    at_once = cells_per_pass or cells
+    peer = timm_rate(SIZES[size], case.store.pixels, at_once, views, precision, given.device, given.steps)
     row(f"{name}: training, against timm's ViT alone", rate, peer, "cells/s")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     share = case.cost.step_flops / cells * rate / matmul_rate(given.device, dtype)
@@ -194,23 +216,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--cells", type=int, default=64, help="of a batch of the tiny network; 0 leaves it out")
     parser.add_argument("--base-cells", type=int, default=2, help="of a batch of the base network; 0 leaves it out")
+    parser.add_argument(
+        "--cells-per-pass", type=int, help="of the base network, by cached gradients; absent: all at once"
+    )
     parser.add_argument("--base-precision", nargs="+", default=["32", "bf16"], choices=["32", "bf16"])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile", action="store_true", help="also compiled; 0.5 to 2 minutes more each")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print("case", "ours", "peer", "unit", "ratio", sep="\t")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if given.cells:
             measure_tiny(folder, given)
         if given.base_cells:
-            large = write_crops(folder, max(16 * SHARDS, 4 * given.base_cells), 448)
+            large = write_crops(folder, max(16 * SHARDS, min(4 * given.base_cells, 2048)), 448)
             for precision in given.base_precision:
-                measure(f"mae-cells-prots-pool, base 448 px, {given.base_cells} cells, {precision}", large,
-                        "mae-cells-prots-pool", "base", given.base_cells, precision, given)  # fmt: skip
-        if given.device == "cuda":
-            row("memory at its height", torch.cuda.max_memory_allocated() / 1e9, None, "GB")
+                parts = f" in parts of {given.cells_per_pass}" if given.cells_per_pass else ""
+                name = f"mae-cells-prots-pool, base 448 px, {given.base_cells} cells{parts}, {precision}"
+                measure(name, large, "mae-cells-prots-pool", "base", given.base_cells, precision, given,
+                        given.cells_per_pass)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from chain import copy_project, finish
 
-TABLE = Path("faults.tsv")
+TABLE = Path("faults.md")
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +34,12 @@ def finished(undisturbed, tmp_path):
 
 @pytest.fixture(scope="session")
 def table(request):
-    """Collects what the faults led to; written to `faults.tsv` where tests are run from."""
+    """Collects what the faults led to; written to `faults.md` where tests are run from, as docs/cluster.md has it."""
     rows = []
-    yield lambda *cells: rows.append("\t".join(map(str, cells)))
+    yield lambda *cells: rows.append(cells)
     if rows:
-        header = "fault\twhat the user sees\twhat was redone\tresult"
-        TABLE.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        lines = [("fault", "what the user sees", "what was redone", "result"), ("---",) * 4, *rows]
+        text = [
+            "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in row) + " |" for row in lines
+        ]
+        TABLE.write_text("\n".join(text) + "\n", encoding="utf-8")

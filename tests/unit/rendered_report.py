@@ -82,6 +82,6 @@ def render_report(folder: Path, sources: dict[str, str], *, evil: str = "", no_l
         environments=sorted((ROOT / "envs").glob("*.yaml")),
         logs=example.write_logs(folder / "logs"),
         out_figures=folder / "report",
-        run={"command": evil or "snakemake"},
+        run={"command": evil or "snakemake --cores all", "commit": evil or "v1.2-3-gabcdef0"},
     )
     return folder / "report.html"

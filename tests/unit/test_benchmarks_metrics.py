@@ -1,5 +1,7 @@
 """Metrics agree with scikit-learn under any weights; intervals and chance have known answers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,23 @@ def example(seed, *, rows=40, classes=4, distinct=7):
     weights = rng.integers(0, 4, (3, rows))
     weights[:, :2] = 1
     return truth, scores, weights
+
+
+def test_sets_of_weights_are_taken_some_at_a_time(monkeypatch):
+    truth, scores, weights = example(0)
+    weights = np.tile(weights, (5, 1))
+    at_once = metrics.micro_ap(truth, scores, weights)
+    tracemalloc.start()
+    many = np.ones((50, 4000))
+    metrics.micro_ap(np.tile(truth, (100, 5)), np.tile(scores, (100, 5)), many)
+    _, of_all = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    monkeypatch.setattr(metrics, "NUMBERS_AT_ONCE", 2 * truth.size)
+    metrics.micro_ap(np.tile(truth, (100, 5)), np.tile(scores, (100, 5)), many)
+    _, of_some = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert of_some < of_all / 5
+    np.testing.assert_allclose(metrics.micro_ap(truth, scores, weights), at_once, rtol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,5 +1,7 @@
 """Classifiers that are trained side by side are those that would be trained one by one, with the protocol's settings."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,31 @@ def example(seed=0, classes=3):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(160, 6)).astype(np.float32)
     return features, features @ rng.normal(size=(6, classes)) + 0.5 * rng.normal(size=(160, classes)) > 0.5
+
+
+def test_features_are_standardised_block_by_block(monkeypatch):
+    rng = np.random.default_rng(0)
+    features = rng.normal(5, 2, (1000, 4)).astype(np.float32)
+    features[:, 3] = 7
+    train = np.arange(1000) % 3 > 0
+    whole = mlp.standardise(features, train)
+    monkeypatch.setattr(mlp, "ROWS_AT_ONCE", 64)
+    of_blocks = mlp.standardise(features, train)
+    deviation = np.array([*features[train, :3].std(axis=0, dtype=float), 1])
+    expected = (features - features[train].mean(axis=0, dtype=float)) / deviation
+    expected[:, 3] = 0
+    for found in (whole, of_blocks):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert found.dtype == np.float32
+
+
+def test_many_features_are_standardised_in_little_more_memory_than_they_are():
+    features = np.random.default_rng(0).normal(size=(200_000, 64)).astype(np.float32)
+    tracemalloc.start()
+    mlp.standardise(features, np.ones(len(features), bool))
+    _, height = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert height < 2.2 * features.nbytes
 
 
 def test_a_classifier_depends_on_its_seed_alone():

@@ -17,7 +17,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from subcell.devices import Gpu, take_gpus
-with take_gpus(1, 9000, environment={{}}, gpus=lambda: [Gpu("GPU-a", 10_000, 10_000)], claims=Path({claims!r})) as names:
+with take_gpus(1, 9000, gpus=lambda: [Gpu("GPU-a", 10_000, 10_000)], claims=Path({claims!r})) as names:
     print(*names, flush=True)
     time.sleep(600)
 """
@@ -28,9 +28,9 @@ def _soon(monkeypatch):
     monkeypatch.setattr(devices, "ASK_EVERY_S", 0.02)
 
 
-def take(tmp_path, count=1, needs_mb=6000, names="ab", free_mb=10_000, environment=None):
+def take(tmp_path, count=1, needs_mb=6000, names="ab", free_mb=10_000, handed_out=False):
     gpus = [Gpu(f"GPU-{name}", 10_000, free_mb) for name in names]
-    return take_gpus(count, needs_mb, environment=environment or {}, gpus=lambda: gpus, claims=tmp_path)
+    return take_gpus(count, needs_mb, handed_out=handed_out, gpus=lambda: gpus, claims=tmp_path)
 
 
 def test_two_jobs_use_different_gpus_and_the_third_waits_for_one(tmp_path):
@@ -78,8 +78,15 @@ def test_a_gpu_that_is_too_small_is_taken_alone(tmp_path):
         assert devices._claim([Gpu("GPU-a", 10_000, 10_000)], 1, 100, tmp_path) == {}
 
 
-def test_slurm_and_a_machine_without_gpus_are_left_alone(tmp_path):
-    with take(tmp_path, environment={"SLURM_JOB_ID": "7"}) as names:
+def test_gpus_are_shared_out_within_an_allocation_of_slurm(tmp_path, monkeypatch):
+    """`salloc --gres=gpu:2`, then `snakemake --cores all`: nobody but us tells its jobs apart."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with take(tmp_path) as one, take(tmp_path) as other:
+        assert sorted(one + other) == ["GPU-a", "GPU-b"]
+
+
+def test_what_a_scheduler_gave_to_a_job_and_a_machine_without_gpus_are_left_alone(tmp_path):
+    with take(tmp_path, handed_out=True) as names:
         assert names == []
     with take(tmp_path, names="") as names:
         assert names == []
@@ -106,5 +113,9 @@ def test_nvidia_smi_is_read_and_a_choice_of_the_user_kept(tmp_path, monkeypatch)
     assert devices.list_gpus() == [Gpu("GPU-aa", 24576, 24000), Gpu("GPU-bb", 24576, 100)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert [gpu.name for gpu in devices.list_gpus()] == ["GPU-bb"]
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert devices.list_gpus() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", "")
     assert devices.list_gpus() == []

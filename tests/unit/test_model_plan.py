@@ -8,7 +8,7 @@ import yaml
 from training_example import MICRO
 
 from subcell.config import resolve
-from subcell.model.plan import cost_of_step, describe_step, describe_training, read_rates
+from subcell.model.plan import cost_of_step, count_training, describe_step, describe_training, read_rates
 from subcell.model.pretraining import Pretraining
 from subcell.model.recipes import RECIPES
 from subcell.model.sizes import SIZES
@@ -80,7 +80,8 @@ def test_a_plan_counts_and_changes_nothing() -> None:
 def test_the_plan_of_the_whole_atlas_names_its_sources() -> None:
     config = resolve(yaml.safe_load((ROOT / "config/hpa-full.yaml").read_text()))
     settings = {**config["models"]["vit_prots_pool"], "size": "small"}
-    text = describe_training("vit", settings, pixels=config["crops"]["pixels"], antibodies=10_433, gpus=2)
+    counted = count_training(settings, pixels=config["crops"]["pixels"], antibodies=10_433)
+    text = describe_training("vit", settings, counted, gpus=2)
     # 300 epochs of 41,732 items in batches of 128
     assert "97,800 steps of 1,024 cells" in text
     assert "H100 SXM, bf16" in text

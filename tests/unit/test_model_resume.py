@@ -44,7 +44,26 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_curves(tmp_path, crop_file
     assert any(line.startswith("step 2 of 6") for line in lines)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     pd.testing.assert_frame_equal(curves, curves_again)
-    assert not (tmp_path / "killed" / "state" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9, "select": "embedding_rank"}])
+def test_a_finished_run_takes_no_step_again_and_writes_the_same_files(
+    tmp_path, crop_file, monkeypatch, settings
+) -> None:
+    """What happens to a training that outlived Snakemake, which then counts it as unfinished."""
+    panel = {"out_reconstruction": tmp_path / "r.png", "out_reconstruction_errors": tmp_path / "r.tsv"}
+    run(tmp_path, crop_file, **settings, **panel)
+    written = [tmp_path / "checkpoint.safetensors", tmp_path / "training.parquet", *panel.values()]
+    before = {path: path.read_bytes() for path in written}
+    for path in written:
+        path.unlink()
+    kill_at(0, monkeypatch)
+    lines = []
+    run(tmp_path, crop_file, log=lines.append, **settings, **panel)
+    assert any(line.startswith("step 6 of 6") for line in lines)
+    assert {path: path.read_bytes() for path in written} == before
+    with pytest.raises(KilledError):
+        run(tmp_path, crop_file, **{"learning_rate": 2e-2, **settings})
 
 
 def test_state_is_also_saved_within_a_long_epoch(tmp_path, crop_file, monkeypatch) -> None:

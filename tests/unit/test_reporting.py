@@ -141,6 +141,8 @@ def test_markup_in_names_stays_text(simulated):
     page, text = simulated
     assert EVIL not in text
     assert text.count(html.escape(EVIL)) >= 4  # field set aside, cell line, member of a cluster, command
+    for what in ("commit", "Command:"):
+        assert f"{what} <code>{html.escape(EVIL)}</code>" in text
     assert page.text.count(EVIL) >= 4
     assert not [attrs for attrs in page.named("img") if attrs["src"] == "x"]
 

@@ -1,6 +1,7 @@
 """What the report says of a run: quality of fields, files, time, software, ranks, the crate."""
 
 import json
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from subcell.reporting import runtime
 from subcell.reporting.crate import WORKFLOW_FOLDER, write_crate
 from subcell.reporting.dataset_section import describe_source, readable_bytes
 from subcell.reporting.field_quality import downloads_table, field_quality_table
-from subcell.reporting.software import cited, read_environments, software_table
+from subcell.reporting.software import cited, commit_of, read_environments, software_table
 
 
 def test_a_blurred_field_stands_out_among_its_line():
@@ -154,3 +155,21 @@ def test_crate_names_what_went_in_and_what_came_out(tmp_path):
     assert "url" not in graph["#images-fields"]
     assert (tmp_path / "out" / WORKFLOW_FOLDER / "config.yaml").read_text() == "a: 1\n"
     assert graph["./"]["mainEntity"] == {"@id": f"{WORKFLOW_FOLDER}/Snakefile"}
+
+
+def test_the_commit_is_that_of_the_workflow_s_own_repository(tmp_path):
+    def git(*arguments):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", tmp_path, *author, *arguments], check=True, capture_output=True)
+
+    assert commit_of(tmp_path) == ""
+    git("init")
+    (tmp_path / "Snakefile").write_text("rule all:")
+    git("add", "Snakefile")
+    git("commit", "-m", "first")
+    git("tag", "v1")
+    assert commit_of(tmp_path) == "v1"
+    (tmp_path / "Snakefile").write_text("rule other:")
+    assert commit_of(tmp_path) == "v1-dirty"
+    (tmp_path / "copy").mkdir()
+    assert commit_of(tmp_path / "copy") == ""

@@ -144,6 +144,7 @@ def test_the_smallest_run_is_complete_and_resumes(project):
     report = (results / "report.html").read_text()
     assert "imulated" in report
     assert 'class="map-data"' in report
+    assert "Command: <code>snakemake --cores 2 --configfile config/test.yaml</code>" in report
     with zipfile.ZipFile(results / "report.zip") as made:
         assert "report/report.html" in made.namelist()
     crate = json.loads((results / "ro-crate-metadata.json").read_text())
@@ -228,6 +229,8 @@ def test_a_sheet_with_nothing_usable_ends_with_one_clear_line(project, tmp_path)
     assert code != 0
     assert "none of 1 fields can be used" in text
     assert "Traceback" not in text
+    assert "No report yet: it needs every score" in text
+    assert "results/empty/fields/" in text.split("No report yet")[1]
 
 
 def test_a_sheet_that_is_not_there_is_named(project):

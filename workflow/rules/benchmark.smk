@@ -14,8 +14,10 @@ rule localization:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=120,
+        mem_mb=memory(4000, times=6),
+        runtime=minutes(120),
+        gpu=min(1, config["gpus"]),
+        gpu_mb=16000,
     params:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         scoring=lookup("scoring", within=config),
@@ -52,11 +54,14 @@ use rule localization as retrieval with:
         "<logs>/{dataset}/{model}/retrieval.log",
     benchmark:
         "<logs>/{dataset}/{model}/retrieval.benchmark.jsonl"
+    resources:
+        mem_mb=memory(4000, times=6),
+        runtime=minutes(120),
     message:
         "Scoring retrieval of {wildcards.dataset} by {wildcards.model}"
 
 
-use rule localization as hierarchy with:
+use rule retrieval as hierarchy with:
     input:
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
@@ -70,7 +75,7 @@ use rule localization as hierarchy with:
         "Scoring the hierarchy of locations of {wildcards.dataset} by {wildcards.model}"
 
 
-use rule localization as batch with:
+use rule retrieval as batch with:
     input:
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
@@ -84,7 +89,7 @@ use rule localization as batch with:
         "Scoring batch effects of {wildcards.dataset} by {wildcards.model}"
 
 
-use rule localization as own_task with:
+use rule retrieval as own_task with:
     input:
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
@@ -124,8 +129,10 @@ rule controls:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=120,
+        mem_mb=memory(4000, times=6),
+        runtime=minutes(120),
+        gpu=gpus_to_control,
+        gpu_mb=16000,
     params:
         names=CONTROLS,
         model=lambda wildcards: first_model(wildcards),
@@ -155,7 +162,7 @@ rule check_leakage:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
@@ -185,7 +192,7 @@ rule segmentation:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=120,
     params:
         model=lookup("segmentation/model", within=config),
@@ -221,7 +228,7 @@ rule summarize:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         scoring=lookup("scoring", within=config),

@@ -75,6 +75,11 @@ def controlled(benchmark):
     return list(dict.fromkeys(dataset for dataset, _ in scored_pairs(benchmark)))
 
 
+def gpus_to_control(wildcards):
+    """GPUs for the controls of a benchmark: those that train classifiers ask for one."""
+    return min(config["gpus"], int(SUITE.get(wildcards.benchmark, Task()).trains))
+
+
 def first_model(wildcards):
     """A model of a dataset whose table of cells is used where any would do."""
     return next(model for dataset, model in pairs() if dataset == wildcards.dataset)

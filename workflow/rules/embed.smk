@@ -11,7 +11,7 @@ rule fetch_weights:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=120,
     params:
         settings=lookup("weights", within=config),
@@ -38,12 +38,13 @@ rule embed:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory_to_embed,
         runtime=240,
+        cpus_per_task=cpus_to_embed,
         gpu=gpus_to_embed,
         gpu_mb=8000,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         about=lambda wildcards: {"stains_replaced": replaced_stains(wildcards.dataset)},
         code=code_version("embedding", "model", "catalog/released.py"),
     message:
@@ -68,8 +69,8 @@ rule merge_embeddings:
     conda:
         "../../envs/subcell.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(2000, times=1),
+        runtime=minutes(60),
     params:
         code=code_version("embedding"),
     message:
@@ -99,8 +100,8 @@ rule import_embeddings:
     conda:
         "../../envs/subcell.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=60,
+        mem_mb=memory(4000, times=3),
+        runtime=minutes(60),
     params:
         settings=lambda wildcards: {
             key: config["datasets"][wildcards.dataset][key]
@@ -126,7 +127,7 @@ rule locations:
     conda:
         "../../envs/map.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, times=3),
         runtime=60,
     params:
         unit=lookup("map/unit", within=config),
@@ -151,8 +152,8 @@ rule neighbors:
         "../../envs/map.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=120,
+        mem_mb=memory(4000, times=3),
+        runtime=minutes(120),
     params:
         settings={
             "unit": config["neighbors"]["unit"] or config["map"]["unit"],
@@ -183,10 +184,12 @@ rule attention:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
+        gpu=gpus_to_embed,
+        gpu_mb=8000,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         cells={key: config["attention"][key] for key in ("cells", "shown")},
         code=code_version("embedding", "model", "catalog/released.py"),
     message:
@@ -213,7 +216,7 @@ rule draw_attention:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         code=code_version("reporting/attention.py"),
@@ -238,10 +241,12 @@ rule measure_scale_cost:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=120,
+        gpu=gpus_to_embed,
+        gpu_mb=8000,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         cells={
             "cells": config["attention"]["cells"],
             "factors": config["attention"]["scale_factors"] or [1, 2, 4, 7.5],
@@ -272,8 +277,8 @@ rule export_parquet:
     conda:
         "../../envs/subcell.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory(2000, times=1),
+        runtime=minutes(60),
     params:
         code=code_version("embedding/store.py"),
     message:

@@ -16,6 +16,7 @@ from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.channels import CHANNELS, REFERENCES
 from subcell.config import resolve
 from subcell.config.code import code_version
+from subcell.config.reruns import embedded_with, learned_from
 from subcell.errors import ConfigError
 
 COLLECTIONS = ("hpa", "subcell_crops")
@@ -39,6 +40,11 @@ if "make_sheet" not in sys.argv:
     for name, settings in config["datasets"].items():
         if settings["source"] == "images" and not Path(settings["sheet"]).is_file():
             raise WorkflowError(f"datasets.{name}.sheet: there is no file {settings['sheet']}")
+
+
+if workflow.remote_exec:
+    # This Snakemake runs one job, which a scheduler has started and given its GPUs.
+    os.environ.update(SUBCELL_REMOTE_JOB="1")
 
 
 def alternatives(names):

@@ -29,7 +29,7 @@ rule check_quality:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         code=code_version("reporting", "catalog"),
@@ -59,7 +59,7 @@ rule draw_fields:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         code=code_version("reporting", "imaging"),
@@ -93,7 +93,7 @@ rule draw_crops:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         code=code_version("reporting", "crops"),
@@ -121,7 +121,7 @@ rule explore:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         tables=lambda wildcards: list(map_tables(wildcards)),
@@ -215,7 +215,7 @@ rule report:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=30,
     params:
         datasets=image_datasets(),

@@ -1,6 +1,11 @@
 """What the report reads, and what follows a run. No rules here."""
 
+import shlex
 import shutil
+
+if workflow.is_main_process:
+    # For the report. Jobs inherit it, and no job runs again because another command asked for it.
+    os.environ.update(SUBCELL_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
 
 
 def made(pattern, names):
@@ -25,6 +30,21 @@ def print_summary():
     if (results / "summary.txt").exists():
         print((results / "summary.txt").read_text())
         print(f"Report: {results / 'report.html'}; rules, runtimes and provenance: {results / 'report.zip'}")
+
+
+def print_missing_scores():
+    """After a run that failed on its way to the report: which scores it waits for, and how to have it without them."""
+    if not workflow.dag or not any(job.rule.name == "report" for job in workflow.dag.jobs):
+        return
+    paths = [path.replace("<results>", pathvar("results")) for path in score_files("json")]
+    missing = [path for path in paths if not Path(path).exists()]
+    named = "".join(f"\n  {path}" for path in missing[:10])
+    print(
+        f"No report yet: it needs every score, and {len(missing)} of {len(paths)} are missing{':' if named else '.'}{named}\n"
+        "The same command goes on where it was. For a report without what fails, leave that out of `benchmarks`, of a "
+        "dataset's `benchmarks`, or of a model's `evaluate_on`, and run again.",
+        file=sys.stderr,
+    )
 
 
 def zip_report():

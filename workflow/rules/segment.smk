@@ -19,8 +19,9 @@ rule segment:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
         runtime=240,
+        cpus_per_task=max(config["threads"], CPUS_TO_EMBED * min(1, config["gpus"])),
         gpu=min(1, config["gpus"]),
         gpu_mb=8000,
     params:
@@ -47,7 +48,7 @@ rule check_plates:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         code=code_version("segmentation"),
@@ -98,7 +99,7 @@ rule fine_tune:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: (6000 if tunes_compact() else 16_000) * attempt,
+        mem_mb=memory(6000 if tunes_compact() else 16_000),
         runtime=600,
         gpu=min(1, config["gpus"]),
         gpu_mb=8000 if tunes_compact() else 16_000,
@@ -123,7 +124,7 @@ rule train_compact:
         "../../envs/segment.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        mem_mb=memory(6000),
         runtime=600,
         gpu=min(1, config["gpus"]),
         gpu_mb=8000,

@@ -1,7 +1,7 @@
 """Benchmarks that need more than vectors, each with a row for every model that it can score."""
 
 
-use rule localization as transcriptome with:
+use rule retrieval as transcriptome with:
     input:
         unpack(lambda wildcards: expression_of(wildcards.dataset)),
         cells="<results>/{dataset}/{model}/cells.h5ad",
@@ -22,7 +22,7 @@ use rule localization as transcriptome with:
         "Comparing lines of {wildcards.dataset} as {wildcards.model} sees them with their expression"
 
 
-use rule localization as interactions with:
+use rule retrieval as interactions with:
     input:
         unpack(lambda wildcards: pairs_of(wildcards.dataset)),
         cells="<results>/{dataset}/{model}/cells.h5ad",
@@ -43,7 +43,7 @@ use rule localization as interactions with:
         "Scoring interactions in {wildcards.dataset} by {wildcards.model}"
 
 
-use rule localization as perturbation with:
+use rule retrieval as perturbation with:
     input:
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
@@ -87,7 +87,7 @@ rule draw_plates:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         title=lambda wildcards: map_title(wildcards.dataset, wildcards.model),
@@ -117,11 +117,13 @@ rule attention_benchmark:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
         runtime=60,
+        gpu=gpus_to_embed,
+        gpu_mb=8000,
     params:
         task="attention",
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("attention"),
         code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
@@ -150,11 +152,13 @@ rule robustness:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
         runtime=120,
+        gpu=gpus_to_embed,
+        gpu_mb=8000,
     params:
         task="robustness",
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("robustness"),
         code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),

@@ -17,12 +17,13 @@ rule train:
         "../../envs/subcell.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=1440,
+        mem_mb=memory_to_train,
+        runtime=minutes_to_train,
+        cpus_per_task=cpus_to_train,
         gpu=config["gpus"],
         gpu_mb=24000,
     params:
-        settings=lookup("models/{model}", within=config),
+        settings=lambda wildcards: learned_from(config["models"][wildcards.model]),
         state=lambda wildcards: f"{pathvar('results')}/.state/{wildcards.model}",
         tensorboard=lambda wildcards: f"{pathvar('logs')}/models/{wildcards.model}/tensorboard",
         code=code_version("model"),
@@ -40,3 +41,34 @@ use rule train as train_autoencoder with:
         reconstruction_errors="<results>/models/{model}/reconstruction.tsv",
     wildcard_constraints:
         model=alternatives(name for name in trained_models() if reconstructs(name)),
+
+
+rule compare_trainings:
+    """Options of training beside each other on validation cells, over seeds; no test cell is looked at (not part of `all`)."""
+    input:
+        curves=collect("<results>/models/{model}/training.parquet", model=trained_models()),
+    output:
+        table="<results>/validation.tsv",
+    log:
+        "<logs>/compare_trainings.log",
+    benchmark:
+        "<logs>/compare_trainings.benchmark.jsonl"
+    conda:
+        "../../envs/subcell.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        models={
+            name: {
+                "seed": config["models"][name]["seed"],
+                "select": config["models"][name]["training"]["select"],
+            }
+            for name in trained_models()
+        },
+        reference=lookup("scoring/reference", within=config),
+        code=code_version("model/comparison.py"),
+    message:
+        "Comparing trainings on their validation cells"
+    script:
+        "../scripts/compare_trainings.py"

@@ -23,7 +23,7 @@ with job(snakemake) as run:
         allow_upsampling=settings.get("allow_upsampling", True),
         # A processor is busy with the network; a GPU takes large batches, and several processes to feed it.
         batch_size=None if device == "cpu" else 128,
-        workers=0 if device == "cpu" else max(2, snakemake.threads),
+        workers=0 if device == "cpu" else run.readers,
         about=snakemake.params.about,
         progress=run.progress,
         log=run.log.info,

@@ -23,6 +23,7 @@ from subcell.damage import damaged  # noqa: E402
 from subcell.errors import SubcellError  # noqa: E402
 
 Item = TypeVar("Item")
+READERS = 4
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class Run:
         from subcell.devices import take_gpus
 
         # Before torch counts GPUs: to this job there are no others than its own.
-        taken = self.until_the_end.enter_context(take_gpus(self.gpus, self.gpu_mb, log=self.log.info))
+        # Several jobs of a Snakemake that runs in one allocation share its GPUs as on a workstation.
+        handed_out = "SUBCELL_REMOTE_JOB" in os.environ
+        claim = take_gpus(self.gpus, self.gpu_mb, handed_out=handed_out, log=self.log.info)
+        taken = self.until_the_end.enter_context(claim)
         if taken:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
             self.log.info("on GPU %s", ", ".join(taken))
@@ -52,12 +56,17 @@ class Run:
 
     @property
     def processes(self) -> int:
-        """Processes that train side by side: one a GPU that this job asked for and has."""
+        """Processes that train side by side: one a GPU that this job asked for and has, as many where there is none."""
         if self.gpus == 1 or self.device == "cpu":
-            return 1
+            return self.gpus
         import torch
 
         return min(self.gpus, torch.cuda.device_count())
+
+    @property
+    def readers(self) -> int:
+        """Processes that read for a GPU: as many as `embed` asks a cluster for, where there are so many CPUs."""
+        return max(2, min(READERS, len(os.sched_getaffinity(0))))
 
     def progress(self, items: Iterable[Item], total: int | None = None, desc: str = "") -> Iterator[Item]:
         """Pass items through, and say how far it is about every ten seconds."""

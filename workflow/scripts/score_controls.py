@@ -5,12 +5,13 @@ from importlib import import_module
 from job import job
 from subcell.benchmarks.controls import load_file, run_controls
 
-with job(snakemake):
+with job(snakemake) as run:
     params = snakemake.params
     inputs = dict(snakemake.input.items())
     name = snakemake.wildcards.benchmark
+    task = load_file(name, params.file) if params.file else import_module(f"subcell.benchmarks.{name}")
     run_controls(
-        load_file(name, params.file) if params.file else import_module(f"subcell.benchmarks.{name}"),
+        task,
         inputs.pop("cells"),
         out_jsons=dict(zip(params.names, snakemake.output.scores, strict=True)),
         out_parquets=dict(zip(params.names, snakemake.output.predictions, strict=True)),
@@ -18,6 +19,7 @@ with job(snakemake):
         simulated=params.simulated,
         source_model=params.model,
         split_by=params.split_by,
+        **({"device": run.device} if getattr(task, "TRAINS", False) else {}),
         **inputs,
         **params.scoring,
     )

@@ -1,20 +1,20 @@
 """Train one SubCell model."""
 
 from job import job
+from subcell.config.reruns import run_with
 from subcell.model.processes import run_processes
 from subcell.model.training import train
 
 with job(snakemake) as run:
-    settings = snakemake.params.settings
-    training = dict(settings["training"])
-    events = snakemake.params.tensorboard if training.pop("tensorboard") else None
+    decisive = dict(snakemake.params.settings)
+    # From the configuration: what stands in the rule's parameters, and changes, trains again.
+    others = run_with(snakemake.config["models"][snakemake.wildcards.model])
+    events = snakemake.params.tensorboard if others.pop("tensorboard") else None
     arguments = {
         "crop_paths": list(snakemake.input.crops),
-        "recipe": settings["recipe"],
-        "size": settings["size"],
-        "seed": settings["seed"],
-        "objective": settings["objective"],
-        **training,
+        **decisive.pop("training"),
+        **decisive,
+        **others,
         "out_checkpoint": snakemake.output.checkpoint,
         "out_curves": snakemake.output.curves,
         "out_reconstruction": snakemake.output.get("reconstruction"),
@@ -27,4 +27,5 @@ with job(snakemake) as run:
     if run.processes == 1:
         train(**arguments, log=run.log.info)
     else:
+        run.log.info("torchrun starts %d processes", run.processes)
         run_processes(run.processes, arguments, log=run.log.info)

@@ -1,5 +1,6 @@
 """Write the HTML report, its figures, and the RO-Crate of the run."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from subcell.reporting.cards import write_cards
 from subcell.reporting.crate import write_crate
 from subcell.reporting.report import write_report
 from subcell.reporting.runtime import read_jobs, span_of
+from subcell.reporting.software import commit_of
 
 DATASET_FILES = {
     "quality_tsv": "quality",
@@ -68,6 +70,10 @@ with job(snakemake):
         environments=list(files.environments),
         logs=params.logs,
         out_figures=out.figures,
+        run={
+            "command": os.environ.get("SUBCELL_COMMAND"),
+            "commit": commit_of(Path(__file__).resolve().parents[2]),
+        },
     )
     write_cards(out.cards, params.config, pd.read_parquet(files.leaderboard))
     write_crate(

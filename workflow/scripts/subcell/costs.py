@@ -1,4 +1,4 @@
-"""What a run will cost, stage by stage, from the constants in resources/costs.tsv.
+"""What a run will cost, stage by stage, from the constants in resources/costs.tsv and resources/training.tsv.
 
 `python -m subcell.costs --config config/hpa-full.yaml --fields 80000` prints a table for a workstation and one for a
 cluster, which stage binds, and what doubling each resource gains.
@@ -16,14 +16,20 @@ from typing import Any
 import yaml
 
 from subcell.config import resolve
+from subcell.config.suite import SUITE
+from subcell.model.plan import TRAINING_ANTIBODIES, count_training, describe_training, flops_per_s
 
 CONSTANTS = Path(__file__).resolve().parents[3] / "resources" / "costs.tsv"
 REFERENCE_PX = 448
 """Crops for which the constants hold."""
-TRAINING_ANTIBODIES = 10_433
-"""SubCell's training list."""
 NETWORKS = ("subcell", "random_vit")
-VIEWS = 2
+GPU, CORE = "H100 SXM", "x86-64 core"
+"""Devices of resources/training.tsv that the hours are of."""
+CONTROLS = 3
+TRAINING_SHARE = 0.7
+CLASSES = 31
+HEAD_WEIGHTS = 1536 * 512 + 512 * 256 + 256 * CLASSES
+"""Of the paper's classifier on frozen vectors."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,17 @@ class Stage:
     wire_h: float = 0
     tb: float = 0
     at_once: int = 10**9
+    gpus_at_once: int = 10**9
+
+    def taking(self, hours: float, gpus: int) -> Stage:
+        """The stage with so many hours of a GPU, or of a core where there is none."""
+        return replace(self, gpu_h=hours) if gpus else replace(self, cpu_h=hours)
 
     def hours(self, machine: Machine) -> float:
         """Wall-clock hours on a machine: what it waits for longest."""
         return max(
             self.cpu_h / min(machine.cores, self.at_once),
-            self.gpu_h / max(1, machine.gpus),
+            self.gpu_h / max(1, min(machine.gpus, self.gpus_at_once)),
             self.wire_h / machine.connections,
         )
 
@@ -68,7 +79,14 @@ def read_constants(path: Path = CONSTANTS) -> dict[str, float]:
         return {row["constant"]: float(row["value"]) for row in rows}
 
 
-def stages_of(config: Mapping[str, Any], constants: Mapping[str, float], *, fields: int, gpus: int) -> list[Stage]:
+def stages_of(
+    config: Mapping[str, Any],
+    constants: Mapping[str, float],
+    *,
+    fields: int,
+    gpus: int,
+    training_h: Mapping[str, float],
+) -> list[Stage]:
     """Stages of a run.
 
     Parameters
@@ -77,6 +95,7 @@ def stages_of(config: Mapping[str, Any], constants: Mapping[str, float], *, fiel
     constants : see `read_constants`
     fields : fields of view of all datasets together
     gpus : of the machine; without one, networks run on cores
+    training_h : hours of one GPU, or of one core where there is none, that each training takes
     """
     c = constants
     shards = sum(dataset["shards"] for dataset in config["datasets"].values())
@@ -92,24 +111,32 @@ def stages_of(config: Mapping[str, Any], constants: Mapping[str, float], *, fiel
 
     def forward(stage: Stage, passes: float) -> Stage:
         """The stage with so many forward passes of a base network."""
-        if gpus:
-            return replace(stage, gpu_h=passes / c["embed_gpu_cells_per_s"] / 3600)
-        return replace(stage, cpu_h=passes * c["embed_cpu_s"] / 3600)
+        seconds = passes / c["embed_gpu_cells_per_s"] if gpus else passes * c["embed_cpu_s"]
+        return stage.taking(seconds / 3600, gpus)
 
-    for name, model in config["models"].items():
-        if model.get("train_on"):
-            training = model["training"]
-            seen = (
-                training["epochs"] * TRAINING_ANTIBODIES * training["items_per_antibody"] * training["cells_per_item"]
-            )
-            passes = VIEWS * seen * c["train_forwards"] * scale * c[f"{model['size']}_flops"]
-            stages.append(forward(Stage(f"train {name}", 1, at_once=config["threads"]), passes))
+    for name, hours in training_h.items():
+        stage = Stage(f"train {name}", 1, at_once=config["threads"], gpus_at_once=max(1, config["gpus"]))
+        stages.append(stage.taking(hours, gpus))
     vectors_tb = len(config["models"]) * cells * c["vector_mb"] / 1e6
     embed = Stage("embed", shards * len(config["models"]), tb=vectors_tb)
     stages.append(forward(embed, cells * scale * sum(c[f"{size}_flops"] for size in sizes)))
+    models = len(config["models"])
+    stages.append(Stage("merge", models, cpu_h=models * cells * c["merge_cpu_s"] / 3600, at_once=models))
+    stages.append(_score(config, c, cells=cells, gpus=gpus))
     maps = len(config["map"]["models"] or config["models"])
     stages.append(Stage("map", maps, cpu_h=maps * c["map_proteins"] * c["map_cpu_s"] / 3600, at_once=maps))
     return stages
+
+
+def _score(config: Mapping[str, Any], c: Mapping[str, float], *, cells: float, gpus: int) -> Stage:
+    """Classifiers on frozen vectors, which are nearly all of what benchmarks compute."""
+    tasks = [name for name, task in SUITE.items() if task.trains and task.controls and name in config["benchmarks"]]
+    jobs = len(tasks) * len(config["models"])
+    heads = jobs * config["scoring"]["head_seeds"] + len(tasks) * CONTROLS
+    flops = 6 * HEAD_WEIGHTS * heads * c["head_epochs"] * TRAINING_SHARE * cells
+    seconds = flops / c["head_gpu_flops_per_s" if gpus else "head_cpu_flops_per_s"]
+    stage = Stage("score", jobs + len(tasks), at_once=jobs + len(tasks), gpus_at_once=jobs + len(tasks))
+    return stage.taking(seconds / 3600, gpus)
 
 
 def describe(stages: Sequence[Stage], machine: Machine, constants: Mapping[str, float]) -> str:
@@ -139,8 +166,12 @@ def describe(stages: Sequence[Stage], machine: Machine, constants: Mapping[str, 
 
 
 def total_hours(stages: Sequence[Stage], machine: Machine) -> float:
-    """Hours of a run whose stages wait for each other; trainings of several models share the GPUs."""
-    return sum(stage.hours(machine) for stage in stages)
+    """Hours of a run whose stages wait for each other; trainings wait for none of their kind, as far as GPUs and cores go."""
+    trainings = [stage for stage in stages if stage.name.startswith("train ")]
+    others = sum(stage.hours(machine) for stage in stages if stage not in trainings)
+    shared = sum(stage.gpu_h for stage in trainings) / max(1, machine.gpus)
+    shared = max(shared, sum(stage.cpu_h for stage in trainings) / machine.cores)
+    return others + max([shared, *(stage.hours(machine) for stage in trainings)])
 
 
 def _cost(stage: Stage, constants: Mapping[str, float]) -> float:
@@ -160,18 +191,28 @@ def main() -> None:
     print(f"Shards: {sum(d['shards'] for d in config['datasets'].values())}; about {max(1, given.fields // 256)} would "
           "hold 256 fields each.")  # fmt: skip
     print("Cost in EUR: a month of storage, and hours at the prices in resources/costs.tsv.\n")
-    for machine in (WORKSTATION, replace(WORKSTATION, name="workstation without a GPU", gpus=0), CLUSTER):
-        stages = stages_of(config, constants, fields=given.fields, gpus=machine.gpus)
-        print(describe(stages, machine, constants), end="\n\n")
-    print(f"Constants and where they are from: {CONSTANTS.relative_to(CONSTANTS.parents[1])}")
     trained = {name: settings for name, settings in config["models"].items() if settings.get("train_on")}
-    if trained:
-        from subcell.model.plan import describe_training  # loads torch, which nothing above needs
-
+    pixels, gpus = config["crops"]["pixels"], max(1, config["gpus"])
+    counted = {
+        name: count_training(settings, pixels=pixels, antibodies=TRAINING_ANTIBODIES)
+        for name, settings in trained.items()
+    }
+    for machine in (WORKSTATION, replace(WORKSTATION, name="workstation without a GPU", gpus=0), CLUSTER):
+        hours = {
+            name: training.flops
+            / flops_per_s(GPU if machine.gpus else CORE, trained[name]["training"]["precision"])
+            / 3600
+            for name, training in counted.items()
+        }
+        stages = stages_of(config, constants, fields=given.fields, gpus=machine.gpus, training_h=hours)
+        print(describe(stages, machine, constants), end="\n\n")
+    print(f"A training runs on `gpus` of the configuration, here {gpus}; trainings of several models run side by side.")
+    print("score: classifiers on frozen vectors alone. Not counted: the report, figures, and benchmarks on images.")
+    print("Constants, and whether each is measured, published or assumed: resources/costs.tsv, resources/training.tsv")
+    if counted:
         print("\nTrainings, counted on the networks themselves (docs/training.md):")
-        for name, settings in trained.items():
-            pixels, gpus = config["crops"]["pixels"], max(1, config["gpus"])
-            print(describe_training(name, settings, pixels=pixels, antibodies=TRAINING_ANTIBODIES, gpus=gpus))
+    for name, training in counted.items():
+        print(describe_training(name, trained[name], training, gpus=gpus))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,18 +34,22 @@ class Gpu:
 
 
 def list_gpus() -> list[Gpu]:
-    """The machine's GPUs as nvidia-smi tells them; none where there is no nvidia-smi."""
+    """The machine's GPUs as nvidia-smi tells them; none where there is no nvidia-smi.
+
+    Of these, those that CUDA_VISIBLE_DEVICES allows; set and empty it allows none, as CUDA has it.
+    """
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,memory.free", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.strip()]
-    allowed = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    choice = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = [name.strip() for name in (choice or "").split(",") if name.strip()]
     return [
         Gpu(uuid, int(total), int(free))
         for index, uuid, total, free in rows
-        if not allowed or index in allowed or any(uuid.startswith(name) for name in allowed)
+        if choice is None or index in allowed or any(uuid.startswith(name) for name in allowed)
     ]
 
 
@@ -54,7 +58,7 @@ def take_gpus(
     count: int,
     needs_mb: int,
     *,
-    environment: Mapping[str, str] = os.environ,
+    handed_out: bool = False,
     gpus: Callable[[], Sequence[Gpu]] = list_gpus,
     claims: Path = CLAIMS,
     log: Callable[[str], None] = print,
@@ -69,16 +73,16 @@ def take_gpus(
     ----------
     count : GPUs; fewer are taken where the machine has fewer
     needs_mb : memory that the job needs on each, mebibytes
-    environment : of the process; a job of Slurm keeps the GPUs that Slurm gave it
+    handed_out : a scheduler has started this very job and keeps it to its GPUs
     gpus : lists the machine's GPUs
     claims : folder of the claims
     log : called with a line when the job has to wait
 
     Returns
     -------
-    names for CUDA_VISIBLE_DEVICES; empty where there is no GPU, or Slurm gave them
+    names for CUDA_VISIBLE_DEVICES; empty where there is no GPU, or they were handed out
     """
-    present = list(gpus()) if "SLURM_JOB_ID" not in environment else []
+    present = [] if handed_out else list(gpus())
     if not present:
         yield []
         return

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating]
+NUMBERS_AT_ONCE = 2**24
+"""Ranked weights held at a time, float64."""
 
 
 def class_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
@@ -156,14 +158,21 @@ def _average_precision(
     `rows` says which column of the weights belongs to a place, where that is not its number.
     """
     order, _, ends = _ranking(scores)
-    ranked = weights[:, order if rows is None else rows[order]]
+    columns = order if rows is None else rows[order]
     positive = np.flatnonzero(truth[order])
-    hits = ranked[:, positive]
     # Positives up to the end of a run: those before the first positive beyond it.
     upto = np.searchsorted(positive, ends[positive], side="right") - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.cumsum(hits, axis=1)[:, upto] / np.cumsum(ranked, axis=1)[:, ends[positive]]
-        return np.where(hits > 0, hits * precision, 0).sum(axis=1) / hits.sum(axis=1)
+
+    def some(weights: Array) -> Array:
+        ranked = weights[:, columns]
+        hits = ranked[:, positive]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.cumsum(hits, axis=1)[:, upto] / np.cumsum(ranked, axis=1)[:, ends[positive]]
+            return np.where(hits > 0, hits * precision, 0).sum(axis=1) / hits.sum(axis=1)
+
+    # All pairs of row and class are many times the rows that the caller counted.
+    sets = max(1, NUMBERS_AT_ONCE // max(1, len(columns)))
+    return np.concatenate([some(weights[start : start + sets]) for start in range(0, len(weights), sets)])
 
 
 def _roc_auc(truth: NDArray[np.bool_], scores: Array, weights: Array) -> Array:

@@ -1,7 +1,7 @@
 """The classifier that the paper trains on frozen embeddings: all seeds at once, as one batched network.
 
 Each seed has its own weights, order, dropout, learning rate and early stop, exactly as if it were trained by itself; only
-the arithmetic is shared (a batched matrix product instead of one a seed). benchmarks/statistics.py compares both.
+the arithmetic is shared (a batched matrix product instead of one a seed). benchmarks/heads.py compares both.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ THREADS = 1
 NUMBERS_AT_ONCE = 2**21
 """Numbers in the batches of all classifiers that a processor trains side by side: a few MB."""
 
+ROWS_AT_ONCE = 2**14
+"""Training cells whose features lie in memory as float64."""
+
 Balance = Literal["none", "loss", "sampling"]
 
 PROTOCOL: dict[str, Any] = {
@@ -77,10 +80,17 @@ class Fit:
 
 
 def standardise(features: NDArray[np.floating], train: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Features (N, D) with mean 0 and standard deviation 1 over the training rows; constant ones become 0."""
-    scaler = StandardScaler().fit(np.asarray(features[train], np.float64))
+    """Features (N, D) with mean 0 and standard deviation 1 over the training rows; constant ones become 0.
+
+    Statistics are of float64, taken block by block: a million cells in float64 would be twice what they are.
+    """
+    scaler, rows = StandardScaler(), np.flatnonzero(train)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        scaler.partial_fit(np.asarray(features[rows[start : start + ROWS_AT_ONCE]], np.float64))
+    scaled = scaler.transform(features).astype(np.float32, copy=False)
     # A feature that is constant among the training cells has taught the classifier nothing.
-    return np.where(scaler.scale_ == np.sqrt(scaler.var_), scaler.transform(features), 0).astype(np.float32)
+    scaled[:, scaler.scale_ != np.sqrt(scaler.var_)] = 0
+    return scaled
 
 
 def fit_mlps(

@@ -66,7 +66,8 @@ class Config(Section):
         ge=0,
         le=64,
         description="GPUs that a training asks a cluster for and runs on; the other networks ask for one each; "
-        "0 asks for none, and takes one where there is one",
+        "0 asks for none, and takes one where there is one; on a machine without any, a training of several runs as so many "
+        "processes",
     )
     keep_shards: bool = Field(
         True,

@@ -13,15 +13,17 @@ class Task:
     models : `all` models that have vectors of the dataset; `embedders`, those that turn images into vectors; `networks`,
         those with attention; `none`: it scores the dataset, not a model
     controls : it has control rows (random labels, random features, perfect features)
+    trains : it trains classifiers, which a GPU makes faster; its module says so with `TRAINS`
     """
 
     models: Literal["all", "embedders", "networks", "none"] = "all"
     controls: bool = True
+    trains: bool = False
 
 
 SUITE: dict[str, Task] = {
-    "localization": Task(),
-    "cell_line": Task(),
+    "localization": Task(trains=True),
+    "cell_line": Task(trains=True),
     "retrieval": Task(),
     "transcriptome": Task(),
     "hierarchy": Task(),
@@ -30,7 +32,7 @@ SUITE: dict[str, Task] = {
     "attention": Task(models="networks", controls=False),
     "robustness": Task(models="embedders", controls=False),
     "batch": Task(),
-    "external": Task(controls=False),
+    "external": Task(controls=False, trains=True),
     "segmentation": Task(models="none", controls=False),
 }
 """In the order of tables."""

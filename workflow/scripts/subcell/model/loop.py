@@ -189,14 +189,16 @@ class TrainingLoop:
             list(self._average.parameters()), [w.detach() for w in self.network.encoder.parameters()], 1 - decay
         )
 
-    def state(self) -> dict[str, Any]:
-        """All that later steps depend on."""
+    def state(self, *, ended: bool) -> dict[str, Any]:
+        """All that later steps depend on; after the last one the optimiser's means, two thirds of it, are needed no more."""
         average = {} if self._average is None else {"average": self._average.state_dict()}
-        return {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), **average}
+        optimizer = {} if ended else {"optimizer": self._optimizer.state_dict()}
+        return {"network": self.network.state_dict(), **optimizer, **average}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        if "optimizer" in state:
+            self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])

@@ -181,15 +181,38 @@ def read_rates(path: Path = RATES) -> list[dict[str, str]]:
         return list(csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t"))
 
 
-def describe_training(name: str, settings: Mapping[str, Any], *, pixels: int, antibodies: int, gpus: int) -> str:
-    """What training one model of a configuration takes, on each device of the table.
+def flops_per_s(device: str, precision: str) -> float:
+    """Operations a second that a training reaches on a device of the table; of its first row where none has the precision."""
+    rows = [row for row in read_rates() if row["device"] == device]
+    row = next((row for row in rows if row["precision"] == precision), rows[0])
+    return float(row["flops_per_s"]) * float(row["share"])
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a whole training computes.
+
+    Attributes
+    ----------
+    network : as it is trained
+    steps, cells : steps, and cells of each
+    flops : operations of all steps on all devices
+    """
+
+    network: Pretraining
+    steps: int
+    cells: int
+    flops: float
+
+
+def count_training(settings: Mapping[str, Any], *, pixels: int, antibodies: int) -> Training:
+    """Count what training one model of a configuration computes.
 
     Parameters
     ----------
-    name, settings : of the model
+    settings : of the model
     pixels : side of crops
     antibodies : that are trained on
-    gpus : that share a batch
     """
     training = settings["training"]
     recipe = recipe_named(settings["recipe"], settings["objective"])
@@ -200,14 +223,30 @@ def describe_training(name: str, settings: Mapping[str, Any], *, pixels: int, an
     batch = min(training["items_per_batch"], items)
     steps = training["epochs"] * (items // batch)
     cells = batch * training["cells_per_item"]
-    lines = [f"{name}: {settings['recipe']}, {settings['size']}, {pixels} px, {steps:,} steps of {cells:,} cells"]
-    whole = cost_of_step(
-        network, cells, cells_per_pass=training["cells_per_pass"], precision=training["precision"]
-    ).step_flops
-    lines += describe_step(network, cells // gpus, training["cells_per_pass"], training["precision"], steps=steps)
+    step = cost_of_step(network, cells, cells_per_pass=training["cells_per_pass"], precision=training["precision"])
+    return Training(network, steps, cells, step.step_flops * steps)
+
+
+def describe_training(name: str, settings: Mapping[str, Any], counted: Training, *, gpus: int) -> str:
+    """What training one model of a configuration takes, on each device of the table.
+
+    Parameters
+    ----------
+    name, settings : of the model
+    counted : see `count_training`
+    gpus : that share a batch
+    """
+    training, network = settings["training"], counted.network
+    pixels = network.encoder.side * network.encoder.patch
+    lines = [
+        f"{name}: {settings['recipe']}, {settings['size']}, {pixels} px, {counted.steps:,} steps of {counted.cells:,} cells",
+        *describe_step(
+            network, counted.cells // gpus, training["cells_per_pass"], training["precision"], steps=counted.steps
+        ),
+    ]
     for row in read_rates():
         if row["precision"] == training["precision"]:
-            hours = whole * steps / (float(row["flops_per_s"]) * float(row["share"])) / 3600
+            hours = counted.flops / flops_per_s(row["device"], row["precision"]) / 3600
             lines.append(
                 f"{row['device']}, {row['precision']}: {hours:,.0f} hours of one, {hours / gpus:,.0f} with {gpus} "
                 f"({float(row['share']):.0%} of {float(row['flops_per_s']):.3g} FLOP/s; {row['source']})"
@@ -226,15 +265,8 @@ def main() -> None:
     config = resolve(yaml.safe_load(given.config.read_text(encoding="utf-8")), source=str(given.config))
     for name, settings in config["models"].items():
         if settings.get("train_on"):
-            print(
-                describe_training(
-                    name,
-                    settings,
-                    pixels=config["crops"]["pixels"],
-                    antibodies=given.antibodies,
-                    gpus=max(1, config["gpus"]),
-                )
-            )
+            counted = count_training(settings, pixels=config["crops"]["pixels"], antibodies=given.antibodies)
+            print(describe_training(name, settings, counted, gpus=max(1, config["gpus"])))
 
 
 if __name__ == "__main__":

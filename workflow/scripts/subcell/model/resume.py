@@ -1,4 +1,7 @@
-"""Where a training stands, kept so that a killed run goes on as if nothing had happened."""
+"""Where a training stands, kept so that a killed run goes on as if nothing had happened.
+
+It stays after the end: a training that outlived Snakemake counts as unfinished, and its outputs are written again from it.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +80,3 @@ def load_state(folder: str | Path, expected: str) -> dict[str, Any] | None:
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as problem:
         raise CheckpointError(f"{path}: damaged ({problem}); delete it to train from the beginning") from None
     return state if state["fingerprint"] == expected else None
-
-
-def forget_state(folder: str | Path) -> None:
-    """Delete the state of a finished run."""
-    (Path(folder) / STATE_FILE).unlink(missing_ok=True)

@@ -101,9 +101,9 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
 
     def save(done: int) -> None:
         rows = curves.rows()
+        now = loop.state(ended=done == course.steps)
         save_state(
-            course.state_dir,
-            {"fingerprint": course.run, "step": done, "curves": rows, "best": kept.best, **loop.state()},
+            course.state_dir, {"fingerprint": course.run, "step": done, "curves": rows, "best": kept.best, **now}
         )
         kept.prune(done)
 

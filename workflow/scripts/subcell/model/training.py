@@ -25,7 +25,7 @@ from subcell.model.pretraining import Pretraining
 from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe, recipe_named
 from subcell.model.reconstruction import write_reconstructions
-from subcell.model.resume import data_sha256, fingerprint, forget_state
+from subcell.model.resume import data_sha256, fingerprint
 from subcell.model.sampler import ItemSampler, Positives
 from subcell.model.sizes import Size, size_named
 from subcell.model.steps import Course, take_steps
@@ -74,7 +74,7 @@ def train(
     Labels of locations teach the encoder nothing, unless the recipe is supervised, `positives` or `spare` are `locations`,
     or `select` or `clip` look at them: a classifier on detached vectors watches. A killed run, called again with the
     same arguments, goes on where it last saved and ends with the weights of an undisturbed one; on a CPU with the same
-    `threads` they are equal bit for bit.
+    `threads` they are equal bit for bit. A finished run, called again, takes no step and writes the same files.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def train(
     size : `tiny`, `small`, `base`, or the numbers themselves
     out_checkpoint : safetensors file to write
     out_curves : parquet file to write: step, epoch, split, metric, value
-    state_dir : folder in which the state of an unfinished run is kept, and the encoders of the last validations
+    state_dir : folder in which the state of the run is kept, finished or not, and the encoders of the last validations
     out_reconstruction, out_reconstruction_errors : see `subcell.model.reconstruction`; for recipes that reconstruct
     objective : changes to a named recipe, see `subcell.model.recipes.recipe_named`
     positives, spare : what makes cells positives of the protein-specific loss, and what keeps them from being negatives
@@ -217,7 +217,6 @@ def train(
     curves.write(out_curves)
     encoder, chosen = kept.chosen(loop.encoder)
     save_checkpoint(out_checkpoint, encoder, {**config, **chosen}, size=numbers)
-    forget_state(state_dir)
 
 
 def _workers(device: str) -> int:

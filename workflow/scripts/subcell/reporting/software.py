@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,23 @@ def cited(config: Mapping[str, Any], *, from_hpa: bool) -> dict[str, dict[str, A
         key: {"number": number, "text": CITATIONS[key][0], "doi": CITATIONS[key][1]}
         for number, key in enumerate(chosen, start=1)
     }
+
+
+def commit_of(folder: str | Path) -> str:
+    """Commit of the repository whose top a folder is, as git describes it, with `-dirty` where files differ; else empty."""
+
+    def git(*arguments: str) -> str:
+        said = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=60
+        )
+        return said.stdout.strip()
+
+    try:
+        # A copy without its history may lie in somebody else's repository.
+        own = Path(git("rev-parse", "--show-toplevel")).resolve() == Path(folder).resolve()
+        return git("describe", "--always", "--dirty", "--tags") if own else ""
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def read_environments(paths: Iterable[str | Path]) -> dict[str, dict[str, str]]:
