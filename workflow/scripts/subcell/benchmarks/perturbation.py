@@ -8,10 +8,11 @@ its mechanism: never its own compound. A well is neither found nor missed on its
 `treated_position_map` asks treated wells for wells of other compounds in their place, where compounds change places. Vectors are
 processed in one of 24 ways (mean or median of cells; plates standardised, or by median and median deviation; features
 selected or not; sphered on the control wells or not). The way is chosen on other compounds and other plates than those
-that are scored: compounds and plates are halved so that replicates stay together, each half is scored by what was best on the
-other; where no halves of the plates do that only the compounds are halved, which the result says. `compound_nearest` and `mechanism_nearest` are the shares of
-wells whose nearest well is one. The interval comes from resampling compounds. Stains beyond the network's channels are
-embedded as the protein in turn (`proteins` of a model) and their vectors stand side by side.
+that are scored: compounds and plates are halved so that replicates stay together, each half is scored by what was best on
+the other; where no halves of the plates do that only the compounds are halved, which the result says. `compound_nearest`
+and `mechanism_nearest` are the shares of wells whose nearest well is one. The interval comes from resampling compounds.
+Stains beyond the network's channels are embedded as the protein in turn (`proteins` of a model) and their vectors stand
+side by side.
 """
 
 from __future__ import annotations
