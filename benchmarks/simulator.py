@@ -6,7 +6,7 @@ speed                  fields a second of two processes side by side
 look [FOLDER]          a composite and one picture a channel: real fields above, simulated ones below, same scale and contrast
 realism                measures of real and of simulated cells, and how well a classifier tells them apart, by which of them
 difficulty [SEED ...]  localization by models that bracket the demo, for two seeds of the generator
-switches [EFFECT ...]  what measures each planted effect, with its switch on and off, by handcrafted features
+switches [EFFECT ...]  what measures each planted effect, with its switch on and off
 
 `look` and `realism` read real fields of about 2048 px from SUBCELL_SHARED/data/hpa_fields; both sides are segmented by the
 compact network. `difficulty` and `switches` cut their cells with the true masks. Tables are tab separated.

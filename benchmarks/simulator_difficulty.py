@@ -44,6 +44,12 @@ DRUGS: dict[str, Any] = {
     **{"seed": 1, "layout": "perturbation", "cell_lines": 1, "fields_per_well": 1},
     **{"field_px": 288, "cells_per_field": (4, 7)},
 }
+POSITIONS: dict[str, Any] = {
+    **{"seed": 1, "layout": "perturbation", "cell_lines": 1, "fields_per_well": 4},
+    **{"compounds": 4, "doses": 1, "negative_controls": 24},
+}
+"""Controls all over a plate, with many cells each; those of the demo lie in four wells."""
+
 PLATES: dict[str, Any] = {
     **{"seed": 1, "cell_lines": 1, "genes": 340, "fields_per_well": 1},
     **{"field_px": 288, "cells_per_field": (4, 7)},
@@ -64,19 +70,21 @@ class Planted:
     benchmark : that measures it, or has to bear it
     metric : of that benchmark, which the effect moves
     off : what the metric is expected to be without the effect
+    model : by whose vectors
     """
 
     world: Mapping[str, Any]
     benchmark: str
     metric: str
     off: str = CHANCE
+    model: str = "handcrafted"
 
 
 # A compound keeps its well on all plates, so that without the compounds their wells would still be found by their positions.
 PLANTED = {
     "compounds": Planted({**DRUGS, "effects": {"positions": False}}, "perturbation", "compound_map"),
-    # The controls of the demo lie on four wells; an edge needs more.
-    "positions": Planted({**DRUGS, "negative_controls": 24}, "perturbation", "position_map"),
+    # An edge has fewer and larger cells, which shortcuts count, by far less than wells of a few cells differ.
+    "positions": Planted(POSITIONS, "perturbation", "position_map", model="shortcuts"),
     "expression": Planted(DEMO, "transcriptome", "mantel_p", "above 0.05, but in one world of twenty"),
     "complexes": Planted(DEMO, "interactions", "cosine_auroc"),
     # With one pattern a location, the proteins of a complex are no more alike than others of their locations.
@@ -134,23 +142,27 @@ def switched_off(effect: str) -> dict[str, Any]:
 
 
 def score_switches(effects: Sequence[str]) -> Iterator[Row]:
-    """What measures each effect, by handcrafted features, with its switch on and off. A world is drawn once for all effects.
+    """What measures each effect, with its switch on and off. A world is drawn once for all effects.
 
     Yields
     ------
     effect, `on` or `off`, what is expected there, and what `row_of` gives
     """
+
+    def alike(one: str, other: str) -> bool:
+        first, second = PLANTED[one], PLANTED[other]
+        return (first.world, first.model) == (second.world, second.model)
+
     for number, effect in enumerate(effects):
-        world = PLANTED[effect].world
-        if any(PLANTED[earlier].world == world for earlier in effects[:number]):
+        if any(alike(earlier, effect) for earlier in effects[:number]):
             continue
-        alike = [other for other in effects if PLANTED[other].world == world]
-        tasks = dict.fromkeys(PLANTED[other].benchmark for other in alike)
-        on = {found.benchmark: found for found in score_world(world, models=["handcrafted"], benchmarks=tasks)}
-        for other in alike:
+        group, models = [other for other in effects if alike(other, effect)], [PLANTED[effect].model]
+        tasks = dict.fromkeys(PLANTED[other].benchmark for other in group)
+        on = {found.benchmark: found for found in score_world(PLANTED[effect].world, models=models, benchmarks=tasks)}
+        for other in group:
             planted = PLANTED[other]
             yield (other, "on", "", *row_of(on[planted.benchmark], planted.metric))
-            (off,) = score_world(switched_off(other), models=["handcrafted"], benchmarks=[planted.benchmark])
+            (off,) = score_world(switched_off(other), models=models, benchmarks=[planted.benchmark])
             yield (other, "off", planted.off, *row_of(off, planted.metric))
 
 
