@@ -141,8 +141,9 @@ rule controls:
 
 
 rule check_leakage:
-    """That nothing, not even an image under another name, is on both sides of a dataset's split."""
+    """That nothing, not even an image under another name, is on both sides of a split or trains a network elsewhere."""
     input:
+        unpack(training_fields),
         fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
         images=per_shard("<results>/{dataset}/images/{shard}"),
     output:
@@ -159,6 +160,7 @@ rule check_leakage:
         runtime=30,
     params:
         by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        trained_on=lambda wildcards: trained_elsewhere(wildcards.dataset),
         code=code_version("benchmarks/leakage.py", "imaging"),
     message:
         "Checking the split of {wildcards.dataset}"
@@ -203,7 +205,7 @@ rule summarize:
     input:
         scores=score_files("json"),
         truth=collect("<results>/{dataset}/truth", dataset=simulated()),
-        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=segmented()),
+        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=image_datasets()),
     output:
         summary=report(
             "<results>/summary.tsv",

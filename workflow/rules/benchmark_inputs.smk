@@ -109,7 +109,28 @@ def localization_inputs(wildcards):
         more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
     if wanted.get("cell_labels"):
         more["cell_labels"] = wanted["cell_labels"]
+    split = config["datasets"][wildcards.dataset]["split"]
+    if split["by"] == "paper":
+        more["training_lists"] = [f"{split['lists']}/{side}_antibodies.txt" for side in ("train", "valid")]
+        if wildcards.dataset in collections():
+            more["release"] = release_of(wildcards.dataset)
     return more
+
+
+def trained_elsewhere(dataset):
+    """Other datasets that train a model which is scored on this one."""
+    scorers = [model for name, model in pairs() if name == dataset]
+    learned = [name for model in scorers for name in config["models"][model].get("train_on") or []]
+    return [name for name in dict.fromkeys(learned) if name != dataset]
+
+
+def training_fields(wildcards):
+    """Input function: fields and images of those datasets."""
+    return {
+        f"{what}_{name}": collect(f"<results>/{name}/{what}/{{shard}}{end}", shard=shards(name))
+        for name in trained_elsewhere(wildcards.dataset)
+        for what, end in (("fields", ".parquet"), ("images", ""))
+    }
 
 
 def scored_log(wildcards):
