@@ -14,7 +14,7 @@ from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
 from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise
 from subcell.benchmarks.labels import groups_of, kaggle_classes, label_table, released_classes, with_labels_of_cells
-from subcell.benchmarks.leakage import check_split, trains_too, training_genes
+from subcell.benchmarks.leakage import check_split, training_genes, trains_too
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
 from subcell.errors import SubcellError
