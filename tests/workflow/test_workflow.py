@@ -105,6 +105,7 @@ scoring: {{test_sets: {{away: {{train_on: home, cell_labels: {labels}}}}}}}
             [
                 "Importing the vectors of jump",
                 "Scoring perturbations of jump by subcell_three_stains",
+                "Scoring perturbations of jump_mito by random_vit",
                 "Drawing the plates of jump as subcell_three_stains sees them",
             ],
         ),

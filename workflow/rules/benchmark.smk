@@ -108,7 +108,7 @@ use rule localization as own_task with:
 
 
 rule controls:
-    """What a benchmark gives to random labels, random features and perfect features."""
+    """What a benchmark gives to random labels, random features, perfect features and the plate alone."""
     input:
         unpack(task_inputs),
     output:
@@ -130,7 +130,7 @@ rule controls:
         names=CONTROLS,
         model=lambda wildcards: first_model(wildcards),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: task_settings(wildcards.benchmark),
+        scoring=lambda wildcards: task_settings(wildcards.benchmark, wildcards.dataset),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
         code=code_version("benchmarks"),

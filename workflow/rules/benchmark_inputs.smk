@@ -86,16 +86,20 @@ def task_inputs(wildcards):
     more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
     if wildcards.benchmark == "localization":
         more |= localization_inputs(wildcards)
+    if wildcards.benchmark == "external":
+        home = home_of(wildcards.dataset)
+        more |= {"home_cells": f"<results>/{home}/{first_model(wildcards)}/cells.h5ad"} if home else {}
     return {"cells": cells, **more}
 
 
-def task_settings(benchmark):
+def task_settings(benchmark, dataset=None):
     """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
     own = config["own_tasks"].get(benchmark, {}).get("settings", {})
     ours = config["tasks"].get(benchmark, {})
     return (
         config["scoring"]
         | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | ({"home": home_of(dataset) or ""} if benchmark == "external" else {})
         | own
     )
 

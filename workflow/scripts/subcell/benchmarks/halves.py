@@ -49,7 +49,8 @@ def halve_screen(compound: Iterable[str], plate: Iterable[str]) -> Halves:
     compound, plate : of each treated well
     """
     wells = pd.DataFrame({"compound": list(compound), "plate": list(plate)}).astype(str).drop_duplicates()
-    of_compounds, of_plates = halves(wells["compound"].unique()), {}
+    of_compounds = halves(wells["compound"].unique())
+    of_plates: dict[str, int] = {}
     whole = []
     for _, group in wells.groupby(_sharing(wells)):
         dealt = halves(group["plate"].unique())

@@ -46,7 +46,8 @@ class Asked:
 
     def probe(self, **sides: NDArray[np.bool_]) -> NDArray[np.floating]:
         """What a linear probe says of test cells when sides are others, (test cells, C)."""
-        return linear_probe(self.features, self.truth, **{**self.sides, **sides})
+        where = {**self.sides, **sides}
+        return linear_probe(self.features, self.truth, train=where["train"], valid=where["valid"], test=where["test"])
 
     def score(self, name: str, rows: NDArray[np.bool_], said: NDArray[np.floating]) -> tuple[frozen.Scores, str]:
         """Macro AP of some cells, of locations that enough of their proteins have; or what it needs."""

@@ -176,14 +176,14 @@ def check_dataset(
             f"dataset {dataset}: {len(twins)} images are the same file on both sides of the split: {shown}. Remove one of "
             "each from the sheet, or put both on one side"
         )
-    learned, tested = fields[split.isin(TRAINING).to_numpy()], fields[(split == "test").to_numpy()]
-    sides = fields[(split == "train").to_numpy()], tested
+    tested = fields[(split == "test").to_numpy()]
+    trained = fields[(split == "train").to_numpy()]
     rows: list[dict[str, object]] = [
-        _row(plural, *(names_of(part[name]) for part in sides), counts[f"{plural}_in_train_and_test"])
+        _row(plural, names_of(trained[name]), names_of(tested[name]), counts[f"{plural}_in_train_and_test"])
         for name, plural in PLURALS.items()
         if name in fields
     ]
-    rows.append(_row_of_images("images by hash", *(_hashes(part, files) for part in sides)))
+    rows.append(_row_of_images("images by hash", _hashes(trained, files), _hashes(tested, files)))
     for name, (others, their_ledgers) in trained_on.items():
         known = others["split"].notna().any()
         learned = others[others["split"].isin(TRAINING).to_numpy()] if known else others
