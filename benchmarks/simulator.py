@@ -6,7 +6,7 @@ speed                  fields a second of two processes side by side
 look [FOLDER]          a composite and one picture a channel: real fields above, simulated ones below, same scale and contrast
 realism                measures of real and of simulated cells, and how well a classifier tells them apart, by which of them
 difficulty [SEED ...]  localization by models that bracket the demo, for two seeds of the generator
-switches [EFFECT ...]  the benchmark of each planted effect with its switch on and off, by handcrafted features
+switches [EFFECT ...]  what measures each planted effect, with its switch on and off
 
 `look` and `realism` read real fields of about 2048 px from SUBCELL_SHARED/data/hpa_fields; both sides are segmented by the
 compact network. `difficulty` and `switches` cut their cells with the true masks. Tables are tab separated.
@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from segmentation import full_size_fields
-from simulator_difficulty import BRACKETS, PLANTED, score_switches, score_world
+from simulator_difficulty import BRACKETS, PLANTED, row_of, score_switches, score_world
 
 from subcell.channels import CHANNELS
 from subcell.imaging.read import read_field, read_ledger
@@ -182,12 +182,12 @@ def _tell_apart(table: pd.DataFrame, features: list[str], truth: np.ndarray) -> 
 def difficulty(seeds: list[str]) -> None:
     print("seed\tmodel\tbenchmark\tmetric\tvalue\tlow\thigh\tchance")
     for seed in seeds or ("1", "2"):
-        for row in score_world({"seed": int(seed)}, models=BRACKETS, benchmarks=["localization"]):
-            print(seed, *row, sep="\t", flush=True)
+        for found in score_world({"seed": int(seed)}, models=BRACKETS, benchmarks=["localization"]):
+            print(seed, *row_of(found), sep="\t", flush=True)
 
 
 def switches(effects: list[str]) -> None:
-    print("effect\tswitch\tmodel\tbenchmark\tmetric\tvalue\tlow\thigh\tchance")
+    print("effect\tswitch\texpected\tmodel\tbenchmark\tmetric\tvalue\tlow\thigh\tchance")
     for row in score_switches(effects or list(PLANTED)):
         print(*row, sep="\t", flush=True)
 

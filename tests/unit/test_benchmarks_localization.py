@@ -128,6 +128,14 @@ def test_a_leak_ends_it_with_the_name(tmp_path):
     assert settings["antibodies_in_train_and_test"] == settings["fields_in_train_and_test"] == 0
 
 
+def test_an_antibody_of_two_genes_leaks_either(tmp_path):
+    obs = table_of_cells()
+    first = {side: obs.loc[obs["split"] == side, "gene"].iloc[0] for side in ("train", "test")}
+    both = obs.assign(gene=obs["gene"].replace(first["test"], f"{first['test']};{first['train']}"))
+    with pytest.raises(SubcellError, match=rf"1 genes are both .*\({first['train']}\)"):
+        run(localization.run, tmp_path, both, one_hot(obs))
+
+
 def test_probes_find_what_the_mlp_finds(tmp_path):
     obs = table_of_cells(antibodies=64)
     scores = metrics_of(run(localization.run, tmp_path, obs, one_hot(obs) + 0.1 * noise_like(obs, 4))[1])
@@ -158,6 +166,36 @@ def test_held_out_antibodies_are_of_genes_that_train(tmp_path):
     assert score["n"] == train["antibody"].nunique() - train["gene"].nunique()
     alone = run(localization.run, tmp_path, obs, one_hot(obs))[1]
     assert "two antibodies" in alone["details"]["scores_not_given"]["held_out_antibody_macro_ap"]
+
+
+def test_an_unseen_gene_has_no_antibody_in_training_labelled_or_not(tmp_path):
+    """Half of the test genes have an antibody in training, half of those without locations: it trained the network too."""
+    obs = table_of_cells(antibodies=64)
+    named = {side: list(obs.loc[obs["split"] == side, "gene"].unique()) for side in ("train", "test")}
+    half = len(named["test"]) // 2
+    partner = dict(zip(named["test"][:half], named["train"], strict=False))
+    shared = obs.assign(gene=obs["gene"].replace(partner))
+    silent = shared["gene"].isin(named["train"][: half // 2]) & (shared["split"] == "train")
+    unlabelled = shared.assign(locations=shared["locations"].where(~silent))
+    for table in (shared, unlabelled):
+        written = run(localization.run, tmp_path, table, one_hot(obs), split_by="paper")[1]
+        assert metrics_of(written)["unseen_gene_macro_ap"]["n"] == half
+
+
+def test_weights_that_were_trained_elsewhere_need_the_genes_of_their_whole_list(tmp_path):
+    obs = table_of_cells(antibodies=64)
+    test = obs[obs["split"] == "test"]
+    # An antibody that the dataset lacks was trained on; its gene is tested by another one.
+    trained = tmp_path / "train_antibodies.txt"
+    trained.write_text("\n".join([*obs.loc[obs["split"] == "train", "antibody"].unique(), "HPA99999"]))
+    asked = {"split_by": "paper", "training_lists": [trained]}
+    written = run(localization.run, tmp_path, obs, one_hot(obs), **asked)[1]
+    assert "unseen_gene_macro_ap" not in metrics_of(written)
+    assert "1 of those listed" in written["details"]["scores_not_given"]["unseen_gene_macro_ap"]
+    release = pd.DataFrame({"antibody": ["HPA99999"], "gene": [f"{test['gene'].iloc[0]};OTHER"]})
+    release.to_parquet(tmp_path / "release.parquet")
+    written = run(localization.run, tmp_path, obs, one_hot(obs), **asked, release=tmp_path / "release.parquet")[1]
+    assert metrics_of(written)["unseen_gene_macro_ap"]["n"] == test["antibody"].nunique() - 1
 
 
 def test_a_group_is_had_if_one_of_its_classes_is():
@@ -195,6 +233,11 @@ def test_classifiers_trained_on_another_dataset(tmp_path):
     left_out = result.details["cells_left_out"]["of_training_antibodies_or_genes"]
     assert left_out == 8
     assert len(predictions) == len(other) - left_out
+    # A cell of two genes has both.
+    gene = other["gene"].iloc[-1]
+    of_two = other.assign(split=None, gene=other["gene"].replace(gene, f"{gene};{trained['gene'].iloc[0]}"))
+    again = run(localization.run, tmp_path, of_two, one_hot(other), train_cells=cells)[0]
+    assert again.details["cells_left_out"]["of_training_antibodies_or_genes"] == 16
     with pytest.raises(SubcellError, match="channels differ"):
         run(localization.run, tmp_path, other, np.ones((len(other), 3)), train_cells=cells)
 

@@ -58,6 +58,23 @@ def test_the_documented_task_scores_and_has_controls(task, tmp_path):
     assert scores["random_features"] < 0.1
 
 
+def test_a_control_that_lacks_something_says_so_and_leaves_the_others(task, tmp_path):
+    del task.perfect_features
+    obs = TABLE.assign(mean_protein=np.arange(len(TABLE), dtype=float), plate=None)
+    cells = write_cells(tmp_path / "m.h5ad", obs, noise(len(obs), 3, 0))
+    outs = {kind: {name: tmp_path / f"{name}.{kind}" for name in CONTROLS} for kind in ("json", "parquet")}
+    run_controls(
+        task, cells, out_jsons=outs["json"], out_parquets=outs["parquet"], dataset="d", simulated=True, source_model="m",
+        channel="mean_protein", bootstraps=100,
+    )  # fmt: skip
+    written = {name: json.loads(path.read_text()) for name, path in outs["json"].items()}
+    assert {result["benchmark"] for result in written.values()} == {"brightness"}
+    assert {name: result["reason"] for name, result in written.items() if result["status"] != "ok"} == {
+        "perfect_features": "needs a function `perfect_features` beside `run`",
+        "plate_alone": "needs plate",
+    }
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [(None, "no Python file"), ("def run(", "cannot be loaded .SyntaxError"), ("x = 1", "has no function `run`")],

@@ -8,8 +8,9 @@ from planted_cells import score, write_cells
 
 from subcell.benchmarks import perturbation
 from subcell.benchmarks.frozen import Cells, read_cells
+from subcell.benchmarks.halves import halve_screen, halves
 from subcell.benchmarks.hits import HIT_COLUMNS, hit_table
-from subcell.benchmarks.perturbation import average_precisions, cross_scored, halves, retrieval
+from subcell.benchmarks.perturbation import average_precisions, cross_scored, retrieval
 from subcell.benchmarks.profiles import (
     Processing,
     average_wells,
@@ -123,6 +124,53 @@ def test_the_way_of_processing_is_chosen_on_what_is_not_scored():
     assert choices["half 2"] == Processing("median").words
 
 
+def layouts(compounds, plates):
+    """Compound and plate of each well where every plate holds all of these compounds."""
+    return zip(*((compound, plate) for plate in plates for compound in compounds), strict=True)
+
+
+def test_replicates_of_a_layout_stay_together():
+    """Two layouts on two plates each: plates dealt by themselves parted all replicates, and no compound was scored."""
+    first, second = layouts("abcd", ("A1", "A2")), layouts("efgh", ("B1", "B2"))
+    compounds, plates = (list(one) + list(other) for one, other in zip(first, second, strict=True))
+    dealt = halve_screen(compounds, plates)
+    assert dealt.plates["A1"] == dealt.plates["A2"] != dealt.plates["B1"] == dealt.plates["B2"]
+    assert {dealt.compounds[name] for name in "abcd"} == {dealt.plates["A1"]}
+    assert {dealt.compounds[name] for name in "efgh"} == {dealt.plates["B1"]}
+
+
+def test_plates_of_one_layout_are_halved_where_each_half_has_replicates():
+    dealt = halve_screen(*layouts("abcdef", ("p1", "p2", "p3", "p4", "p5")))
+    assert sorted(dealt.plates.values()) == [0, 0, 0, 1, 1]
+    assert sorted(dealt.compounds.values()) == [0, 0, 0, 1, 1, 1]
+    few = halve_screen(*layouts("abcdef", ("p1", "p2", "p3")))
+    assert few.plates is None
+    assert few.why
+    # One compound that stands on two plates, one in each half, would be lost.
+    compounds, plates = map(list, layouts("abcdef", ("p1", "p2", "p3", "p4")))
+    half = halves(["p1", "p2", "p3", "p4"])
+    lonely = [next(name for name, number in half.items() if number == side) for side in (0, 1)]
+    assert halve_screen([*compounds, "x", "x"], [*plates, *lonely]).plates is None
+
+
+def test_a_screen_of_several_layouts_loses_no_compound(tmp_path):
+    rng = np.random.default_rng(5)
+    one, seen = screen(rng, plates=2)
+    other, too = screen(rng, plates=2)
+    other = other.assign(
+        plate="q" + other["plate"],
+        field_id="q" + other["field_id"],
+        compound=other["compound"].replace("C", "D", regex=True),
+    )
+    other.index = "q" + other.index
+    obs, vectors = pd.concat([one, other]), np.concatenate([seen, too])
+    scores, written, table = score(perturbation, tmp_path, obs, vectors)
+    assert written["settings"]["processing"]["chosen on"] == "other compounds and other plates"
+    assert scores["compound_map"]["n"] == 16
+    assert scores["compound_map"]["value"] > scores["compound_map"]["chance"] + 0.2
+    assert table.loc[table["control"].isna(), "compound_map"].notna().all()
+
+
 def test_a_well_does_not_meet_its_own_plate_nor_a_mechanism_its_own_compound():
     about = pd.DataFrame(
         {
@@ -152,6 +200,21 @@ def test_what_a_position_does_shows_beside_compounds(tmp_path):
     scores, _, _ = score(perturbation, tmp_path, obs, moved, processing={"sphere": "none"})
     assert scores["position_map"]["value"] > 0.8
     assert scores["compound_map"]["value"] < scores["compound_map"]["chance"] + 0.15
+    # Treated wells find wells of other compounds in their place, which says the same without controls.
+    treated = score(perturbation, tmp_path, obs[obs["control"].isna()], moved[obs["control"].isna()])[0]
+    assert treated["treated_position_map"]["low"] > treated["treated_position_map"]["chance"] + 0.3
+    assert "position_map" not in treated
+    still = score(perturbation, tmp_path, obs, vectors, processing={"sphere": "none"})[0]["treated_position_map"]
+    assert still["value"] == pytest.approx(still["chance"], abs=0.05)
+
+
+def test_compounds_that_never_move_cannot_be_asked_for_their_place(tmp_path):
+    obs, vectors = screen(np.random.default_rng(0), controls=0)
+    order = obs.groupby("plate", sort=False)["well"].transform(lambda wells: pd.factorize(wells)[0])
+    scores, written, _ = score(perturbation, tmp_path, obs.assign(well=order.astype(str)), vectors)
+    # Two wells of each compound, the same on every plate.
+    assert written["details"]["compounds_always_in_one_position"] == 1
+    assert "treated_position_map" not in scores
 
 
 def test_perfect_features_are_found(tmp_path):

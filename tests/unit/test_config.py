@@ -27,6 +27,17 @@ def test_shipped_configurations_are_valid(path):
     resolve(yaml.safe_load(path.read_text()))
 
 
+@pytest.mark.parametrize("name", ["bridge2ai", "jump-pilot", "opencell", "released"])
+def test_a_released_network_is_never_scored_alone(name):
+    config = resolve(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()))
+    scored_on = {
+        settings["kind"]: set(settings["evaluate_on"] or config["datasets"]) for settings in config["models"].values()
+    }
+    beside = scored_on["random_vit"] & scored_on["handcrafted"] & scored_on["shortcuts"] & scored_on["subcell"]
+    of_dataset = {dataset: config["datasets"][dataset]["benchmarks"] for dataset in beside}
+    assert any(asked or asked is None for asked in of_dataset.values())
+
+
 def test_defaults_are_filled_in():
     config = resolve({"datasets": DATASETS})
     assert config["datasets"]["demo"]["split"]["by"] == "gene"

@@ -66,6 +66,15 @@ def test_a_shortcut_near_the_best_model_makes_a_benchmark_say_nothing(table_of):
     assert not at_chance["informative"].any()
 
 
+def test_the_plate_alone_is_a_shortcut_too(table_of):
+    table = table_of(scored("good", 0.6), scored("shortcuts", 0.3), scored("plate_alone", 0.59))
+    assert not table["informative"].any()
+    assert table.loc["plate_alone", "role"] == "control"
+    assert table_of(scored("good", 0.6), scored("plate_alone", 0.3))["informative"].all()
+    missing = not_run("needs plate", benchmark="localization", dataset="demo", model="plate_alone", simulated=True)
+    assert table_of(scored("good", 0.6), missing)["informative"].isna().all()
+
+
 def test_controls_have_no_rank_and_never_win(table_of):
     table = table_of(scored("good", 0.8), scored("perfect_features", 1.0), scored("random_vit", 0.3))
     assert table.loc["perfect_features", "role"] == "control"

@@ -69,3 +69,47 @@ def test_planes_of_one_file_and_a_stain_that_is_missing_are_no_twins(tmp_path):
     blank = ledger()
     blank.loc[blank["channel"] == "nucleus", "sha256"] = "all black"
     check_dataset(FIELDS, [blank], by="gene", dataset="d", out_tsv=tmp_path / "b.tsv")
+
+
+def test_what_could_not_be_checked_is_said(tmp_path):
+    """Nothing is counted as not shared that nobody looked at."""
+    check_dataset(FIELDS.assign(split=None), [ledger()], by="none", dataset="d", out_tsv=tmp_path / "leakage.tsv")
+    check_dataset(FIELDS, [], by="gene", dataset="d", out_tsv=tmp_path / "no_images.tsv")
+    for name in ("leakage.tsv", "no_images.tsv"):
+        last = pd.read_csv(tmp_path / name, sep="\t").iloc[-1]
+        assert last["checked"].startswith("images by hash: not checked")
+        assert pd.isna(last["on_both_sides"])
+    # A split of the sheet's own is one too, whatever is held out.
+    with pytest.raises(SubcellError, match="same file on both sides"):
+        check_dataset(FIELDS, [ledger(d="a")], by="none", dataset="d", out_tsv=tmp_path / "leakage.tsv")
+
+
+OTHER = pd.DataFrame(
+    {"field_id": ["x", "y"], "antibody": ["HPA8", "HPA9"], "gene": ["G8", "G9"], "split": ["train", "test"]}
+)
+
+
+@pytest.mark.parametrize(
+    ("home", "images", "found"),
+    [
+        ({"gene": ["G3;G8", "G9"]}, [], r"1 genes of its test part are in the training.*of home \(G3\)"),
+        ({"antibody": ["HPA3", "HPA9"]}, [], r"1 antibodies of its test part .*\(HPA3\)"),
+        # Without a split all of it trains.
+        ({"gene": ["G8", "G3"], "split": None}, [], r"1 genes"),
+        ({}, ["protein-d", "other"], r"1 images of its test part"),
+    ],
+)
+def test_what_trained_a_network_on_another_dataset_is_not_tested(tmp_path, home, images, found):
+    rows = [
+        {"field_id": name, "channel": "protein", "file": name, "status": "ok", "sha256": sha256}
+        for name, sha256 in zip(OTHER["field_id"], images, strict=False)
+    ]
+    elsewhere = {"home": (OTHER.assign(**home), [ledger_table(rows)])}
+    out = tmp_path / "leakage.tsv"
+    with pytest.raises(SubcellError, match=found):
+        check_dataset(FIELDS, [ledger()], by="gene", dataset="d", out_tsv=out, trained_on=elsewhere)
+    clean = {"home": (OTHER.assign(gene=["G1", "G3"]), [ledger_table()])}
+    check_dataset(FIELDS, [ledger()], by="gene", dataset="d", out_tsv=out, trained_on=clean)
+    table = pd.read_csv(out, sep="\t").set_index("checked")
+    assert table.loc["genes, those of home that train", ["train", "test", "on_both_sides"]].tolist() == [1, 1, 0]
+    assert pd.isna(table["on_both_sides"].iloc[-1])

@@ -48,6 +48,29 @@ models:
     assert "check_released.table: name the released h5ad of vectors" in text
 
 
+def test_published_crops_and_lists_are_checked_too(project, tmp_path):
+    """Of crops that come ready the split is checked, and which genes a released network was trained on is read."""
+    for side in ("train", "valid", "test"):
+        (tmp_path / f"{side}_antibodies.txt").write_text(f"HPA-{side}\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"""
+datasets:
+  crops: {{source: subcell_crops, split: {{by: paper, lists: {tmp_path}}}}}
+  away: {{source: simulate}}
+models: {{vit: {{kind: subcell, recipe: vit-prots-pool, train_on: [crops]}}}}
+map: {{models: []}}
+"""
+    )
+    code, text = run("-n", "--configfile", config, cwd=project)
+    assert code == 0, text
+    assert "Checking the split of crops" in text
+    asked = next(part for part in text.split("[") if "Checking the split of away" in part)
+    assert "results/crops/images/0000" in asked
+    localization = next(part for part in text.split("[") if "Scoring localization of crops by vit" in part)
+    assert "results/crops/release.parquet" in localization
+
+
 def test_a_task_and_a_test_set_of_the_users_are_planned(project, tmp_path):
     (tmp_path / "task.py").write_text("def run(cells, **_): ...")
     labels = tmp_path / "labels.csv"
@@ -84,6 +107,7 @@ scoring: {{test_sets: {{away: {{train_on: home, cell_labels: {labels}}}}}}}
             [
                 "Importing the vectors of jump",
                 "Scoring perturbations of jump by subcell_three_stains",
+                "Scoring perturbations of jump_mito by random_vit",
                 "Drawing the plates of jump as subcell_three_stains sees them",
             ],
         ),

@@ -113,7 +113,7 @@ use rule retrieval as own_task with:
 
 
 rule controls:
-    """What a benchmark gives to random labels, random features and perfect features."""
+    """What a benchmark gives to random labels, random features, perfect features and the plate alone."""
     input:
         unpack(task_inputs),
     output:
@@ -137,7 +137,7 @@ rule controls:
         names=CONTROLS,
         model=lambda wildcards: first_model(wildcards),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
-        scoring=lambda wildcards: task_settings(wildcards.benchmark),
+        scoring=lambda wildcards: task_settings(wildcards.benchmark, wildcards.dataset),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
         code=code_version("benchmarks"),
@@ -148,8 +148,9 @@ rule controls:
 
 
 rule check_leakage:
-    """That nothing, not even an image under another name, is on both sides of a dataset's split."""
+    """That nothing, not even an image under another name, is on both sides of a split or trains a network elsewhere."""
     input:
+        unpack(training_fields),
         fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
         images=per_shard("<results>/{dataset}/images/{shard}"),
     output:
@@ -166,6 +167,7 @@ rule check_leakage:
         runtime=30,
     params:
         by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
+        trained_on=lambda wildcards: trained_elsewhere(wildcards.dataset),
         code=code_version("benchmarks/leakage.py", "imaging"),
     message:
         "Checking the split of {wildcards.dataset}"
@@ -210,7 +212,7 @@ rule summarize:
     input:
         scores=score_files("json"),
         truth=collect("<results>/{dataset}/truth", dataset=simulated()),
-        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=segmented()),
+        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=image_datasets()),
     output:
         summary=report(
             "<results>/summary.tsv",

@@ -91,16 +91,20 @@ def task_inputs(wildcards):
     more = EXTRA_INPUTS.get(wildcards.benchmark, lambda dataset: {})(wildcards.dataset)
     if wildcards.benchmark == "localization":
         more |= localization_inputs(wildcards)
+    if wildcards.benchmark == "external":
+        home = home_of(wildcards.dataset)
+        more |= {"home_cells": f"<results>/{home}/{first_model(wildcards)}/cells.h5ad"} if home else {}
     return {"cells": cells, **more}
 
 
-def task_settings(benchmark):
+def task_settings(benchmark, dataset=None):
     """Settings of a benchmark: those of all, and its own but for files, which are inputs."""
     own = config["own_tasks"].get(benchmark, {}).get("settings", {})
     ours = config["tasks"].get(benchmark, {})
     return (
         config["scoring"]
         | {key: value for key, value in ours.items() if key not in ("expression", "home")}
+        | ({"home": home_of(dataset) or ""} if benchmark == "external" else {})
         | own
     )
 
@@ -114,7 +118,28 @@ def localization_inputs(wildcards):
         more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
     if wanted.get("cell_labels"):
         more["cell_labels"] = wanted["cell_labels"]
+    split = config["datasets"][wildcards.dataset]["split"]
+    if split["by"] == "paper":
+        more["training_lists"] = [f"{split['lists']}/{side}_antibodies.txt" for side in ("train", "valid")]
+        if wildcards.dataset in collections():
+            more["release"] = release_of(wildcards.dataset)
     return more
+
+
+def trained_elsewhere(dataset):
+    """Other datasets that train a model which is scored on this one."""
+    scorers = [model for name, model in pairs() if name == dataset]
+    learned = [name for model in scorers for name in config["models"][model].get("train_on") or []]
+    return [name for name in dict.fromkeys(learned) if name != dataset]
+
+
+def training_fields(wildcards):
+    """Input function: fields and images of those datasets."""
+    return {
+        f"{what}_{name}": collect(f"<results>/{name}/{what}/{{shard}}{end}", shard=shards(name))
+        for name in trained_elsewhere(wildcards.dataset)
+        for what, end in (("fields", ".parquet"), ("images", ""))
+    }
 
 
 def scored_log(wildcards):

@@ -169,7 +169,7 @@ rule report:
         not_run="<results>/not_run.tsv",
         leaderboard="<results>/scores.parquet",
         scores=score_files("json"),
-        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=segmented()),
+        leakage=collect("<results>/{dataset}/leakage.tsv", dataset=image_datasets()),
         published="resources/published_scores.csv",
         set_aside=collect("<results>/{dataset}/set_aside.tsv", dataset=image_datasets()),
         quality=collect("<results>/{dataset}/quality.tsv", dataset=image_datasets()),

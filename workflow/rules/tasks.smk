@@ -181,7 +181,7 @@ use rule localization as external with:
         "<logs>/{dataset}/{model}/external.benchmark.jsonl"
     params:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
-        scoring=lambda wildcards: task_settings("external") | {"home": home_of(wildcards.dataset) or ""},
+        scoring=lambda wildcards: task_settings("external", wildcards.dataset),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
         code=code_version("benchmarks"),

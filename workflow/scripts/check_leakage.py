@@ -1,4 +1,4 @@
-"""Check that nothing is on both sides of the split of one dataset."""
+"""Check that nothing is on both sides of the split of one dataset, or trains a network on another."""
 
 from job import job
 from subcell.benchmarks.leakage import check_dataset
@@ -6,10 +6,15 @@ from subcell.catalog.fields import read_fields
 from subcell.imaging.ledger import read_ledger
 
 with job(snakemake):
+    inputs, others = snakemake.input, snakemake.params.trained_on
     check_dataset(
-        read_fields(snakemake.input.fields),
-        map(read_ledger, snakemake.input.images),
+        read_fields(inputs.fields),
+        map(read_ledger, inputs.images),
         by=snakemake.params.by,
         dataset=snakemake.wildcards.dataset,
         out_tsv=snakemake.output.table,
+        trained_on={
+            other: (read_fields(inputs[f"fields_{other}"]), map(read_ledger, inputs[f"images_{other}"]))
+            for other in others
+        },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import signature
 from pathlib import Path
@@ -15,16 +15,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
-from subcell.config.suite import CONTROLS
+from subcell.benchmarks.result import not_run, write_result
+from subcell.config.suite import CONTROLS, PLATE_ALONE
 from subcell.embedding.store import create_vectors
 from subcell.errors import ConfigError
 
 RANDOM_FEATURES = 64
+OWN_TASK = "own_task_"
+"""Begins the name of a module that a file of the user's becomes."""
+
 MEANING = {
     "random_labels": "vectors of {model}, dealt to the cells of another {dealt}",
     "random_features": f"{RANDOM_FEATURES} random numbers a cell",
     "perfect_features": "the labels themselves as vectors",
+    PLATE_ALONE: "the plate of each cell as a vector",
 }
+OTHER_CELLS = ("home_cells", "train_cells")
+"""Keywords of a benchmark's `run` that name vectors of another dataset by the same model."""
+
+MOST_PLATES = 512
+"""Of more, each has random numbers instead of a column of its own."""
 
 
 def load_file(name: str, file: str | Path) -> ModuleType:
@@ -35,7 +45,7 @@ def load_file(name: str, file: str | Path) -> ModuleType:
     ConfigError : the file cannot be loaded, or lacks `run`
     """
     where = f"own_tasks.{name}.file: {file}"
-    spec = spec_from_file_location(f"own_task_{name}", file)
+    spec = spec_from_file_location(OWN_TASK + name, file)
     if spec is None or spec.loader is None or not Path(file).is_file():
         raise ConfigError(f"{where} is no Python file")
     module = module_from_spec(spec)
@@ -68,50 +78,78 @@ def run_controls(
     cells : vectors of any model of the dataset: its cells are used, and for `random_labels` its vectors
     out_jsons, out_parquets : control -> file to write
     source_model : name of that model
-    scoring : as for a model; `head_seeds` is set to 1
+    scoring : as for a model; `head_seeds` is set to 1, and of vectors of other datasets (`OTHER_CELLS`) it gets the control's
     """
-    table = frozen.read_cells(cells)
+    others = {name: scoring.pop(name) for name in OTHER_CELLS if scoring.get(name)}
+    tables = {name: frozen.read_cells(path) for name, path in {"cells": cells, **others}.items()}
     dealt = getattr(task, "DEALT", getattr(task, "UNIT", "antibody"))
     more = {**scoring, "head_seeds": 1, "seed": seed}
+    names: dict[str, Any] = {"dataset": dataset, "simulated": simulated}
     for control in CONTROLS:
-        vectors = control_vectors(control, task, table, dealt=dealt, seed=seed, given=scoring)
+        out = {"out_json": out_jsons[control], "out_parquet": out_parquets[control]}
+        vectors = control_vectors(control, task, list(tables.values()), dealt=dealt, seed=seed, given=scoring)
+        if isinstance(vectors, str):
+            benchmark = getattr(task, "BENCHMARK", task.__name__.removeprefix(OWN_TASK))
+            write_result(not_run(vectors, benchmark=benchmark, model=control, **names), *out.values())
+            continue
+        uns = {"model": control, "control": MEANING[control].format(model=source_model, dealt=dealt)}
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "cells.h5ad"
-            uns = {"model": control, "control": MEANING[control].format(model=source_model, dealt=dealt)}
-            with create_vectors(path, table.obs, features=list(map(str, range(vectors.shape[1]))), uns=uns) as file:
-                file.write("X", 0, vectors)
-            task.run(
-                path,
-                out_json=out_jsons[control],
-                out_parquet=out_parquets[control],
-                dataset=dataset,
-                model=control,
-                simulated=simulated,
-                **more,
-            )
+            paths = {}
+            for (name, table), part in zip(tables.items(), vectors, strict=True):
+                paths[name] = Path(folder) / f"{name}.h5ad"
+                with create_vectors(
+                    paths[name], table.obs, features=list(map(str, range(part.shape[1]))), uns=uns
+                ) as file:
+                    file.write("X", 0, part)
+            task.run(paths.pop("cells"), **paths, **out, **names, model=control, **more)
 
 
 def control_vectors(
     control: str,
     task: ModuleType,
-    table: frozen.Cells,
+    tables: Sequence[frozen.Cells],
     *,
     dealt: str,
     seed: int,
     given: Mapping[str, Any] = MappingProxyType({}),
-) -> NDArray[np.float32]:
-    """Vectors of one control, (N, D); `given` are the keywords of the benchmark's `run`."""
+) -> list[NDArray[np.float32]] | str:
+    """Vectors of one control for the cells of each table, (N, D) each; or what it needs.
+
+    Parameters
+    ----------
+    dealt : column whose groups exchange their vectors in `random_labels`
+    given : the keywords of the benchmark's `run`
+    """
     rng = np.random.default_rng([seed, CONTROLS.index(control)])
-    if control == "perfect_features":
+    if control == "random_labels":
+        return [deal_vectors(table.features, table.column(dealt), rng) for table in tables]
+    obs = tables[0].obs if len(tables) == 1 else pd.concat([table.obs for table in tables])
+    ends = np.cumsum([len(table.obs) for table in tables])[:-1]
+    if control == "random_features":
+        vectors = rng.standard_normal((len(obs), RANDOM_FEATURES), np.float32)
+    elif control == PLATE_ALONE:
+        plates = pd.concat([table.column("plate") for table in tables])
+        if plates.isna().all():
+            return "needs plate"
+        vectors = _codes(plates, rng)
+    elif not hasattr(task, "perfect_features"):
+        return "needs a function `perfect_features` beside `run`"
+    else:
         # Some need to read what is true: those keywords that they name.
         known = signature(task.perfect_features).parameters
         more = {name: value for name, value in given.items() if name in known}
-        perfect = np.asarray(task.perfect_features(table.obs, **more), np.float32)
+        vectors = np.asarray(task.perfect_features(obs, **more), np.float32)
         # Without labels there is nothing to know; the benchmark itself says what it needs.
-        return perfect if perfect.size else np.zeros((len(table.obs), 1), np.float32)
-    if control == "random_features":
-        return rng.standard_normal((len(table.obs), RANDOM_FEATURES), np.float32)
-    return deal_vectors(table.features, table.column(dealt), rng)
+        vectors = vectors if vectors.size else np.zeros((len(obs), 1), np.float32)
+    return np.split(vectors, ends)
+
+
+def _codes(names: pd.Series, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A vector a name, (N, D): a column of its own, or random numbers where there are many; zeros without a name."""
+    numbers, levels = pd.factorize(names)
+    few = len(levels) <= MOST_PLATES
+    codes = np.eye(len(levels)) if few else rng.standard_normal((len(levels), MOST_PLATES))
+    return np.where(numbers[:, None] < 0, 0, codes[numbers]).astype(np.float32)
 
 
 def deal_vectors(vectors: NDArray[np.float32], groups: pd.Series, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
+from subcell.benchmarks.leakage import trains_too
 from subcell.benchmarks.localization import label_table, perfect_features
 from subcell.benchmarks.result import Metric, Result, not_run, write_result
 
@@ -149,11 +150,7 @@ def _joined(here: frozen.Cells, there: frozen.Cells) -> tuple[frozen.Cells, pd.S
     kept = home_split.isin(frozen.SPLITS).to_numpy()
     there, home_split = there.kept(kept), home_split[kept]
     known = home_split.isin(("train", "valid")).to_numpy()
-    fresh = np.ones(len(here.obs), bool)
-    for name in frozen.UNITS:
-        seen = set(there.column(name)[known].dropna())
-        fresh &= ~here.column(name).isin(seen).to_numpy()
-    here = here.kept(fresh)
+    here = here.kept(~trains_too(here.obs, there.obs[known]))
     columns = ["locations", "split", "field_id", *frozen.UNITS]
     obs = pd.concat(
         [pd.DataFrame({name: cells.column(name) for name in columns}) for cells in (there, here)],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from subcell.catalog.splits import names_in
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
@@ -20,6 +24,9 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
     "none": ("field_id",),
 }
 """How a dataset is split -> columns whose values may be on one side only. SubCell's own lists share genes."""
+
+TRAINING = ("train", "valid")
+"""Sides that a classifier or a network has seen."""
 
 LEAKAGE_COLUMNS = ("checked", "train", "test", "on_both_sides")
 SHOWN = 5
@@ -47,9 +54,8 @@ def check_split(obs: pd.DataFrame, split: pd.Series, *, by: str = "gene", where:
     for name, plural in PLURALS.items():
         if name not in obs:
             continue
-        values = obs[name].astype(object)
-        learned = set(values[split.isin(("train", "valid")).to_numpy()].dropna())
-        shared = sorted(map(str, learned & set(values[(split == "test").to_numpy()].dropna())))
+        learned = names_of(obs[name][split.isin(TRAINING).to_numpy()])
+        shared = sorted(learned & names_of(obs[name][(split == "test").to_numpy()]))
         counts[f"{plural}_in_train_and_test"] = len(shared)
         if shared and name in HELD_OUT[by]:
             raise SubcellError(
@@ -59,6 +65,52 @@ def check_split(obs: pd.DataFrame, split: pd.Series, *, by: str = "gene", where:
                 "have the dataset split here, or say with `split: {by: ...}` what is held out"
             )
     return counts
+
+
+def names_of(values: pd.Series) -> set[str]:
+    """All names of a column; a cell of two genes, "A;B", has both."""
+    return {name for text in values.dropna().unique() for name in names_in(str(text))}
+
+
+def any_of(values: pd.Series, known: set[str]) -> NDArray[np.bool_]:
+    """Whether a name of each row is among those known, (N,)."""
+    found = {text: not known.isdisjoint(names_in(str(text))) for text in values.dropna().unique()}
+    return values.map(found).eq(True).to_numpy()
+
+
+def trains_too(obs: pd.DataFrame, learned: pd.DataFrame) -> NDArray[np.bool_]:
+    """Cells whose antibody or gene is among those of other cells, (N,)."""
+    seen = np.zeros(len(obs), bool)
+    for name in ("antibody", "gene"):
+        if name in obs and name in learned:
+            seen |= any_of(obs[name].astype(object), names_of(learned[name]))
+    return seen
+
+
+def training_genes(
+    obs: pd.DataFrame, split: pd.Series, *, lists: Sequence[str | Path] = (), release: str | Path | None = None
+) -> tuple[set[str], int]:
+    """Genes of all antibodies that train or choose, labelled or not.
+
+    Parameters
+    ----------
+    obs : (N, ...) all cells of a dataset, with `gene` and `antibody`
+    split : (N,)
+    lists : files of the antibodies that released weights were trained on, one a line: a dataset need not hold them all
+    release : parquet table with `antibody` and `gene` of the collection that a dataset is taken from
+
+    Returns
+    -------
+    genes, and how many listed antibodies have no known gene
+    """
+    about = obs.reindex(columns=["antibody", "gene"]).drop_duplicates()
+    if release:
+        about = pd.concat([about, pd.read_parquet(release, columns=list(about)).drop_duplicates()])
+    about = about.dropna().astype(str)
+    listed = {name for path in lists for name in Path(path).read_text(encoding="utf-8-sig").split()}
+    genes = names_of(obs["gene"][split.isin(TRAINING).to_numpy()]) if "gene" in obs else set()
+    genes |= names_of(about["gene"][any_of(about["antibody"], listed)])
+    return genes, len(listed - names_of(about["antibody"]))
 
 
 def duplicates_between_sides(fields: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
@@ -84,8 +136,18 @@ def duplicates_between_sides(fields: pd.DataFrame, files: pd.DataFrame) -> pd.Da
     return found.rename("fields").reset_index()
 
 
+Listed = tuple[pd.DataFrame, Iterable[pd.DataFrame]]
+"""Fields of a dataset with `split`, and the ledgers of its images."""
+
+
 def check_dataset(
-    fields: pd.DataFrame, ledgers: Iterable[pd.DataFrame], *, by: str, dataset: str, out_tsv: str | Path
+    fields: pd.DataFrame,
+    ledgers: Iterable[pd.DataFrame],
+    *,
+    by: str,
+    dataset: str,
+    out_tsv: str | Path,
+    trained_on: Mapping[str, Listed] = MappingProxyType({}),
 ) -> None:
     """Check a whole dataset, its images included, and write what was checked.
 
@@ -98,6 +160,7 @@ def check_dataset(
     by : how the dataset is split
     dataset : for the message
     out_tsv : table to write, `LEAKAGE_COLUMNS`
+    trained_on : other datasets that train a model which is scored on this one
 
     Raises
     ------
@@ -105,29 +168,82 @@ def check_dataset(
     """
     split = fields["split"].astype(object)
     counts = check_split(fields, split, by=by, where=f"dataset {dataset}")
-    files = pd.concat([ledger_table(), *ledgers], ignore_index=True)
-    files = files[(files["status"] == "ok") & files["channel"].isin(CHANNELS)]
-    varied = files.groupby("channel")["sha256"].transform("nunique") > 1
-    twins = duplicates_between_sides(fields, files[varied]) if by != "none" else pd.DataFrame()
+    files = _images(ledgers)
+    twins = duplicates_between_sides(fields, files)
     if len(twins):
         shown = "; ".join(f"{row.channel} of {row.fields}" for row in twins.head(SHOWN).itertuples())
         raise SubcellError(
             f"dataset {dataset}: {len(twins)} images are the same file on both sides of the split: {shown}. Remove one of "
             "each from the sheet, or put both on one side"
         )
-    sides = {side: fields[(split == side).to_numpy()] for side in ("train", "test")}
+    tested = fields[(split == "test").to_numpy()]
+    trained = fields[(split == "train").to_numpy()]
     rows: list[dict[str, object]] = [
-        {
-            "checked": plural,
-            **{side: part[name].nunique() for side, part in sides.items()},
-            "on_both_sides": counts[f"{plural}_in_train_and_test"],
-        }
+        _row(plural, names_of(trained[name]), names_of(tested[name]), counts[f"{plural}_in_train_and_test"])
         for name, plural in PLURALS.items()
         if name in fields
     ]
-    hashes = {side: files.loc[files["field_id"].isin(part["field_id"]), "sha256"] for side, part in sides.items()}
-    rows.append(
-        {"checked": "images by hash", **{side: found.nunique() for side, found in hashes.items()}, "on_both_sides": 0}
-    )
+    rows.append(_row_of_images("images by hash", _hashes(trained, files), _hashes(tested, files)))
+    for name, (others, their_ledgers) in trained_on.items():
+        known = others["split"].notna().any()
+        learned = others[others["split"].isin(TRAINING).to_numpy()] if known else others
+        hashes = _hashes(learned, _images(their_ledgers)), _hashes(tested, files)
+        rows += _check_other(learned, tested, hashes, by=by, dataset=dataset, other=name)
     with replacing(out_tsv) as to:
-        pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)).to_csv(to, sep="\t", index=False, lineterminator="\n")
+        table = pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)).astype({"on_both_sides": "Int64"})
+        table.to_csv(to, sep="\t", index=False, lineterminator="\n")
+
+
+def _check_other(
+    learned: pd.DataFrame,
+    tested: pd.DataFrame,
+    hashes: tuple[set[str], set[str]],
+    *,
+    by: str,
+    dataset: str,
+    other: str,
+) -> list[dict[str, object]]:
+    """Rows about what a network has learned from another dataset."""
+    pairs = {PLURALS[name]: (names_of(learned[name]), names_of(tested[name])) for name in ("antibody", "gene")}
+    refused = [PLURALS[name] for name in HELD_OUT[by]]
+    shared = {what: sorted(one & two) for what, (one, two) in {**pairs, "images": hashes}.items()}
+    for what, names in shared.items():
+        if names and what in (*refused, "images"):
+            shown = "" if what == "images" else f" ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+            raise SubcellError(
+                f"dataset {dataset}: {len(names)} {what} of its test part are in the training or validation part of {other}"
+                f"{shown}, from which a model learned that is scored here. Split both alike (`split`: the same `by`, shares "
+                f"and `seed`), say with `split: {{by: ...}}` what is held out, or leave {dataset} out of the model's "
+                "`evaluate_on`"
+            )
+    rows = [
+        _row(f"{what}, those of {other} that train", *sides, len(shared[what]))
+        for what, sides in pairs.items()
+        if any(sides)
+    ]
+    return [*rows, _row_of_images(f"images by hash, those of {other} that train", *hashes)]
+
+
+def _images(ledgers: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Usable images of channels that are not all alike."""
+    files = pd.concat([ledger_table(), *ledgers], ignore_index=True)
+    files = files[(files["status"] == "ok") & files["channel"].isin(CHANNELS) & (files["sha256"] != "")]
+    return files[files.groupby("channel")["sha256"].transform("nunique") > 1]
+
+
+def _hashes(fields: pd.DataFrame, files: pd.DataFrame) -> set[str]:
+    """A name for each image of these fields; a file of many planes holds many."""
+    some = files[files["field_id"].isin(fields["field_id"])]
+    return set(some["sha256"] + some["plane"])
+
+
+def _row(checked: str, train: set[str], test: set[str], both: int | None) -> dict[str, object]:
+    return dict(zip(LEAKAGE_COLUMNS, (checked, len(train), len(test), both), strict=True))
+
+
+def _row_of_images(checked: str, train: set[str], test: set[str]) -> dict[str, object]:
+    """Images with a known hash on both sides, of which none is shared; with none on a side nothing was checked."""
+    if train and test:
+        return _row(checked, train, test, len(train & test))
+    side = "held out" if train else "learned from"
+    return _row(f"{checked}: not checked, none with a known hash is {side}", train, test, None)

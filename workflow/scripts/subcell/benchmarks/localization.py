@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
+from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise
 from subcell.benchmarks.labels import groups_of, kaggle_classes, label_table, released_classes, with_labels_of_cells
-from subcell.benchmarks.leakage import check_split
+from subcell.benchmarks.leakage import check_split, training_genes, trains_too
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
 from subcell.errors import SubcellError
@@ -20,7 +22,6 @@ from subcell.errors import SubcellError
 BENCHMARK = "localization"
 UNIT = "antibody"
 TRAINS = True
-HEADLINE = "macro_ap"
 METRICS = (HEADLINE, "micro_ap", "macro_auc", "coverage_error", "label_ranking_ap")
 FREQUENCIES = ("rare", "medium", "common")
 
@@ -36,6 +37,8 @@ def run(
     split_by: str = "gene",
     train_cells: str | Path | None = None,
     cell_labels: str | Path | None = None,
+    training_lists: Sequence[str | Path] = (),
+    release: str | Path | None = None,
     test_sets: dict[str, dict[str, Any]] | None = None,
     head_seeds: int = 10,
     head_batch_size: int = 8192,
@@ -63,6 +66,8 @@ def run(
     train_cells : vectors of another dataset by the same model: its training cells train, and all labelled cells of this
         dataset test, but those of antibodies and genes that train
     cell_labels : table of per-cell labels that replace those of the fields, see `with_labels_of_cells`
+    training_lists, release : see `subcell.benchmarks.leakage.training_genes`; needed to say which test genes released
+        weights have not seen
     test_sets : the section of the configuration; of this dataset, `seen_antibodies` are files of antibodies to leave out
     head_seeds : classifiers, which differ in their seed
     head_batch_size : cells a step of a classifier; the paper's is 8192
@@ -80,12 +85,14 @@ def run(
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
+    trained, unknown = training_genes(table.obs, table.column("split"), lists=training_lists, release=release)
     left_out: dict[str, int] = {}
     if cell_labels:
         seen = ((test_sets or {}).get(dataset) or {}).get("seen_antibodies") or []
         table, left_out = with_labels_of_cells(table, cell_labels, seen_antibodies=seen)
     if train_cells:
         table, seen_cells = trained_elsewhere(table, frozen.read_cells(train_cells))
+        trained |= training_genes(table.obs, table.column("split"))[0]
         left_out |= {"of_training_antibodies_or_genes": seen_cells}
     labelled = table.column("locations").notna()
     splits = table.column("split").isin(frozen.SPLITS)
@@ -136,7 +143,8 @@ def run(
         ("knn_", nearest_neighbors(features, wanted, train=sides["train"], test=test)),
     ):
         scores += frozen.score([HEADLINE], test_truth, said, test_units, **counted, prefix=prefix)
-    further, not_given = held_out_otherwise(part, features, wanted, sides, units, counted, min_test_antibodies)
+    asked = Asked(part, features, wanted, sides, units, counted, min_test_antibodies)
+    further, not_given = held_out_otherwise(asked, trained_genes=trained, unknown_antibodies=unknown)
     scores += further
     found = Result(
         **names,
@@ -208,88 +216,6 @@ def grouped(
     }
 
 
-def held_out_otherwise(
-    part: frozen.Cells,
-    features: NDArray[np.float32],
-    truth: NDArray[np.bool_],
-    sides: dict[str, NDArray[np.bool_]],
-    units: pd.Series,
-    counted: dict[str, Any],
-    min_units: int,
-) -> tuple[frozen.Scores, dict[str, str]]:
-    """Scores of the linear probe when something else is held out than genes.
-
-    Returns
-    -------
-    scores : `held_out_antibody_macro_ap`, of antibodies that were left out of training while another antibody of their
-        gene stayed; `unseen_gene_macro_ap`, of test genes without any antibody in training, where not all are;
-        `held_out_line_macro_ap`, of test proteins in lines that were left out of training, each line in turn. With labels
-        of genes a line tells nothing new, and the last is called `line_invariance_macro_ap`
-    not_given : score -> what it needs
-    """
-    scores, not_given = frozen.Scores([], {}), {}
-    gene, antibody, line = (part.column(name).to_numpy(object) for name in ("gene", "antibody", "cell_line"))
-
-    def add(name: str, rows: NDArray[np.bool_], said: NDArray[np.floating]) -> str:
-        held = [number for number in range(truth.shape[1]) if units[rows & truth[:, number]].nunique() >= min_units]
-        held = [number for number in held if not truth[rows, number].all()]
-        if len(held) < 2:
-            return f"needs two locations, each of {min_units} held-out proteins of this kind (found {len(held)})"
-        nonlocal scores
-        scores += frozen.score(
-            [HEADLINE], truth[rows][:, held], said[:, held], units[rows].to_numpy(str), **counted, prefix=name
-        )
-        return ""
-
-    seconds = _second_antibodies(gene, antibody, sides["train"])
-    rows = sides["train"] & np.isin(antibody.astype(str), list(seconds))
-    reason = "needs training genes with two antibodies"
-    if rows.any():
-        stay = sides["train"] & ~rows
-        reason = add(
-            "held_out_antibody_", rows, linear_probe(features, truth, train=stay, valid=sides["valid"], test=rows)
-        )
-    if reason:
-        not_given["held_out_antibody_macro_ap"] = reason
-    known = set(gene[sides["train"] | sides["valid"]])
-    rows = sides["test"] & np.array([name is not None and name not in known for name in gene], bool)
-    if rows.any() and rows.sum() < sides["test"].sum():
-        reason = add("unseen_gene_", rows, linear_probe(features, truth, **{**sides, "test": rows}))
-        if reason:
-            not_given["unseen_gene_macro_ap"] = reason
-    of_genes = (part.column("label_level") == "gene").any()
-    name = "line_invariance_" if of_genes else "held_out_line_"
-    said = _without_each_line(features, truth, sides, line)
-    if said is None:
-        not_given[f"{name}macro_ap"] = "needs two cell lines with training and test cells"
-    else:
-        rows = sides["test"] & np.isfinite(said[:, 0])
-        if reason := add(name, rows, said[rows]):
-            not_given[f"{name}macro_ap"] = reason
-    return scores, not_given
-
-
-def _second_antibodies(gene: NDArray[Any], antibody: NDArray[Any], train: NDArray[np.bool_]) -> set[str]:
-    """All training antibodies but the first of each gene."""
-    pairs = pd.DataFrame({"gene": gene[train], "antibody": antibody[train]}).dropna().drop_duplicates()
-    pairs = pairs.sort_values(["gene", "antibody"])
-    return set(pairs.loc[pairs["gene"].duplicated(), "antibody"].astype(str))
-
-
-def _without_each_line(
-    features: NDArray[np.float32], truth: NDArray[np.bool_], sides: dict[str, NDArray[np.bool_]], line: NDArray[Any]
-) -> NDArray[np.floating] | None:
-    """What a linear probe that never saw a line says of its test cells, (N, C), NaN elsewhere."""
-    said = np.full(truth.shape, np.nan)
-    lines = sorted({name for name in line if name is not None})
-    for name in lines:
-        there = line == name
-        rows = {"train": sides["train"] & ~there, "valid": sides["valid"] & ~there, "test": sides["test"] & there}
-        if rows["train"].any() and rows["test"].any():
-            said[rows["test"]] = linear_probe(features, truth, **rows, penalties=(100.0,))
-    return said if len(lines) > 1 and np.isfinite(said).any() else None
-
-
 def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[frozen.Cells, int]:
     """Training and validation cells of another dataset, with all cells of this one as test cells.
 
@@ -307,10 +233,7 @@ def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[froze
             f"{table.features.shape[1]} in the one that is scored: its channels differ"
         )
     trained = trained.kept(trained.column("split").isin(("train", "valid")).to_numpy())
-    seen = np.zeros(len(table.obs), bool)
-    for name in ("antibody", "gene"):
-        values = table.column(name)
-        seen |= (values.notna() & values.isin(set(trained.column(name).dropna()))).to_numpy()
+    seen = trains_too(table.obs, trained.obs)
     rest = table.kept(~seen)
     learned = trained.obs
     if "field_id" in learned:

@@ -1,7 +1,7 @@
 """The classifier that the paper trains on frozen embeddings: all seeds at once, as one batched network.
 
 Each seed has its own weights, order, dropout, learning rate and early stop, exactly as if it were trained by itself; only
-the arithmetic is shared (a batched matrix product instead of one a seed). benchmarks/heads.py compares both.
+the arithmetic is shared (a batched matrix product instead of one a seed). benchmarks/scoring.py compares both.
 """
 
 from __future__ import annotations

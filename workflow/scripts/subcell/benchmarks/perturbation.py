@@ -4,18 +4,19 @@ Protocol. Cells are averaged over fields and fields over wells. Each treated wel
 of all other plates by cosine; `compound_map` (the headline) is the average precision with which it finds its own compound at
 any dose, averaged over the wells of a compound and over compounds, `mechanism_map` that for wells of other compounds with
 its mechanism: never its own compound. A well is neither found nor missed on its own plate, whose staining it shares.
-`position_map` asks control wells for their place on the plate: what is above its chance is the plate's layout. Vectors are
+`position_map` asks control wells for their place on the plate: what is above its chance is the plate's layout;
+`treated_position_map` asks treated wells for wells of other compounds in their place, where compounds change places. Vectors are
 processed in one of 24 ways (mean or median of cells; plates standardised, or by median and median deviation; features
 selected or not; sphered on the control wells or not). The way is chosen on other compounds and other plates than those
-that are scored: compounds and plates are halved, each half is scored by what was best on the other; with fewer than four
-plates only the compounds are halved, which the result says. `compound_nearest` and `mechanism_nearest` are the shares of
-wells whose nearest well is one. The interval comes from resampling compounds. Stains beyond the network's channels are
-embedded as the protein in turn (`proteins` of a model) and their vectors stand side by side.
+that are scored: compounds and plates are halved so that replicates stay together, each half is scored by what was best on
+the other; where no halves of the plates do that only the compounds are halved, which the result says. `compound_nearest`
+and `mechanism_nearest` are the shares of wells whose nearest well is one. The interval comes from resampling compounds.
+Stains beyond the network's channels are embedded as the protein in turn (`proteins` of a model) and their vectors stand
+side by side.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_mean, units_key
+from subcell.benchmarks.halves import halve_screen
 from subcell.benchmarks.hits import HIT_COLUMNS, count_ratio, hit_table, well_effects
 from subcell.benchmarks.metrics import expected_ap
 from subcell.benchmarks.profiles import Processing, WellProfiles, average_wells, grid, process
@@ -38,7 +40,6 @@ DEALT = "field_id"
 HEADLINE = "compound_map"
 LEAST_COMPOUNDS = 4
 PERFECT_FEATURES = 64
-LEAST_PLATES_TO_HALVE = 4
 
 
 def run(
@@ -80,7 +81,6 @@ def run(
     vectors = {way: process(averaged[way.average], way) for way in ways}
     wells = averaged["mean"]
     found, choices = cross_scored(wells, vectors)
-    positions = position_precision(wells, vectors[ways[0]])
     metrics, replicates, units = [], {}, found["compound"].dropna().unique()
     for what in ("compound", "mechanism"):
         for score in ("map", "nearest"):
@@ -92,10 +92,15 @@ def run(
             name, n = f"{what}_{score}", int(by_compound.notna().sum())
             metrics.append(as_metric(name, estimate, chance=chance, n=n, unit=UNIT))
             replicates[name] = kept(estimate)
-    if positions is not None:
-        values, chance = positions
-        estimate = bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=(0, 1))
-        metrics.append(as_metric("position_map", estimate, chance=chance, n=len(values), unit="well position"))
+    if HEADLINE not in replicates:
+        _write_hits(out_hits, pd.DataFrame(columns=list(HIT_COLUMNS)))
+        reason = "needs two compounds whose wells stand on several plates beside wells of other compounds"
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    for name, treated in (("position_map", False), ("treated_position_map", True)):
+        if (positions := position_precision(wells, vectors[ways[0]], treated=treated)) is not None:
+            values, chance = positions
+            estimate = bootstrap_mean(values, bootstraps=bootstraps, seed=seed, bounds=(0, 1))
+            metrics.append(as_metric(name, estimate, chance=chance, n=len(values), unit="well position"))
     default = fixed or Processing()
     processed = process(averaged[default.average], default)
     scaled = process(averaged[default.average], replace(default, sphere="none"))
@@ -148,12 +153,11 @@ def cross_scored(
     table : index well; of the scored wells: compound, and for compound and mechanism `_map`, `_nearest` and their chance
     choices : what was chosen, and whether on other plates too
     """
-    plates = halves(wells.about["plate"].unique())
-    compounds = halves(wells.about["compound"][wells.treated].unique())
-    plate = wells.about["plate"].map(plates).to_numpy()
-    compound = wells.about["compound"].map(compounds).to_numpy(float)
-    by_plate = len(plates) >= LEAST_PLATES_TO_HALVE
     treated = wells.treated
+    dealt = halve_screen(wells.about["compound"][treated], wells.about["plate"][treated])
+    by_plate = dealt.plates is not None
+    plate = wells.about["plate"].map(dealt.plates or {}).to_numpy(float)
+    compound = wells.about["compound"].map(dealt.compounds).to_numpy(float)
     parts, choices = [], {}
     for half in (0, 1):
         tuned = treated & (compound != half) & ((plate != half) | (not by_plate))
@@ -162,7 +166,9 @@ def cross_scored(
         found = retrieval(wells.about, vectors[best], pool)
         parts.append(found[compound[wells.about.index.get_indexer(found.index)] == half])
         choices[f"half {half + 1}"] = best.words
-    choices["chosen on"] = "other compounds and other plates" if by_plate else "other compounds of the same plates"
+    choices["chosen on"] = (
+        "other compounds and other plates" if by_plate else f"other compounds of the same plates: {dealt.why}"
+    )
     return pd.concat(parts).sort_index(), choices
 
 
@@ -225,22 +231,32 @@ def average_precisions(
         return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1))
 
 
-def position_precision(wells: WellProfiles, vectors: NDArray[np.floating]) -> tuple[NDArray[np.floating], float] | None:
-    """Average precision with which control wells find those in the same position on other plates: one value a position, and
-    chance; None where no position holds a control on two plates."""
-    about = wells.about.copy()
-    about["compound"], about["mechanism"] = about["well"], None
-    found = retrieval(about, vectors, wells.controls) if wells.controls.any() else pd.DataFrame()
-    if found.empty or found["compound_map"].notna().sum() < 2:
+def position_precision(
+    wells: WellProfiles, vectors: NDArray[np.floating], *, treated: bool
+) -> tuple[NDArray[np.floating], float] | None:
+    """Average precision with which wells find those in the same position on other plates: one value a position, and chance.
+
+    Parameters
+    ----------
+    treated : ask treated wells for those of other compounds, instead of control wells for each other
+
+    Returns
+    -------
+    None where fewer than two positions hold such wells on two plates
+    """
+    pool = wells.treated if treated else wells.controls
+    if not pool.any():
         return None
-    by_position = found.groupby("compound")[["compound_map", "compound_map_chance"]].mean().sort_index().dropna()
-    return by_position["compound_map"].to_numpy(float), float(by_position["compound_map_chance"].mean())
-
-
-def halves(names: Any) -> dict[str, int]:
-    """Deal names to two halves of equal size by a hash of each: the same for every model."""
-    ordered = sorted(map(str, names), key=lambda name: hashlib.sha256(name.encode()).digest())
-    return {name: number % 2 for number, name in enumerate(ordered)}
+    about = wells.about.copy()
+    # What `retrieval` calls a mechanism is found among other compounds only.
+    about["mechanism"] = about["well"]
+    if not treated:
+        about["compound"] = about.index
+    found = retrieval(about, vectors, pool)
+    scores = found[["mechanism_map", "mechanism_map_chance"]].groupby(about["well"][pool]).mean().dropna()
+    if len(scores) < 2:
+        return None
+    return scores["mechanism_map"].to_numpy(float), float(scores["mechanism_map_chance"].mean())
 
 
 def _best(
@@ -258,10 +274,10 @@ def _best(
 
 
 def _in_one_position(wells: WellProfiles) -> float | None:
-    """Share of compounds with several wells that always stand in one position: theirs cannot be told from their compound."""
-    treated = wells.about[wells.treated]
-    positions = treated.groupby("compound")["well"].agg(["nunique", "size"])
-    several = positions[positions["size"] > 1]
+    """Share of compounds on several plates that stand in the same wells of each: what their place does is theirs too."""
+    wells_of = wells.about[wells.treated].groupby(["compound", "plate"])["well"].agg(frozenset)
+    different = wells_of.groupby("compound").agg(["nunique", "size"])
+    several = different[different["size"] > 1]
     return float((several["nunique"] == 1).mean()) if len(several) else None
 
 

@@ -5,8 +5,7 @@ A benchmark is a module of this package, or a file of the user's, with
     BENCHMARK : its name
     run(cells, *, out_json, out_parquet, dataset, model, simulated, <settings>, **_other) -> Result
     perfect_features(obs) -> (N, D) float32 : what a perfect model would see, from the labels alone (and from keywords of
-        `run` that it names, such as the truth of a simulated dataset). Where it is absent the
-        benchmark has no control rows
+        `run` that it names, such as the truth of a simulated dataset). Where it is absent that control is not run
     UNIT : column of obs whose values are independent
     DEALT : column whose groups of cells the control `random_labels` exchanges; `UNIT` where it is absent
 

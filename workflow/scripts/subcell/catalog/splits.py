@@ -114,7 +114,7 @@ def gene_overlap(fields: pd.DataFrame) -> dict[str, float]:
     dict with test_genes, shared_genes and shared_fraction (0 where nothing is tested)
     """
     genes = {
-        split: {gene for names in fields.loc[fields["split"] == split, "gene"].dropna() for gene in _parts(names)}
+        split: {gene for names in fields.loc[fields["split"] == split, "gene"].dropna() for gene in names_in(names)}
         for split in ("train", "test")
     }
     shared = genes["train"] & genes["test"]
@@ -122,7 +122,7 @@ def gene_overlap(fields: pd.DataFrame) -> dict[str, float]:
     return {"test_genes": total, "shared_genes": len(shared), "shared_fraction": len(shared) / total if total else 0.0}
 
 
-def _parts(names: object) -> list[str]:
+def names_in(names: object) -> list[str]:
     """Split "A;B" into its names; missing gives none."""
     return [name.strip() for name in names.split(";") if name.strip()] if isinstance(names, str) else []
 
@@ -154,15 +154,17 @@ def _genes_of(fields: pd.DataFrame) -> list[list[str]]:
     members = []
     for row in fields[["field_id", "gene", "ensembl_id", "antibody"]].itertuples(index=False):
         gene = row.gene
-        if not _parts(gene):
+        if not names_in(gene):
             gene = gene_of_id.get(row.ensembl_id) or gene_of_antibody.get(row.antibody)
-        members.append(_parts(gene) or _parts(row.ensembl_id) or _parts(row.antibody) or [f"field {row.field_id}"])
+        members.append(
+            names_in(gene) or names_in(row.ensembl_id) or names_in(row.antibody) or [f"field {row.field_id}"]
+        )
     return members
 
 
 def _antibodies_of(fields: pd.DataFrame) -> list[list[str]]:
     rows = fields[["field_id", "gene", "antibody"]].itertuples(index=False)
-    return [_parts(row.antibody) or _parts(row.gene) or [f"field {row.field_id}"] for row in rows]
+    return [names_in(row.antibody) or names_in(row.gene) or [f"field {row.field_id}"] for row in rows]
 
 
 def _connected(members: list[list[str]]) -> dict[str, str]:

@@ -346,7 +346,8 @@ class Scoring(Section):
         0.8,
         gt=0,
         le=1,
-        description="a benchmark is flagged `not informative` where shortcuts reach this share of the best model, above chance",
+        description="a benchmark is flagged `not informative` where shortcuts or the plate alone reach this share of the best "
+        "model, above chance",
     )
     controls: bool = Field(
         True, description="score random labels, random features and perfect features beside the models"

@@ -12,7 +12,7 @@ class Task:
     ----------
     models : `all` models that have vectors of the dataset; `embedders`, those that turn images into vectors; `networks`,
         those with attention; `none`: it scores the dataset, not a model
-    controls : it has control rows (random labels, random features, perfect features)
+    controls : it has control rows (`CONTROLS`); those without have bounds of their own, see docs/protocol.md
     trains : it trains classifiers, which a GPU makes faster; its module says so with `TRAINS`
     """
 
@@ -32,12 +32,15 @@ SUITE: dict[str, Task] = {
     "attention": Task(models="networks", controls=False),
     "robustness": Task(models="embedders", controls=False),
     "batch": Task(),
-    "external": Task(controls=False, trains=True),
+    "external": Task(trains=True),
     "segmentation": Task(models="none", controls=False),
 }
 """In the order of tables."""
 
-CONTROLS = ("random_labels", "random_features", "perfect_features")
+PLATE_ALONE = "plate_alone"
+"""The control that knows the plate of a cell and nothing else: a shortcut, of the layout instead of the image."""
+
+CONTROLS = ("random_labels", "random_features", "perfect_features", PLATE_ALONE)
 """Names of the rows that bound every benchmark; no model may be called so."""
 
 NETWORKS = ("subcell", "random_vit", "dino4cells")

@@ -66,7 +66,8 @@ def dataset_card(name: str, settings: Mapping[str, Any], board: pd.DataFrame) ->
     flagged = scored.loc[scored["informative"].eq(False).fillna(False), "benchmark"].unique()
     limits = [*LIMITS_OF_DATASETS.get(source, ())]
     limits += [
-        f"`{task}` is not informative here: shortcuts reach nearly as much as the best model." for task in flagged
+        f"`{task}` is not informative here: shortcuts, or the plate alone, reach nearly as much as the best model."
+        for task in flagged
     ]
     missing = settings.get("missing_channels") or []
     limits += [f"Stains that it lacks: {', '.join(missing)}."] if missing else []

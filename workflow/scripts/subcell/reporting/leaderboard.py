@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from subcell.benchmarks.compare import compare_models
-from subcell.config.suite import CONTROLS
+from subcell.config.suite import CONTROLS, PLATE_ALONE
 from subcell.replacing import replacing
 
 LEADERBOARD_COLUMNS = (
@@ -46,9 +46,9 @@ def leaderboard(
     `LEADERBOARD_COLUMNS`: `role` is model, shortcut, control or dataset (a benchmark of no model); `rank` is that among
     models and shortcuts with its 95% range over resamples; `place` is best or second where the paired interval to the next
     model lies above zero; `above_chance` is the share of the best model's score, both less chance; `informative` is None
-    where no shortcut was scored; `head_sd` is the spread over classifiers, `pretraining_sd` that over the
-    `seed_models` models that differ in their seed only; `null_p` is the p value of the benchmark's own null, where it has
-        one; `p_holm` is corrected over the models of a benchmark
+    where no shortcut was scored, nor the control that knows the plate alone, which counts as one here; `head_sd` is the
+    spread over classifiers, `pretraining_sd` that over the `seed_models` models that differ in their seed only; `null_p` is
+    the p value of the benchmark's own null, where it has one; `p_holm` is corrected over the models of a benchmark
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
@@ -87,7 +87,8 @@ def _of_group(
     for place, model, other in zip(("best", "second"), ordered, ordered[1:], strict=False):
         pair = compare_models({model: results[model], other: results[other]}, reference=other)
         scored[model]["place"] = place if pair and pair[0]["low"] > 0 else ""
-    _mark_shortcuts(scored, informative)
+    layout = {row["model"]: row for row in rows if row["model"] == PLATE_ALONE and row["value"] is not None}
+    _mark_shortcuts(scored | layout, informative)
     _spread_of_seeds(scored, models)
     say = next((row["informative"] for row in scored.values() if row.get("informative") is not None), None)
     return [{**row, "informative": say} for row in rows]
@@ -137,7 +138,7 @@ def _ranks(results: Mapping[str, Mapping[str, Any]], ordered: Sequence[str]) -> 
 def _mark_shortcuts(scored: Mapping[str, dict[str, Any]], informative: float) -> None:
     """Note what each model reaches of the best one, above chance, and whether shortcuts reach too much of it."""
     real = [row["value"] for row in scored.values() if row["role"] == "model"]
-    shortcuts = [row for row in scored.values() if row["role"] == "shortcut"]
+    shortcuts = [row for row in scored.values() if row["role"] == "shortcut" or row["model"] == PLATE_ALONE]
     if not real:
         return
     for row in scored.values():

@@ -1,8 +1,8 @@
 """Speed of what the benchmarks compute, and that it is the same.
 
-    .venv/bin/python benchmarks/heads.py                              200,000 cells x 1,536, ten seeds: hours on a CPU
-    .venv/bin/python benchmarks/heads.py --cells 4000 --features 256  the demo's size
-    .venv/bin/python benchmarks/heads.py --device cuda                on a GPU
+    .venv/bin/python benchmarks/scoring.py                              200,000 cells x 1,536, ten seeds: hours on a CPU
+    .venv/bin/python benchmarks/scoring.py --cells 4000 --features 256  the demo's size
+    .venv/bin/python benchmarks/scoring.py --device cuda                on a GPU
 
 SIMULATED vectors and labels. The MLP: all seeds as one batched network (`subcell.benchmarks.mlp.fit_mlps`) against as many
 runs of the same network one after another in plain PyTorch (nn.Linear, nn.Dropout, AdamW, torchvision's focal loss), for the
@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# In place of this folder: beside it Python's own module `statistics` would not be found.
-sys.path[0] = str(ROOT / "workflow" / "scripts")
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 import argparse  # noqa: E402
 import time  # noqa: E402
