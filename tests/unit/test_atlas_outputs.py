@@ -88,7 +88,9 @@ def test_the_papers_map_from_a_released_table(papers_map):
     assert steps["published_genes"].tolist()[-1] == 9543
     assert found.tables["levels"]["published_clusters"].tolist() == [1, 2, 6, 14]
     agreement = found.tables["agreement"]
-    assert (agreement["level"].isna() & (agreement["reference"] == "complexes")).sum() == 12, "of one graph, beside levels"
+    assert (agreement["level"].isna() & (agreement["reference"] == "complexes")).sum() == 12, (
+        "of one graph, beside levels"
+    )
     agreement = agreement.dropna(subset="level").set_index(["reference", "level"])
     assert agreement.loc[("published clusters", 2), "value"] > 0.8
     last = agreement.loc[("complexes", 4)]
