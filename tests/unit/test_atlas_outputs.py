@@ -88,7 +88,9 @@ def test_the_papers_map_from_a_released_table(papers_map):
     assert steps["published_genes"].tolist()[-1] == 9543
     assert found.tables["levels"]["published_clusters"].tolist() == [1, 2, 6, 14]
     agreement = found.tables["agreement"]
-    assert (agreement["level"].isna() & (agreement["reference"] == "complexes")).sum() == 12, "of one graph, beside levels"
+    assert (agreement["level"].isna() & (agreement["reference"] == "complexes")).sum() == 12, (
+        "of one graph, beside levels"
+    )
     agreement = agreement.dropna(subset="level").set_index(["reference", "level"])
     assert agreement.loc[("published clusters", 2), "value"] > 0.8
     last = agreement.loc[("complexes", 4)]
@@ -106,6 +108,25 @@ def test_counts_that_are_compared_with_nothing_are_named(tmp_path):
     path.write_text("level\tclusters\n1\t1\n")
     with pytest.raises(SubcellError, match="no column column, published, row, table"):
         read_counts(path)
+
+
+def test_a_map_of_cells_in_which_nothing_is_planted_finds_nothing(tmp_path):
+    """Antibodies of a gene look alike, and no more is true: sets of four genes, locations and plates mean nothing."""
+    found = []
+    for number in range(2):
+        planted = plant(120, distances=(0, 0, 0, 3.0), second_antibodies=1.0, seed=number)
+        planted.cells.write_h5ad(tmp_path / "cells.h5ad")
+        rng = np.random.default_rng(number)
+        sets = [(f"set {n}", gene) for n in range(80) for gene in rng.choice(planted.genes.index, 4, replace=False)]
+        (tmp_path / "sets.tsv").write_text("".join(f"{term}\t{gene}\n" for term, gene in sets))
+        settings = Settings(unit="antibody", gene_sets=[{"name": "sets", "file": str(tmp_path / "sets.tsv")}], curve=0,
+                            levels=[0.5, 2.0, 6.0], neighbors=5, seeds=1, bootstraps=0, findings=None)  # fmt: skip
+        found.append(build_map(tmp_path / "cells.h5ad", settings).tables["enrichment_controls"])
+    table = pd.concat(found)
+    assert set(table["source"]) == {"locations", "sets", "plate", "microscope"}
+    assert len(table) == 2 * 3 * 4
+    assert (table["clusters"] > 5).any()
+    assert (table["significant"] > 0).mean() <= 0.05
 
 
 def test_everything_opens_in_other_tools(papers_map, tmp_path):
