@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/map.py              everything: about forty minutes, most of it the peer's
     .venv/bin/python benchmarks/map.py --rows 2000  the same at another size
+    .venv/bin/python benchmarks/map.py growth       1,000 to 100,000 rows, without the peer
     .venv/bin/python benchmarks/map.py truth        SIMULATED cells with a planted hierarchy, and false discoveries
     .venv/bin/python benchmarks/map.py null         SIMULATED cells with nothing planted, through the whole map
 
@@ -37,7 +38,12 @@ def vectors(rows: int, features: int):
     outer, inner = rng.normal(size=(8, 20)), rng.normal(size=(40, 20))
     group = rng.integers(40, size=rows)
     latent = outer[group % 8] + 0.6 * inner[group] + rng.normal(size=(rows, 20))
-    return (latent @ rng.normal(size=(20, features)) + rng.normal(size=(rows, features))).astype("float32")
+    plane = rng.normal(size=(20, features))
+    made = np.empty((rows, features), "float32")
+    for start in range(0, rows, 4096):  # in double precision all at once would be the peak of memory
+        block = latent[start : start + 4096]
+        made[start : start + 4096] = block @ plane + rng.normal(size=(len(block), features))
+    return made
 
 
 def ours(rows: int, features: int, neighbors: int, seeds: int, workers: int) -> dict:
@@ -113,8 +119,11 @@ def row(case, mine, peer, unit, ratio) -> None:
     print(case, *cells, unit, "" if ratio is None else f"{ratio:.2f}", sep="\t", flush=True)
 
 
-def speed(rows: int, features: int, workers: int, growth: list[int]) -> None:
-    print("case", "ours", "peer", "unit", "ratio", sep="\t")
+HEADER = ("case", "ours", "peer", "unit", "ratio")
+
+
+def speed(rows: int, features: int, workers: int) -> None:
+    print(*HEADER, sep="\t")
     settings = {"rows": rows, "features": features, "neighbors": NEIGHBORS, "seeds": SEEDS, "workers": workers}
     mine = apart("ours", **settings)
     print(f"ours: {mine}", file=sys.stderr, flush=True)
@@ -131,9 +140,15 @@ def speed(rows: int, features: int, workers: int, growth: list[int]) -> None:
     if workers > 1:
         alone = apart("ours", **settings | {"workers": 1})
         row(f"map of {what}, 1 worker", alone["seconds"], peer["seconds"], "s", peer["seconds"] / alone["seconds"])
-    for size in growth:
+
+
+def growth(sizes: list[int], features: int, workers: int) -> None:
+    """How time and memory grow with the rows; ours alone, since the peer would need hours."""
+    print(*HEADER, sep="\t")
+    for size in sizes:
         found = apart("ours", rows=size, features=features, neighbors=15, seeds=3, workers=workers)
         row(f"growth: {size:,} rows, 15 neighbours, 3 seeds", found["seconds"], None, "s", None)
+        row("  of it neighbours", found["neighbours"], None, "s", None)
         row("  peak memory", found["memory_gb"], None, "GB", None)
 
 
@@ -261,7 +276,7 @@ if __name__ == "__main__":
         one(*sys.argv[2:])
         raise SystemExit
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", nargs="?", choices=["all", "speed", "truth", "null"], default="all")
+    arguments.add_argument("what", nargs="?", choices=["all", "speed", "growth", "truth", "null"], default="all")
     arguments.add_argument("--datasets", type=int, default=40, help="without anything planted")
     arguments.add_argument("--rows", type=int, default=10_000)
     arguments.add_argument("--features", type=int, default=1536)
@@ -269,7 +284,9 @@ if __name__ == "__main__":
     arguments.add_argument("--growth", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     chosen = arguments.parse_args()
     if chosen.what in ("all", "speed"):
-        speed(chosen.rows, chosen.features, chosen.workers, chosen.growth)
+        speed(chosen.rows, chosen.features, chosen.workers)
+    if chosen.what in ("all", "growth"):
+        growth(chosen.growth, chosen.features, chosen.workers)
     if chosen.what in ("all", "truth"):
         truth()
     if chosen.what in ("all", "null"):
