@@ -2,7 +2,9 @@
 
     .venv/bin/python benchmarks/map.py              everything: about forty minutes, most of it the peer's
     .venv/bin/python benchmarks/map.py --rows 2000  the same at another size
+    .venv/bin/python benchmarks/map.py growth       1,000 to 100,000 rows, without the peer
     .venv/bin/python benchmarks/map.py truth        SIMULATED cells with a planted hierarchy, and false discoveries
+    .venv/bin/python benchmarks/map.py null         SIMULATED cells with nothing planted, through the whole map
 
 Speed is against a plain loop of scanpy calls with the igraph flavor that does the same: one graph, Leiden at each
 resolution with the map's seed and 20 others, and the best Jaccard overlap of each cluster in each run. Neither side lays
@@ -36,7 +38,12 @@ def vectors(rows: int, features: int):
     outer, inner = rng.normal(size=(8, 20)), rng.normal(size=(40, 20))
     group = rng.integers(40, size=rows)
     latent = outer[group % 8] + 0.6 * inner[group] + rng.normal(size=(rows, 20))
-    return (latent @ rng.normal(size=(20, features)) + rng.normal(size=(rows, features))).astype("float32")
+    plane = rng.normal(size=(20, features))
+    made = np.empty((rows, features), "float32")
+    for start in range(0, rows, 4096):  # in double precision all at once would be the peak of memory
+        block = latent[start : start + 4096]
+        made[start : start + 4096] = block @ plane + rng.normal(size=(len(block), features))
+    return made
 
 
 def ours(rows: int, features: int, neighbors: int, seeds: int, workers: int) -> dict:
@@ -112,8 +119,11 @@ def row(case, mine, peer, unit, ratio) -> None:
     print(case, *cells, unit, "" if ratio is None else f"{ratio:.2f}", sep="\t", flush=True)
 
 
-def speed(rows: int, features: int, workers: int, growth: list[int]) -> None:
-    print("case", "ours", "peer", "unit", "ratio", sep="\t")
+HEADER = ("case", "ours", "peer", "unit", "ratio")
+
+
+def speed(rows: int, features: int, workers: int) -> None:
+    print(*HEADER, sep="\t")
     settings = {"rows": rows, "features": features, "neighbors": NEIGHBORS, "seeds": SEEDS, "workers": workers}
     mine = apart("ours", **settings)
     print(f"ours: {mine}", file=sys.stderr, flush=True)
@@ -130,9 +140,15 @@ def speed(rows: int, features: int, workers: int, growth: list[int]) -> None:
     if workers > 1:
         alone = apart("ours", **settings | {"workers": 1})
         row(f"map of {what}, 1 worker", alone["seconds"], peer["seconds"], "s", peer["seconds"] / alone["seconds"])
-    for size in growth:
+
+
+def growth(sizes: list[int], features: int, workers: int) -> None:
+    """How time and memory grow with the rows; ours alone, since the peer would need hours."""
+    print(*HEADER, sep="\t")
+    for size in sizes:
         found = apart("ours", rows=size, features=features, neighbors=15, seeds=3, workers=workers)
         row(f"growth: {size:,} rows, 15 neighbours, 3 seeds", found["seconds"], None, "s", None)
+        row("  of it neighbours", found["neighbours"], None, "s", None)
         row("  peak memory", found["memory_gb"], None, "GB", None)
 
 
@@ -205,18 +221,73 @@ def truth() -> None:
     print(f"# null data sets with any finding at 5 %: {sum(any_found)} of {len(any_found)} ({np.mean(any_found):.1%})")
 
 
+def null(datasets: int) -> None:
+    """SIMULATED cells in which nothing is planted, through the whole map: how often it finds a term all the same.
+
+    Genes differ from each other and no more; what is known of them (two files of gene sets, small ones and such as lie
+    within each other, as GO's do, and locations, plates and widths of images) is dealt by chance. Units are genes in one
+    half of the data sets and antibodies in the other, up to three of a gene that look alike.
+    """
+    import tempfile
+
+    import numpy as np
+    import pandas as pd
+
+    from subcell.atlas.map import Settings, build_map
+    from subcell.atlas.planted import plant
+
+    rates = []
+    for number in range(datasets):
+        unit = ("gene", "antibody")[number % 2]
+        rng = np.random.default_rng(number)
+        planted = plant(genes=240, distances=(0, 0, 0, 2.0), second_antibodies=0.8, seed=number)
+        genes = planted.genes.index.to_numpy()
+        small = {f"small {n}": rng.choice(genes, int(rng.integers(4, 12)), replace=False) for n in range(150)}
+        nested = {}
+        for n in range(40):
+            inside = rng.permutation(genes)[: int(rng.integers(20, 100))]
+            nested |= {f"nested {n} {share}": inside[: len(inside) // share] for share in (1, 2, 4)}
+        with tempfile.TemporaryDirectory() as folder:
+            planted.cells.write_h5ad(Path(folder) / "cells.h5ad")
+            sources = []
+            for name, sets in {"small sets": small, "nested sets": nested}.items():
+                rows = "".join(f"{term}\t{gene}\n" for term, inside in sets.items() for gene in inside)
+                (Path(folder) / f"{name}.tsv").write_text(rows)
+                sources.append({"name": name, "file": str(Path(folder) / f"{name}.tsv")})
+            settings = Settings(unit=unit, gene_sets=sources, enrichment={"shuffles": 0}, levels=(0.2, 0.5, 1, 2),
+                                seeds=1, bootstraps=0, curve=0)  # fmt: skip
+            controls = build_map(Path(folder) / "cells.h5ad", settings).tables["enrichment_controls"]
+        rates.append(controls.assign(dataset=number, unit=unit, found=controls["significant"] > 0))
+    table = pd.concat(rates, ignore_index=True)
+    # Benjamini-Hochberg is over the tests of a level and source, so that is what must stay at 5 %.
+    print(f"# {datasets} SIMULATED data sets in which nothing is planted")
+    print("unit", "source", "levels tested", "with a finding at 5 %", "share", sep="\t")
+    for (unit, source), part in table.groupby(["unit", "source"], sort=False):
+        print(unit, source, len(part), int(part["found"].sum()), f"{part['found'].mean():.1%}", sep="\t")
+    print("all", "all", len(table), int(table["found"].sum()), f"{table['found'].mean():.1%}", sep="\t")
+    any_found = table.groupby("dataset")["found"].any()
+    sources, levels = table["source"].nunique(), table["level"].nunique()
+    print(f"# data sets with a finding of any of {sources} sources at any of {levels} levels: {any_found.sum()} of {datasets}"
+          f" ({any_found.mean():.1%})", flush=True)  # fmt: skip
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
         one(*sys.argv[2:])
         raise SystemExit
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", nargs="?", choices=["all", "speed", "truth"], default="all")
+    arguments.add_argument("what", nargs="?", choices=["all", "speed", "growth", "truth", "null"], default="all")
+    arguments.add_argument("--datasets", type=int, default=40, help="without anything planted")
     arguments.add_argument("--rows", type=int, default=10_000)
     arguments.add_argument("--features", type=int, default=1536)
     arguments.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     arguments.add_argument("--growth", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     chosen = arguments.parse_args()
     if chosen.what in ("all", "speed"):
-        speed(chosen.rows, chosen.features, chosen.workers, chosen.growth)
+        speed(chosen.rows, chosen.features, chosen.workers)
+    if chosen.what in ("all", "growth"):
+        growth(chosen.growth, chosen.features, chosen.workers)
     if chosen.what in ("all", "truth"):
         truth()
+    if chosen.what in ("all", "null"):
+        null(chosen.datasets)

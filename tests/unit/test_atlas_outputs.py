@@ -110,6 +110,25 @@ def test_counts_that_are_compared_with_nothing_are_named(tmp_path):
         read_counts(path)
 
 
+def test_a_map_of_cells_in_which_nothing_is_planted_finds_nothing(tmp_path):
+    """Antibodies of a gene look alike, and no more is true: sets of four genes, locations and plates mean nothing."""
+    found = []
+    for number in range(2):
+        planted = plant(120, distances=(0, 0, 0, 3.0), second_antibodies=1.0, seed=number)
+        planted.cells.write_h5ad(tmp_path / "cells.h5ad")
+        rng = np.random.default_rng(number)
+        sets = [(f"set {n}", gene) for n in range(80) for gene in rng.choice(planted.genes.index, 4, replace=False)]
+        (tmp_path / "sets.tsv").write_text("".join(f"{term}\t{gene}\n" for term, gene in sets))
+        settings = Settings(unit="antibody", gene_sets=[{"name": "sets", "file": str(tmp_path / "sets.tsv")}], curve=0,
+                            levels=[0.5, 2.0, 6.0], neighbors=5, seeds=1, bootstraps=0, findings=None)  # fmt: skip
+        found.append(build_map(tmp_path / "cells.h5ad", settings).tables["enrichment_controls"])
+    table = pd.concat(found)
+    assert set(table["source"]) == {"locations", "sets", "plate", "microscope"}
+    assert len(table) == 2 * 3 * 4
+    assert (table["clusters"] > 5).any()
+    assert (table["significant"] > 0).mean() <= 0.05
+
+
 def test_everything_opens_in_other_tools(papers_map, tmp_path):
     import scanpy
 
