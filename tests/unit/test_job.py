@@ -135,3 +135,12 @@ def test_an_activated_environment_whose_python_does_not_run_is_refused(
         isolate()
     monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "base"))
     isolate()
+
+
+def test_a_training_of_two_gpus_has_as_many_processes_where_there_is_none(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for gpus in (0, 1, 2):
+        asked = a_job(tmp_path / "job.log")
+        asked.resources = {"gpu": gpus}
+        with job(asked) as run:
+            assert run.processes == max(1, gpus)

@@ -206,7 +206,7 @@ def main() -> None:
         }
         stages = stages_of(config, constants, fields=given.fields, gpus=machine.gpus, training_h=hours)
         print(describe(stages, machine, constants), end="\n\n")
-    print(f"A training runs on `gpus` of the configuration, here {gpus}; trainings of several models run side by side.")
+    print(f"A training runs on `gpus` of the configuration, here {gpus}: with more it uses more of a machine's.")
     print("score: classifiers on frozen vectors alone. Not counted: the report, figures, and benchmarks on images.")
     print("Constants, and whether each is measured, published or assumed: resources/costs.tsv, resources/training.tsv")
     if counted:
