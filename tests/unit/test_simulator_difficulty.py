@@ -68,18 +68,14 @@ def measured(effect, difficulty, folder, *, shown):
     return found[planted.metric]
 
 
-@pytest.mark.parametrize("effect", ["compounds", "positions", "complexes", "sub_patterns", "plates"])
+@pytest.mark.parametrize("effect", ["expression", "compounds", "positions", "complexes", "sub_patterns", "plates"])
 def test_what_measures_an_effect_is_above_chance_with_it_and_at_chance_without(effect, difficulty, tmp_path):
     with_it = measured(effect, difficulty, tmp_path / "on", shown=True)
     without = measured(effect, difficulty, tmp_path / "off", shown=False)
+    # A plate's share has no chance of its own: without an effect it is 0.
     chance = without["chance"] or 0.0
     assert with_it["low"] > chance
     assert without["low"] <= chance <= without["high"]
-
-
-def test_expression_is_seen_by_the_p_value_of_its_lines(difficulty, tmp_path):
-    assert measured("expression", difficulty, tmp_path / "on", shown=True)["value"] < 0.05
-    assert measured("expression", difficulty, tmp_path / "off", shown=False)["value"] > 0.05
 
 
 def test_switching_an_effect_off_leaves_what_its_world_had_off_already(difficulty):
