@@ -2,7 +2,7 @@
 
 Usage: PYTHONPATH=workflow/scripts python benchmarks/simulator.py PART [...]
 
-speed                  fields a second of two processes side by side
+speed                  fields a second of two processes side by side, and whether one process draws the same bytes
 look [FOLDER]          a composite and one picture a channel: real fields above, simulated ones below, same scale and contrast
 realism                measures of real and of simulated cells, and how well a classifier tells them apart, by which of them
 difficulty [SEED ...]  localization by models that bracket the demo, for two seeds of the generator
@@ -12,6 +12,7 @@ switches [EFFECT ...]  what measures each planted effect, with its switch on and
 compact network. `difficulty` and `switches` cut their cells with the true masks. Tables are tab separated.
 """
 
+import hashlib
 import os
 import sys
 import tempfile
@@ -34,6 +35,9 @@ from subcell.segmentation.segmenter import Segmenter
 from subcell.sources.simulate import design_fields, simulate_fields
 
 PIXEL_UM = 0.32
+AGAIN = 8
+"""Fields that `speed` draws again in one process."""
+
 RINGS = 5
 SCALES_UM = (0.4, 0.8, 1.6)
 
@@ -41,6 +45,18 @@ SCALES_UM = (0.4, 0.8, 1.6)
 def _draw(part: tuple[pd.DataFrame, str]) -> int:
     simulate_fields(part[0], part[1], seed=1)
     return len(part[0])
+
+
+def hashes_of(folder: str | Path) -> dict[str, str]:
+    """SHA-256 of each picture below a folder, by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).rglob("*.png")}
+
+
+def different_files(fields: pd.DataFrame, folder: str | Path, drawn: dict[str, str]) -> tuple[int, int]:
+    """Draw some fields again in one process, all at once: how many pictures there are, and how many differ from those drawn."""
+    simulate_fields(fields, f"{folder}/again", seed=1)
+    again = hashes_of(f"{folder}/again")
+    return len(again), sum(drawn.get(name) != found for name, found in again.items())
 
 
 def speed() -> None:
@@ -51,9 +67,13 @@ def speed() -> None:
         with ProcessPoolExecutor(2) as pool:
             drawn = sum(pool.map(_draw, parts))
         seconds = time.perf_counter() - start
+        files, different = different_files(fields.iloc[:: len(fields) // AGAIN], folder, hashes_of(folder))
     print("case\tours\tpeer\tunit\tratio")
     print(f"demo drawn by two processes\t{drawn / seconds:.1f}\t\tfields/s\t")
     print(f"all {drawn} fields of the demo\t{seconds:.0f}\t60\ts\t{60 / seconds:.2f}")
+    print(f"of {files} pictures drawn again by one process, other bytes\t{different}\t0\tpictures\t")
+    if different:
+        raise SystemExit("one process draws other pictures than two")
 
 
 def real_fields() -> dict[str, np.ndarray]:

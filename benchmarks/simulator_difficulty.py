@@ -85,7 +85,7 @@ PLANTED = {
     "compounds": Planted({**DRUGS, "effects": {"positions": False}}, "perturbation", "compound_map"),
     # An edge has fewer and larger cells, which shortcuts count, by far less than wells of a few cells differ.
     "positions": Planted(POSITIONS, "perturbation", "position_map", model="shortcuts"),
-    "expression": Planted(DEMO, "transcriptome", "mantel_p", "above 0.05, but in one world of twenty"),
+    "expression": Planted(DEMO, "transcriptome", "mantel_r"),
     "complexes": Planted(DEMO, "interactions", "cosine_auroc"),
     # With one pattern a location, the proteins of a complex are no more alike than others of their locations.
     "sub_patterns": Planted(DEMO, "interactions", "cosine_auroc"),

@@ -117,3 +117,18 @@ def test_what_it_lacks(tmp_path, change, reason):
     result = run_task(batch, tmp_path, TABLE.assign(**change), noise(len(TABLE), 2, 0))
     assert result["status"] == "not run"
     assert result["reason"].startswith(reason)
+
+
+def test_of_many_cells_the_same_are_scored_before_and_after_harmony(tmp_path, monkeypatch):
+    """There Harmony was left out, and neighbours were looked for among other cells than were corrected."""
+    monkeypatch.setattr(batch, "MOST_CELLS", 120)
+    seen = []
+    monkeypatch.setattr(batch, "plate_mixing", lambda vectors, part: seen.append(list(part.obs.index)) or 1.0)
+    result = run_task(batch, tmp_path, TABLE, one_hot(TABLE["plate"]) + noise(len(TABLE), 3, 0))
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == result["details"]["cells"] == 120
+    assert "; 120 of " in result["settings"]["cells"]
+    assert "harmony_antibody_and_well_share" in {metric["metric"] for metric in result["metrics"]} or any(
+        metric["metric"].startswith("harmony_") and metric["metric"].endswith("_share") for metric in result["metrics"]
+    )

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.config.document import OUTPUTS
 from subcell.errors import ConfigError
+from subcell.sources.simulate import design_fields
 
 ROOT = Path(__file__).parents[2]
 DATASETS = {"demo": {"source": "simulate"}}
@@ -36,6 +38,19 @@ def test_a_released_network_is_never_scored_alone(name):
     beside = scored_on["random_vit"] & scored_on["handcrafted"] & scored_on["shortcuts"] & scored_on["subcell"]
     of_dataset = {dataset: config["datasets"][dataset]["benchmarks"] for dataset in beside}
     assert any(asked or asked is None for asked in of_dataset.values())
+
+
+def test_the_full_demo_leaves_no_score_out():
+    """Laid over the demo: every model on every dataset, and genes enough for what asks for second antibodies."""
+    raw, more = (yaml.safe_load((ROOT / path).read_text()) for path in ("config.yaml", "config/full.yaml"))
+    update_config(raw, more)
+    config = resolve(raw)
+    assert not any(settings["evaluate_on"] for settings in config["models"].values())
+    worlds = {settings["genes"] for settings in config["datasets"].values() if settings["layout"] == "hpa"}
+    assert len(worlds) == 1, "datasets of one seed and number of genes image the same genes"
+    pairs = design_fields("demo", seed=config["datasets"]["demo"]["seed"], genes=worlds.pop())
+    antibodies = pairs[pairs["split"] == "test"].groupby("gene")["antibody"].nunique()
+    assert (antibodies > 1).sum() >= config["scoring"]["min_test_antibodies"]
 
 
 def test_defaults_are_filled_in():

@@ -55,6 +55,13 @@ def test_places_and_ranks_only_as_far_as_resamples_decide(table_of):
     assert np.isnan(table.loc["random_vit", "difference"])
 
 
+def test_none_is_second_where_none_is_best(table_of):
+    table = table_of(scored("good", 0.8), scored("again", 0.799, seed=1), scored("random_vit", 0.3, seed=2))
+    assert table["place"].tolist() == ["", "", ""]
+    table = table_of(scored("good", 0.8), scored("again", 0.6, seed=1), scored("random_vit", 0.3, seed=2))
+    assert table["place"].tolist() == ["best", "second", ""]
+
+
 def test_a_shortcut_near_the_best_model_makes_a_benchmark_say_nothing(table_of):
     told = table_of(scored("good", 0.6), scored("shortcuts", 0.5))
     assert told.loc["shortcuts", "above_chance"] == pytest.approx(0.75, abs=0.02)

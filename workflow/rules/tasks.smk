@@ -102,6 +102,7 @@ rule attention_benchmark:
     """Whether a network looks at the parts of a cell, and how much its surroundings matter to it."""
     input:
         unpack(drawn_truth),
+        cells="<results>/{dataset}/{model}/cells.h5ad",
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
     output:
@@ -126,6 +127,7 @@ rule attention_benchmark:
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("attention"),
+        scored_log=scored_log,
         code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
     message:
         "Scoring where {wildcards.model} looks in {wildcards.dataset}"
@@ -161,6 +163,7 @@ rule robustness:
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("robustness"),
+        scored_log=scored_log,
         code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
     message:
         "Changing images of {wildcards.dataset} and embedding them with {wildcards.model}"

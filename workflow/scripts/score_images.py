@@ -4,6 +4,7 @@ from importlib import import_module
 
 from job import job
 from subcell.benchmarks.drawn_structures import drawn_structures
+from subcell.benchmarks.scored import note_scored
 from subcell.embedding.models import build_embedder
 
 with job(snakemake) as run:
@@ -18,7 +19,7 @@ with job(snakemake) as run:
         log=run.log.info,
     )
     structures = drawn_structures(inputs.images, inputs.masks) if inputs.get("masks") else None
-    import_module(f"subcell.benchmarks.{params.task}").run(
+    result = import_module(f"subcell.benchmarks.{params.task}").run(
         inputs.crops,
         embedder=embedder,
         structures=structures,
@@ -30,3 +31,4 @@ with job(snakemake) as run:
         simulated=params.simulated,
         **params.scoring,
     )
+    note_scored(result, inputs.cells, params.scored_log)

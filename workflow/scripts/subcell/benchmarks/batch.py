@@ -22,7 +22,7 @@ HEADLINE = "antibody_share"
 COMPONENTS = 30
 NEIGHBORS = 15
 MOST_CELLS = 20_000
-"""Cells whose neighbours are looked for, and that Harmony corrects; of more, every n-th."""
+"""Cells that are scored, before and after Harmony alike; of more, as many drawn at random."""
 
 
 def run(
@@ -51,6 +51,7 @@ def run(
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
     part, which = held_out_cells(table, max(3, min_test_antibodies))
+    part, of_more = some_cells(part, seed=seed)
     where = {name: part.column(column) for name, column in COLUMNS.items() if part.column(column).notna().all()}
     if "well" in where and "plate" in where:
         where["well"] = where["plate"] + "\n" + where["well"]
@@ -72,10 +73,10 @@ def run(
     n = len(unit_names)
     metrics = _metrics(before, n)
     corrected, how = harmonised(vectors, part, seed=seed)
-    mixing = {"plate_mixing": plate_mixing(vectors, part, seed=seed)}
+    mixing = {"plate_mixing": plate_mixing(vectors, part)}
     if corrected is not None:
         metrics += _metrics(estimates(corrected, **counted), n, prefix="harmony_")
-        mixing["harmony_plate_mixing"] = plate_mixing(corrected, part, seed=seed)
+        mixing["harmony_plate_mixing"] = plate_mixing(corrected, part)
     for name, value in mixing.items():
         if np.isfinite(value):
             metrics.append(Metric(name, value, None, None, 1.0, n, 0, UNIT))
@@ -87,7 +88,7 @@ def run(
         units_key=units_key(unit_names),
         settings={
             "task": f"variance of the first {vectors.shape[1]} principal components of the cells by what they share",
-            "cells": which,
+            "cells": which + of_more,
             "components": [*design.factors, REST],
             "not_separated": [f"{name}: {why}" for name, why in design.confounded.items()] or ["nothing"],
             "harmony": how,
@@ -110,6 +111,16 @@ def held_out_cells(table: frozen.Cells, fewest: int) -> tuple[frozen.Cells, str]
     if table.column("antibody")[test].nunique() >= fewest:
         return table.kept(test), "those of held-out antibodies"
     return table.kept(stained.to_numpy()), "those of all antibodies: too few are held out"
+
+
+def some_cells(part: frozen.Cells, *, seed: int) -> tuple[frozen.Cells, str]:
+    """At most `MOST_CELLS`, in their order, and what was left of how many in words; "" where all were kept."""
+    many = len(part.obs)
+    if many <= MOST_CELLS:
+        return part, ""
+    rows = np.zeros(many, bool)
+    rows[np.random.default_rng(seed).permutation(many)[:MOST_CELLS]] = True
+    return part.kept(rows), f"; {MOST_CELLS} of {many}, drawn at random"
 
 
 COLUMNS = {"line": "cell_line", "plate": "plate", "antibody": "antibody", "well": "well", "field": "field_id"}
@@ -156,8 +167,6 @@ def harmonised(
     plate = part.column("plate")
     if plate.isna().any() or plate.nunique() < 2 or len(plate) < 30:
         return None, "not run: needs two plates and 30 cells"
-    if len(plate) > MOST_CELLS:
-        return None, f"not run: more than {MOST_CELLS} cells"
     import harmonypy
 
     logging.getLogger("harmonypy").setLevel(logging.ERROR)
@@ -172,7 +181,7 @@ def harmonised(
     return (corrected if corrected.shape == vectors.shape else corrected.T), what
 
 
-def plate_mixing(vectors: NDArray[np.floating], part: frozen.Cells, *, seed: int) -> float:
+def plate_mixing(vectors: NDArray[np.floating], part: frozen.Cells) -> float:
     """How often neighbours come from another plate, relative to chance; NaN without two plates.
 
     Neighbours from the cell's own well do not count: its plate is theirs.
@@ -182,19 +191,19 @@ def plate_mixing(vectors: NDArray[np.floating], part: frozen.Cells, *, seed: int
         return float("nan")
     from sklearn.neighbors import NearestNeighbors
 
-    rows = np.sort(np.random.default_rng(seed).permutation(len(plate))[:MOST_CELLS])
-    plates = pd.factorize(plate.iloc[rows])[0]
-    wells = pd.factorize(plate.iloc[rows] + "\n" + well.iloc[rows].fillna(""))[0]
+    many = len(plate)
+    plates = pd.factorize(plate)[0]
+    wells = pd.factorize(plate + "\n" + well.fillna(""))[0]
     # Enough that some are left when those of the own well are gone.
-    most = min(len(rows), NEIGHBORS + int(np.bincount(wells).max()))
-    found = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(vectors[rows]).kneighbors(return_distance=False) \
-        if most < len(rows) else np.tile(np.arange(len(rows)), (len(rows), 1))  # fmt: skip
+    most = min(many, NEIGHBORS + int(np.bincount(wells).max()))
+    found = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(vectors).kneighbors(return_distance=False) \
+        if most < many else np.tile(np.arange(many), (many, 1))  # fmt: skip
     other_well = wells[found] != wells[:, None]
     nearest = other_well & (np.cumsum(other_well, axis=1) <= NEIGHBORS)
     elsewhere = (nearest & (plates[found] != plates[:, None])).sum() / max(nearest.sum(), 1)
     of_plate, of_well = np.bincount(plates), np.bincount(wells)
-    outside = len(rows) - of_plate[plates]
-    expected = (outside / np.maximum(len(rows) - of_well[wells], 1)).mean()
+    outside = many - of_plate[plates]
+    expected = (outside / np.maximum(many - of_well[wells], 1)).mean()
     return float(elsewhere / expected)
 
 

@@ -13,7 +13,7 @@ from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import bootstrap, units_key
 from subcell.benchmarks.labels import groups_of
 from subcell.benchmarks.mantel import mantel
-from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
+from subcell.benchmarks.result import Metric, Result, kept, not_run, write_result
 
 BENCHMARK = "hierarchy"
 UNIT = "antibody"
@@ -84,7 +84,7 @@ def run(
     test = mantel(similarity, truth, orders=ORDERS, seed=seed)
     result = Result(
         **names,
-        metrics=[as_metric(HEADLINE, found, chance=0.0, n=len(units), unit=unit)],
+        metrics=[Metric(HEADLINE, test.r, *test.interval(), 0.0, len(units), 0, unit)],
         replicates={HEADLINE: kept(found)},
         units_key=units_key(units),
         settings={
@@ -94,7 +94,8 @@ def run(
             "hierarchy": f"1 in the same {FINE.replace('_', ' ')}, 0.5 in the same {COARSE.replace('_', ' ')}, else 0",
             "components": components_of(len(scored)),
             "orders": f"all {test.orders}" if test.exact else test.orders,
-            "interval": f"95%, standard error of {bootstraps} bootstrap resamples of {unit}s",
+            "interval": f"95%, from the spread over orders of the locations; models are compared in {bootstraps} bootstrap "
+            f"resamples of {unit}s",
             "seed": seed,
         },
         details={"p_value": test.p, "exact": test.exact, "cells": int(chosen.sum()), "locations": len(scored)},

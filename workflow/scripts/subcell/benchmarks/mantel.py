@@ -8,11 +8,16 @@ from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t
+
+from subcell.benchmarks.bootstrap import LEVEL
 
 EXACT_UP_TO = 8
 """Things up to whose number all orders are tried: 8! = 40,320."""
 
 BLOCK = 500
+NEARLY_ONE = 1 - 1e-6
+"""Largest r whose z is counted."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Mantel:
     orders : orders that were tried
     exact : all of them were
     n : things
+    spread : standard deviation over the orders of Fisher's z, artanh(r)
     """
 
     r: float
@@ -33,6 +39,20 @@ class Mantel:
     orders: int
     exact: bool
     n: int
+    spread: float = float("nan")
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Interval of r over other things of the same kind: of Fisher's z, -/+ as many deviations as Student's t asks for.
+
+        How far r strays with no more than n things is what exchanging them shows, and on the scale of z it strays as far
+        wherever it lies. Resampling what the entries were measured on says how well these very things are known, which is far
+        narrower: where lines look different for a reason of their own it held 0 in 7 of 50 simulated data sets.
+        """
+        if not np.isfinite(self.spread):
+            return float("nan"), float("nan")
+        middle = np.arctanh(np.clip(self.r, -NEARLY_ONE, NEARLY_ONE))
+        reach = t.ppf((1 + level) / 2, self.n - 1) * self.spread
+        return float(np.tanh(middle - reach)), float(np.tanh(middle + reach))
 
 
 def mantel(
@@ -78,7 +98,8 @@ def mantel(
     # The same correlation summed in another order may differ in its last digits.
     reached = int((found >= r - 1e-9).sum())
     p = reached / len(found) if exact else (reached + 1) / (len(found) + 1)
-    return Mantel(r, p, factorial(n) if exact else len(found), exact, n)
+    spread = float(np.nanstd(np.arctanh(np.clip(found, -NEARLY_ONE, NEARLY_ONE))))
+    return Mantel(r, p, factorial(n) if exact else len(found), exact, n, spread)
 
 
 def _correlations(

@@ -8,7 +8,8 @@ Both sides then follow the paper: z-score of each column over lines, principal c
 10), cosine similarity of lines, Mantel's correlation; the test is exact for 8 lines or fewer. The partial test takes out
 the similarity of lines in mean cell area and in cell count, which a network need not read from a stain. `cca_match` is the share
 of lines whose own expression is nearest to their vector in the space of a canonical correlation of two components fitted
-to the other lines. The interval comes from resampling antibodies, with the lines as they are.
+to the other lines. The interval is over lines, from their orders in Mantel's test; models are compared in resamples of the
+antibodies, with the lines as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap, units_key
 from subcell.benchmarks.expression import read_expression, same_lines
 from subcell.benchmarks.mantel import mantel
-from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
+from subcell.benchmarks.result import Metric, Result, kept, not_run, write_result
 
 BENCHMARK, UNIT = "transcriptome", "antibody"
 DEALT = "cell_line"
@@ -101,8 +102,7 @@ def run(
     )
     matches = cca_matches(effects, rna)
     counted: dict[str, Any] = {"n": len(wells.antibodies), "seeds": 0, "unit": UNIT}
-    metrics = [as_metric(HEADLINE, found, chance=0.0, n=len(wells.antibodies), unit=UNIT)]
-    metrics += [Metric(name, test.r, None, None, 0.0, **counted) for name, test in tests.items() if name != HEADLINE]
+    metrics = [Metric(name, test.r, *test.interval(), 0.0, **counted) for name, test in tests.items()]
     # A p-value on null data is 0.5 on average.
     metrics += [
         Metric(name.removesuffix("_r") + "_p", test.p, None, None, 0.5, **counted) for name, test in tests.items()
@@ -121,7 +121,8 @@ def run(
             "orders": tests["mantel_r"].orders,
             "exact": tests["mantel_r"].exact,
             "given": list(traits),
-            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of antibodies",
+            "interval": f"{LEVEL:.0%}, from the spread over orders of the lines; models are compared in {bootstraps} bootstrap "
+            "resamples of antibodies",
             "seed": seed,
         },
         details={

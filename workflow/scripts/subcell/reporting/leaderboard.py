@@ -44,8 +44,8 @@ def leaderboard(
     Returns
     -------
     `LEADERBOARD_COLUMNS`: `role` is model, shortcut, control or dataset (a benchmark of no model); `rank` is that among
-    models and shortcuts with its 95% range over resamples; `place` is best or second where the paired interval to the next
-    model lies above zero; `above_chance` is the share of the best model's score, both less chance; `informative` is None
+    models and shortcuts with its 95% range over resamples; `place` is best, then second, as long as the paired interval to
+    the next model lies above zero; `above_chance` is the share of the best model's score, both less chance; `informative` is None
     where no shortcut was scored, nor the control that knows the plate alone, which counts as one here; `head_sd` is the
     spread over classifiers, `pretraining_sd` that over the `seed_models` models that differ in their seed only; `null_p` is
     the p value of the benchmark's own null, where it has one; `p_holm` is corrected over the models of a benchmark
@@ -86,7 +86,9 @@ def _of_group(
         scored[model] |= {"rank": ordered.index(model) + 1, "rank_low": low, "rank_high": high}
     for place, model, other in zip(("best", "second"), ordered, ordered[1:], strict=False):
         pair = compare_models({model: results[model], other: results[other]}, reference=other)
-        scored[model]["place"] = place if pair and pair[0]["low"] > 0 else ""
+        if not pair or not pair[0]["low"] > 0:
+            break  # None is second where nobody is known to be first.
+        scored[model]["place"] = place
     layout = {row["model"]: row for row in rows if row["model"] == PLATE_ALONE and row["value"] is not None}
     _mark_shortcuts(scored | layout, informative)
     _spread_of_seeds(scored, models)
