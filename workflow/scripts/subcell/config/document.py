@@ -90,8 +90,8 @@ HEAD = """# Configuration
 Written by `make docs` from `workflow/scripts/subcell/config`; change it there.
 
 `config.yaml` is the demo. `--configfile FILE` replaces it: `images.yaml` runs your own images, `test.yaml` is the demo
-at its smallest, `full.yaml`, laid over it (`--configfile config.yaml config/full.yaml`), scores every model on everything, `ablation.yaml` trains all of the
-paper's variants. Unknown keys, wrong types and values out of range are
+at its smallest, `full.yaml`, laid over it (`--configfile config.yaml config/full.yaml`), scores every model on everything,
+`ablation.yaml` trains all of the paper's variants. Unknown keys, wrong types and values out of range are
 reported together before anything runs.
 """
 
