@@ -19,7 +19,9 @@ from subcell.atlas.findings import check_findings, read_findings
 from subcell.atlas.gene_sets import GeneSets, of_columns, of_units, one_per_protein, read_gene_sets
 from subcell.atlas.graph import neighbour_distances
 from subcell.atlas.interactions import read_interactions
+from subcell.atlas.knowledge import read_knowledge
 from subcell.atlas.plan import random_vectors
+from subcell.atlas.settings import Settings
 from subcell.benchmarks.pairs import read_references
 from subcell.errors import SheetError
 
@@ -147,6 +149,15 @@ def test_a_file_that_is_no_gene_sets_is_named_with_its_line(tmp_path, name, text
         read_gene_sets(write(tmp_path / name, text), "s")
     with pytest.raises(SheetError, match=r"nowhere\.gmt: cannot be read"):
         read_gene_sets(tmp_path / "nowhere.gmt", "s")
+
+
+def test_compounds_count_each_though_one_antibody_shows_them_all():
+    obs = units(["A"] * 4, antibody=["1"] * 4, plate=["P1", "P1", "P2", "P2"])
+    tested = {}
+    for unit in ("compound", "well"):
+        _, _, (plate,) = read_knowledge(obs, Settings(unit=unit))
+        tested[unit] = int(plate.tested.sum())
+    assert tested == {"compound": 4, "well": 1}
 
 
 def test_units_that_share_an_antibody_count_once():

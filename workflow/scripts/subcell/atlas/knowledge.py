@@ -23,6 +23,9 @@ def read_knowledge(
     locations, which come from the very images that are mapped and are marked so; sources; plate, microscope and width of
     the images, where they differ and do not repeat each other
     """
+    if settings.unit == "compound":
+        # One antibody or stain shows all of them, and each is a statement of its own.
+        obs = obs.drop(columns=["antibody", "gene"], errors="ignore")
     locations = None
     if "locations" in obs and obs["locations"].notna().any():
         locations = of_columns(obs, "locations", independent=False)

@@ -161,6 +161,7 @@ def describe_levels(obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.Da
 
 def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table of clusters; what a column does not say is left out."""
+    named_by_term = bool(row.get("top_term")) and row.get("name") == row["top_term"]
     shown = {
         "cluster": row["cluster"],
         "parent": row.get("parent", ""),
@@ -169,7 +170,7 @@ def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
         "stability": number_or_none(row.get("stability")),
         "bootstrap": number_or_none(row.get("stability_bootstrap")),
         "stable": str(row["stable"]).lower() in ("true", "1") if row.get("stable", "") != "" else None,
-        "q_value": number_or_none(row.get("q_value")),
+        "q_value": number_or_none(row.get("top_term_q_value" if named_by_term else "q_value")),
         "markers": str(row.get("markers") or ""),
         "top_units": str(row.get("top_units") or ""),
     }
