@@ -161,7 +161,7 @@ def describe_levels(obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.Da
 
 def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table of clusters; what a column does not say is left out."""
-    named_by_term = bool(row.get("top_term")) and row.get("name") == row["top_term"]
+    named_by_term = bool(row.get("top_term")) and str(row.get("name")).startswith(f"{row['top_term']} (")
     shown = {
         "cluster": row["cluster"],
         "parent": row.get("parent", ""),
