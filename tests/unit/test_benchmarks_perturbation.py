@@ -217,6 +217,17 @@ def test_compounds_that_never_move_cannot_be_asked_for_their_place(tmp_path):
     assert "treated_position_map" not in scores
 
 
+def test_the_plate_alone_knows_no_compound(tmp_path):
+    """Of the control that sees plates nothing is left once they are scaled; every other well is as near as any."""
+    obs, _ = screen(np.random.default_rng(5))
+    plates = pd.get_dummies(obs["plate"]).to_numpy(float)
+    scores, written, _ = score(perturbation, tmp_path, obs, plates)
+    assert not written["reason"]
+    found = scores["compound_map"]
+    assert found["low"] <= found["chance"] + 0.05
+    assert found["value"] < found["chance"] + 0.05
+
+
 def test_perfect_features_are_found(tmp_path):
     obs, _ = screen(np.random.default_rng(0))
     scores, _, _ = score(perturbation, tmp_path, obs, perturbation.perfect_features(obs))

@@ -113,7 +113,9 @@ def process(wells: WellProfiles, how: Processing) -> NDArray[np.floating]:
     """
     vectors = scale_plates(wells.vectors, wells.about["plate"].to_numpy(str), how.scale)
     if how.select:
-        vectors = vectors[:, select_features(vectors)]
+        chosen = select_features(vectors)
+        # Where plates explain everything nothing varies any more; a column of zeros says so.
+        vectors = vectors[:, chosen] if chosen.any() else vectors[:, :1]
     if how.sphere != "none" and wells.controls.sum() > 2:
         vectors = sphere(vectors, wells.controls, by_deviation=how.sphere == "correlation")
     return vectors
