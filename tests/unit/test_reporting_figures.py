@@ -184,11 +184,16 @@ def test_quality_figure_rings_what_is_unusual():
 
 
 def test_agreement_figure_has_a_panel_a_reference():
-    rows = [(level, name, 0.5, 0.1, np.nan) for level in (1, 2) for name in ("CORUM", "GO")]
-    table = pd.DataFrame(rows, columns=["level", "reference", "value", "shuffled", "random"])
+    # Between two levels the curve goes through clusters of no level.
+    steps = [(1, 3), (np.nan, 5), (2, 9)]
+    rows = [(level, clusters, name, 0.5, 0.1, np.nan) for level, clusters in steps for name in ("CORUM", "GO")]
+    table = pd.DataFrame(rows, columns=["level", "clusters", "reference", "value", "shuffled", "random"])
     figure = agreement_figure(table)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["CORUM", "GO"]
-    assert len(figure.axes[0].lines) == 2  # random vectors were not tried
+    curve, points, *shuffled = figure.axes[0].lines  # random vectors were not tried
+    assert len(shuffled) == 2
+    assert list(curve.get_xdata()) == [3, 5, 9]
+    assert list(points.get_xdata()) == [3, 9]
 
 
 def test_text_for_figures():

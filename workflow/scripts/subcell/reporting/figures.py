@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -185,11 +186,11 @@ def quality_figure(fields: pd.DataFrame) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def agreement_figure(table: pd.DataFrame) -> Figure:
-    """Draw how far the clusters of each level agree with reference sets, beside shuffled labels and random vectors.
+    """Draw how far clusters agree with reference sets, the finer they are, beside shuffled labels and random vectors.
 
     Parameters
     ----------
-    table : level, resolution, reference, value, shuffled, random; measure, where it is said
+    table : level (none for clusters between levels), clusters, reference, value, shuffled, random; measure, where it is said
     """
     references = sorted(table["reference"].astype(str).unique())
     columns = min(3, len(references))
@@ -203,16 +204,17 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
     handles: dict[str, Any] = {}
     for number, reference in enumerate(references, start=1):
         axes = figure.add_subplot(rows, columns, number)
-        part = table[table["reference"].astype(str) == reference].sort_values("level")
+        part = table[table["reference"].astype(str) == reference].sort_values("clusters", kind="stable")
+        leveled = part[part["level"].notna()]
         for column, (label, color, style) in styles.items():
             if column in part and part[column].notna().any():
-                (line,) = axes.plot(
-                    part["level"], part[column], color=color, linestyle=style, marker="o", markersize=3.5
-                )
-                handles.setdefault(label, line)
+                curve = part.groupby("clusters")[column].mean()
+                axes.plot(curve.index, curve, color=color, linestyle=style)
+                axes.plot(leveled["clusters"], leveled[column], color=color, linestyle="", marker="o", markersize=3.5)
+                handles.setdefault(label, Line2D([], [], color=color, linestyle=style, marker="o", markersize=3.5))
         axes.set_title(shown_text(reference, longest=32), fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("Level, from coarse to fine")
+        axes.set_xlabel("Clusters (points: levels of the map)")
         measure = str(part["measure"].iloc[0]) if "measure" in part else "agreement"
         axes.set_ylabel(shown_text(measure, longest=34).capitalize(), fontsize=8)
         axes.grid(axis="y")
