@@ -319,7 +319,8 @@ def write_tables_of_map(folder: Path, genes: list[str], *, evil: str = "") -> di
         ],
         "neighbors": [{"unit": genes[0], "rank": rank, "neighbor": genes[rank], "similarity": 1 - rank / 10} for rank in (2, 1)],
         "agreement": [
-            {"level": level, "resolution": level / 2, "clusters": 4 * level, "reference": reference, "value": 0.5, "shuffled": 0.1, "random": 0.12}
+            {"level": level, "resolution": level / 2, "clusters": 4 * level, "reference": reference, "value": 0.5,
+             "shuffled": 0.1, "random": 0.12}
             for level in (1, 2)
             for reference in ("CORUM", evil or "GO")
         ],
