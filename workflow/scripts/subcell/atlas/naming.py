@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 
 from subcell.atlas.enrichment import Limits, count_and_test
 from subcell.atlas.gene_sets import Membership
-
-UNNAMED = "no enriched term"
-EVERYTHING = "all"
-"""Name of a cluster that holds all units: nothing can be enriched in it."""
+from subcell.atlas.units import EVERYTHING, UNNAMED
 
 
 def top_locations(labels: NDArray[np.int_], locations: Membership | None) -> pd.DataFrame:

@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 from subcell.atlas.summaries import AVERAGES, Average, Summaries, collect
 from subcell.errors import ConfigError
 
+UNNAMED = "no enriched term"
+"""Name of a cluster without one."""
+EVERYTHING = "all"
+"""Name of a cluster that holds all units: nothing can be enriched in it."""
+
 Unit = Literal["gene", "antibody", "well", "compound", "field"]
 
 COLUMNS: dict[str, tuple[str, ...]] = {

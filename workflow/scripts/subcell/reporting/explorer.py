@@ -13,6 +13,7 @@ import pandas as pd
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
+from subcell.atlas.units import UNNAMED
 from subcell.crops.anndata_file import text_of_categories
 from subcell.crops.store import CropStore
 from subcell.replacing import replacing
@@ -166,7 +167,7 @@ def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
         "cluster": row["cluster"],
         "parent": row.get("parent", ""),
         "size": int(row.get("size") or 0),
-        "name": str(row.get("name") or row.get("top_location") or ""),
+        "name": "" if row.get("name") == UNNAMED else str(row.get("name") or ""),
         "stability": number_or_none(row.get("stability")),
         "bootstrap": number_or_none(row.get("stability_bootstrap")),
         "stable": str(row["stable"]).lower() in ("true", "1") if row.get("stable", "") != "" else None,

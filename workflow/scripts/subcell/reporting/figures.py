@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -205,13 +204,15 @@ def agreement_figure(table: pd.DataFrame) -> Figure:
     for number, reference in enumerate(references, start=1):
         axes = figure.add_subplot(rows, columns, number)
         part = table[table["reference"].astype(str) == reference].sort_values("clusters", kind="stable")
-        leveled = part[part["level"].notna()]
+        leveled = part.loc[part["level"].notna(), "clusters"]
         for column, (label, color, style) in styles.items():
             if column in part and part[column].notna().any():
                 curve = part.groupby("clusters")[column].mean()
-                axes.plot(curve.index, curve, color=color, linestyle=style)
-                axes.plot(leveled["clusters"], leveled[column], color=color, linestyle="", marker="o", markersize=3.5)
-                handles.setdefault(label, Line2D([], [], color=color, linestyle=style, marker="o", markersize=3.5))
+                marks = np.flatnonzero(curve.index.isin(leveled)).tolist()
+                (line,) = axes.plot(
+                    curve.index, curve, color=color, linestyle=style, marker="o", markersize=3.5, markevery=marks
+                )
+                handles.setdefault(label, line)
         axes.set_title(shown_text(reference, longest=32), fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("Clusters (points: levels of the map)")
