@@ -167,7 +167,7 @@ rule check_leakage:
         runtime=30,
     params:
         by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
-        trained_on=lambda wildcards: trained_elsewhere(wildcards.dataset),
+        trained_on=lambda wildcards: other_training_datasets(wildcards.dataset),
         code=code_version("benchmarks/leakage.py", "imaging"),
     message:
         "Checking the split of {wildcards.dataset}"

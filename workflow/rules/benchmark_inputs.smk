@@ -126,7 +126,7 @@ def localization_inputs(wildcards):
     return more
 
 
-def trained_elsewhere(dataset):
+def other_training_datasets(dataset):
     """Other datasets that train a model which is scored on this one."""
     scorers = [model for name, model in pairs() if name == dataset]
     learned = [name for model in scorers for name in config["models"][model].get("train_on") or []]
@@ -137,7 +137,7 @@ def training_fields(wildcards):
     """Input function: fields and images of those datasets."""
     return {
         f"{what}_{name}": collect(f"<results>/{name}/{what}/{{shard}}{end}", shard=shards(name))
-        for name in trained_elsewhere(wildcards.dataset)
+        for name in other_training_datasets(wildcards.dataset)
         for what, end in (("fields", ".parquet"), ("images", ""))
     }
 

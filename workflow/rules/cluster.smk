@@ -64,7 +64,7 @@ rule cluster:
     threads: config["map"]["workers"]
     resources:
         # The vectors of all cells, and what batch correction and resampling make of them.
-        mem_mb=lambda wildcards, input, attempt: max(4000, int(6 * input.size_mb)) * attempt,
+        mem_mb=memory(4000, times=6),
         runtime=240,
     params:
         settings=map_settings(),

@@ -18,7 +18,7 @@ rule crop:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         settings=lookup("crops", within=config),
@@ -49,7 +49,7 @@ rule import_crops:
     conda:
         "../../envs/images.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         settings=lookup("crops", within=config),

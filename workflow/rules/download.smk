@@ -19,7 +19,7 @@ for dataset in image_datasets():
             conda:
                 "../../envs/images.yaml"
             resources:
-                mem_mb=lambda wildcards, attempt: 2000 * attempt,
+                mem_mb=memory(2000),
                 runtime=600,
                 downloads=1,
             params:

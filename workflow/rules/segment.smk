@@ -73,7 +73,7 @@ rule estimate_flat_field:
         "../../envs/flat_field.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        mem_mb=memory(6000),
         runtime=240,
     params:
         offset=lambda wildcards: camera_of(wildcards)["offset"],

@@ -15,8 +15,8 @@ from subcell.atlas.gene_sets import Membership
 from subcell.atlas.hierarchy import Partitions
 from subcell.atlas.interactions import read_interactions
 from subcell.atlas.leiden import adjusted_rand
-from subcell.atlas.units import split_locations
 from subcell.errors import SheetError
+from subcell.names import names_in
 
 COLUMNS = ("level", "resolution", "clusters", "reference", "measure", "value", "shuffled", "random", "pairs")
 """Columns of agreement.tsv; `level` is empty at resolutions between the levels of the map. Levels and plain clusters of one
@@ -79,7 +79,7 @@ def interacting(
     """
     units: dict[str, list[int]] = {}
     for row, genes in enumerate(obs["gene"].astype(object) if "gene" in obs else ()):
-        for gene in split_locations(genes):
+        for gene in names_in(genes):
             units.setdefault(gene, []).append(row)
     found, known = set(), np.zeros(len(obs), bool)
     for one, other, score in read_interactions(path, aliases=aliases):
@@ -96,7 +96,7 @@ def _without_common_images(rows: NDArray[np.int_], obs: pd.DataFrame) -> NDArray
     keep = np.ones(len(rows), bool)
     for column in ("antibody", "gene"):
         if column in obs:
-            names = [frozenset(split_locations(value)) for value in obs[column].astype(object)]
+            names = [frozenset(names_in(value)) for value in obs[column].astype(object)]
             keep &= np.array([not names[a] & names[b] for a, b in rows], bool)
     return rows[keep]
 

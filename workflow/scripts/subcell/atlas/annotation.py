@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from subcell.atlas.chance import adjust, at_least
 from subcell.atlas.enrichment import Limits
 from subcell.atlas.gene_sets import Membership
-from subcell.atlas.units import split_locations
+from subcell.names import names_in
 
 COLUMNS = (
     *("unit", "gene", "locations", "predicted_locations", "predicted_q_values", "disagrees"),
@@ -42,7 +42,7 @@ MOST_TERMS = 20
 
 def nearest(distances: sparse.csr_array, obs: pd.DataFrame, *, most: int = NEIGHBOURS) -> sparse.csr_array:
     """The nearest neighbours of each unit that share neither antibody nor gene with it, (N, N) of 0 and 1."""
-    named = [obs[column].astype(object).map(split_locations) for column in ("gene", "antibody") if column in obs]
+    named = [obs[column].astype(object).map(names_in) for column in ("gene", "antibody") if column in obs]
     names = [frozenset().union(*of_one) for of_one in zip(*named, strict=True)] if named else [frozenset()] * len(obs)
     distances = sparse.csr_array(distances)
     rows, columns = [], []
@@ -110,9 +110,7 @@ def annotate(
     """
     predicted = _by_unit(near, [locations] if locations is not None else [], limits, len(obs), named=False)
     transferred = _by_unit(near, sources, limits, len(obs), named=True)
-    own = (
-        [split_locations(value) for value in obs["locations"].astype(object)] if "locations" in obs else [[]] * len(obs)
-    )
+    own = [names_in(value) for value in obs["locations"].astype(object)] if "locations" in obs else [[]] * len(obs)
     rows = []
     for row, unit in enumerate(obs.index):
         places = [term for term, _ in predicted[row]]
@@ -221,7 +219,7 @@ def _groups(genes: pd.Series) -> NDArray[np.int_]:
     number: dict[str, int] = {}
     rows, columns = [], []
     for row, names in enumerate(genes):
-        for name in split_locations(str(names)) or [""]:
+        for name in names_in(str(names)) or [""]:
             rows.append(row)
             columns.append(number.setdefault(name, len(number)))
     shares = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(genes), len(number)))

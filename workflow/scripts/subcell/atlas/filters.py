@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.atlas.units import split_locations
 from subcell.errors import ConfigError
+from subcell.names import names_in
 
 SYNONYMS = {
     "gene": "gene_names",
@@ -71,7 +71,7 @@ def name_columns(obs: pd.DataFrame) -> pd.DataFrame:
 
 def grades_of(text: object) -> list[str]:
     """Grades that a cell's antibody has, one for each of its genes at most; [] where there is none."""
-    return split_locations(text.replace(",", ";")) if isinstance(text, str) else []
+    return names_in(text.replace(",", ";")) if isinstance(text, str) else []
 
 
 def _renamed(column: pd.Series, change: object) -> pd.Series:

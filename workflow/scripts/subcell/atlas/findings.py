@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.atlas.hierarchy import Partitions
-from subcell.atlas.units import split_locations
+from subcell.atlas.resource_table import read_resource_table
 from subcell.errors import SheetError
+from subcell.names import names_in
 
 COLUMNS = (
     *("finding", "set", "contrast", "genes", "on_map", "others", "auroc", "auroc_shuffled", "auroc_p_value"),
@@ -30,13 +31,7 @@ def read_findings(path: str | Path) -> pd.DataFrame:
     ------
     SheetError : a column is missing, or a contrast names no set of its finding
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (OSError, ValueError) as problem:
-        raise SheetError(f"{path}: cannot be read as a table ({problem})") from None
-    missing = {"finding", "set", "contrast", "locations", "genes"} - set(table.columns)
-    if missing:
-        raise SheetError(f"{path}: no column {', '.join(sorted(missing))}")
+    table = read_resource_table(path, ("finding", "set", "contrast", "locations", "genes"))
     for number, row in enumerate(table.itertuples(), start=2):
         if row.contrast and row.contrast not in set(table["set"]):
             raise SheetError(f"{path}, line {number}: contrast {row.contrast!r} is no set of the table")
@@ -63,15 +58,15 @@ def check_findings(
     often than pairs across, by more than 95 % of shuffles do; `together` and `apart` are these shares there.
     """
     rng = np.random.default_rng(seed)
-    genes = [set(split_locations(value)) for value in obs["gene"].astype(object)] if "gene" in obs else []
-    where = [set(split_locations(v)) for v in obs["locations"].astype(object)] if "locations" in obs else []
+    genes = [set(names_in(value)) for value in obs["gene"].astype(object)] if "gene" in obs else []
+    where = [set(names_in(v)) for v in obs["locations"].astype(object)] if "locations" in obs else []
     vectors = np.asarray(points, np.float64) - np.mean(points, axis=0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    sets = {row.set: set(split_locations(row.genes)) for row in findings.itertuples()}
+    sets = {row.set: set(names_in(row.genes)) for row in findings.itertuples()}
     rows = []
     for finding in findings.itertuples():
         inside = _units_with(sets[finding.set], genes)
-        places = set(split_locations(finding.locations))
+        places = set(names_in(finding.locations))
         of_location = np.array(
             [row for row, names in enumerate(where) if names & places and row not in set(inside)], int
         )

@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from subcell.atlas.units import split_locations
 from subcell.errors import SheetError
+from subcell.names import names_in
 
 MAX_BYTES = 2**31
 """Largest file that is read, unpacked."""
@@ -195,7 +195,7 @@ def _read_corum(path: Path, header: Sequence[str]) -> dict[str, set[str]]:
 def _read_locations(path: Path) -> dict[str, set[str]]:
     sets: dict[str, set[str]] = defaultdict(set)
     for row in _rows(path):
-        for location in split_locations(f"{row['Main location']};{row.get('Additional location') or ''}"):
+        for location in names_in(f"{row['Main location']};{row.get('Additional location') or ''}"):
             sets[location].add(row["Gene name"])
     return sets
 
@@ -262,7 +262,7 @@ def of_units(sets: GeneSets, obs: pd.DataFrame) -> Membership:
         for gene in sets.sets[term]:
             by_gene[gene].append(number)
     listed = [
-        sorted({term for gene in split_locations(genes) for term in by_gene.get(gene, ())})
+        sorted({term for gene in names_in(genes) for term in by_gene.get(gene, ())})
         for genes in (obs["gene"].astype(object) if "gene" in obs else [None] * len(obs))
     ]
     return _membership(sets.name, terms, listed, one_per_protein(obs), sets.independent, False)
@@ -270,7 +270,7 @@ def of_units(sets: GeneSets, obs: pd.DataFrame) -> Membership:
 
 def of_columns(obs: pd.DataFrame, column: str, *, independent: bool, control: bool = False) -> Membership:
     """Terms of units from a column of their own table, ";" between several; "locations" or "plate", for example."""
-    listed = [split_locations(value) for value in obs[column].astype(object)]
+    listed = [names_in(value) for value in obs[column].astype(object)]
     terms = sorted({term for of_one in listed for term in of_one})
     number = {term: place for place, term in enumerate(terms)}
     rows = [[number[term] for term in of_one] for of_one in listed]
@@ -304,7 +304,7 @@ def one_per_protein(obs: pd.DataFrame) -> NDArray[np.bool_]:
     seen: set[tuple[str, str]] = set()
     known = [(column, obs[column].astype(object).to_numpy()) for column in ("antibody", "gene") if column in obs]
     for row in range(len(obs)):
-        names = {(column, name) for column, values in known for name in split_locations(values[row])}
+        names = {(column, name) for column, values in known for name in names_in(values[row])}
         keep[row] = not names & seen
         if keep[row]:
             seen |= names

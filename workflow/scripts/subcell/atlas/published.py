@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from subcell.atlas.resource_table import read_resource_table
 from subcell.errors import SheetError
 
 COMPARED = {("filters", "step"): ("cells", "genes"), ("levels", "level"): ("clusters",)}
@@ -22,12 +23,7 @@ def read_counts(path: str | Path) -> pd.DataFrame:
     ------
     SheetError : a column is missing, or a row names no count that is compared
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (OSError, ValueError) as problem:
-        raise SheetError(f"{path}: cannot be read as a table ({problem})") from None
-    if missing := {"table", "row", "column", "published"} - set(table.columns):
-        raise SheetError(f"{path}: no column {', '.join(sorted(missing))}")
+    table = read_resource_table(path, ("table", "row", "column", "published"))
     known = {(name, column) for (name, _), columns in COMPARED.items() for column in columns}
     for found in table.itertuples():
         if (found.table, found.column) not in known or not found.published.isdigit():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from subcell.atlas.summaries import AVERAGES, Average, Summaries, collect
 from subcell.errors import ConfigError
+from subcell.names import names_in
 
 UNNAMED = "no enriched term"
 """Name of a cluster without one."""
@@ -167,16 +168,9 @@ def common_locations(labels: Iterable[str]) -> str | None:
     >>> common_locations(["Cytosol;Nucleoli", "Cytosol", "Cytosol"])
     'Cytosol'
     """
-    sets = [set(split_locations(label)) for label in labels]
+    sets = [set(names_in(label)) for label in labels]
     counts = Counter(name for names in sets for name in names)
     if not counts:
         return None
     needed = min(len(sets) / 2, max(counts.values()))
     return ";".join(sorted(name for name, count in counts.items() if count >= needed))
-
-
-def split_locations(label: Any) -> list[str]:
-    """Locations named by a label, ";" between them; [] for a missing one."""
-    if not isinstance(label, str):
-        return []
-    return [name.strip() for name in label.split(";") if name.strip()]

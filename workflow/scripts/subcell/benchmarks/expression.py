@@ -14,6 +14,8 @@ from subcell.errors import SheetError
 
 GENE, LINE = ("Gene", "ensembl_id", "gene"), ("Cell line", "cell_line")
 VALUES = ("TPM", "pTPM", "nTPM")
+TRUE_EXPRESSION = "expression.parquet"
+"""Of a simulated dataset, in the folder of what is true."""
 
 
 def read_expression(path: str | Path) -> pd.DataFrame:
@@ -22,7 +24,8 @@ def read_expression(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path : parquet, csv or tsv (plain, .gz, or .zip of one file): a row a cell line and a column a gene, of log2(TPM + 1);
-        or the Human Protein Atlas's rna_celline.tsv, a row a gene and line with `TPM`, whose logarithm is taken
+        or the Human Protein Atlas's rna_celline.tsv, a row a gene and line with `TPM`, whose logarithm is taken; or the folder
+        of what is true of a simulated dataset
 
     Returns
     -------
@@ -33,6 +36,7 @@ def read_expression(path: str | Path) -> pd.DataFrame:
     SheetError : the file cannot be read so; the message says what is wrong
     """
     path = Path(path)
+    path = path / TRUE_EXPRESSION if path.is_dir() else path
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     except (OSError, ValueError, zipfile.BadZipFile) as problem:

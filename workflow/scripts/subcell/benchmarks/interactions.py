@@ -23,12 +23,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from subcell.atlas.units import common_locations, split_locations
+from subcell.atlas.units import common_locations
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import LEVEL, Estimate, bootstrap, units_key
 from subcell.benchmarks.metrics import macro_ap, macro_auc
 from subcell.benchmarks.pairs import Drawn, Reference, draw_pairs, fold_of_genes, read_references
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
+from subcell.names import names_in
 
 BENCHMARK, UNIT = "interactions", "gene"
 DEALT = "gene"
@@ -193,10 +194,10 @@ def proteins(cells: frozen.Cells) -> tuple[NDArray[np.floating], pd.DataFrame]:
     by_gene = part.groupby(gene[single].to_numpy(str))
     about = pd.DataFrame(
         {
-            "locations": by_gene["locations"].agg(lambda of: frozenset(split_locations(common_locations(of.dropna())))),
+            "locations": by_gene["locations"].agg(lambda of: frozenset(names_in(common_locations(of.dropna())))),
             "plates": by_gene["plate"].agg(lambda of: frozenset(of.dropna())),
             "antibodies": by_gene["antibody"].agg(
-                lambda of: frozenset(name for some in of.dropna().unique() for name in split_locations(some))
+                lambda of: frozenset(name for some in of.dropna().unique() for name in names_in(some))
             ),
         }
     )

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.catalog.splits import names_in
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
+from subcell.names import names_in
 from subcell.replacing import replacing
 
 PLURALS = {"field_id": "fields", "antibody": "antibodies", "gene": "genes"}

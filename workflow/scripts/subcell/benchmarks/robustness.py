@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.atlas.units import split_locations
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_mean, units_key
 from subcell.benchmarks.disturbances import SEVERITIES, disturb
@@ -27,6 +26,7 @@ from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, 
 from subcell.crops.store import CropStore
 from subcell.embedding.models import PROBABILITIES, Embedder
 from subcell.embedding.sampling import sample_cells
+from subcell.names import names_in
 
 BENCHMARK, UNIT = "robustness", "antibody"
 HEADLINE = "same_cell"
@@ -191,7 +191,7 @@ def fit_probe(cells: frozen.Cells) -> Probe | None:
     if not len(rows):
         return None
     rows = rows[np.sort(sample_cells(cells.obs.iloc[rows], PROBE_CELLS))]
-    sets = [set(split_locations(label)) for label in labels.iloc[rows]]
+    sets = [set(names_in(label)) for label in labels.iloc[rows]]
     names = sorted(set().union(*sets))
     if len(names) < 2:
         return None

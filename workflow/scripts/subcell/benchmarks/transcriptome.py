@@ -35,7 +35,6 @@ HEADLINE = "mantel_r"
 LEAST_LINES = 5
 """With four lines there are six similarities, and the best p-value is 1/24."""
 
-TRUE_EXPRESSION = "expression.parquet"
 COMPONENTS = 10
 CCA_COMPONENTS = 2
 
@@ -68,7 +67,7 @@ def run(
     bootstraps, seed : of the resamples of antibodies
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
-    expression = expression or (Path(truth) / TRUE_EXPRESSION if truth else None)
+    expression = expression or truth
     if not expression:
         return write_result(not_run("needs a table of expression", **names), out_json, out_parquet)
     table = frozen.read_cells(cells)
@@ -149,9 +148,10 @@ def perfect_features(
     obs: pd.DataFrame, *, expression: str | Path | None = None, truth: str | Path | None = None
 ) -> NDArray[np.float32]:
     """What a perfect model would see: the expression of each cell's line; zeros where it is not known."""
-    if not expression and not truth:
+    expression = expression or truth
+    if not expression:
         return np.zeros((len(obs), 1), np.float32)
-    known = read_expression(expression or Path(truth or "") / TRUE_EXPRESSION)
+    known = read_expression(expression)
     line = obs["cell_line"].astype(object)
     matched = same_lines(sorted(set(line.dropna())), known.index)
     values = np.zeros((len(obs), known.shape[1]), np.float32)

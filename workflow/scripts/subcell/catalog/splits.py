@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from subcell.errors import SheetError
+from subcell.names import names_in
 
 SPLITS = ("train", "valid", "test")
 
@@ -120,11 +121,6 @@ def gene_overlap(fields: pd.DataFrame) -> dict[str, float]:
     shared = genes["train"] & genes["test"]
     total = len(genes["test"])
     return {"test_genes": total, "shared_genes": len(shared), "shared_fraction": len(shared) / total if total else 0.0}
-
-
-def names_in(names: object) -> list[str]:
-    """Split "A;B" into its names; missing gives none."""
-    return [name.strip() for name in names.split(";") if name.strip()] if isinstance(names, str) else []
 
 
 def _number(text: str, seed: int) -> float:

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks.expression import read_expression, same_lines
 
-TRUE_EXPRESSION = "expression.parquet"
-
 
 def expression_of_units(path: str | Path, obs: pd.DataFrame, lines: Iterable[str]) -> NDArray[np.float64] | None:
     """The mean over some cell lines of each unit's expression.
 
     Parameters
     ----------
-    path : see `subcell.benchmarks.expression.read_expression`, or the folder of what is true of a simulated dataset
+    path : see `subcell.benchmarks.expression.read_expression`
     obs : a row a unit; genes are its `ensembl_id`, its `gene` or its name, whichever the table knows most of
     lines : cell lines; those that the table lacks are left out
 
@@ -27,8 +25,7 @@ def expression_of_units(path: str | Path, obs: pd.DataFrame, lines: Iterable[str
     -------
     (units,) log2(TPM + 1), NaN where it is not known; None where no line or no unit is known
     """
-    path = Path(path)
-    known = read_expression(path / TRUE_EXPRESSION if path.is_dir() else path)
+    known = read_expression(path)
     named = same_lines(lines, known.index)
     means = known.loc[sorted(set(named.values()))].mean()
     keys = [pd.Series(obs.index, obs.index), *(obs[name] for name in ("gene", "ensembl_id") if name in obs)]
