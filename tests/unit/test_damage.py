@@ -65,3 +65,16 @@ def test_no_changed_bit_of_a_label_image_passes_for_another_label(files):
             open_masks(files / "a.zarr").labels("g")
     chunk.write_bytes(whole)
     assert damaged([files]) == []
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_label_image_whose_file_was_deleted_is_named_and_never_read_as_background(tmp_path, empty):
+    labels = np.zeros((64, 64), np.int32) if empty else np.ones((64, 64), np.int32)
+    with create_masks(tmp_path / "a.zarr") as masks:
+        masks.append("f", labels, labels, pixel_size_um=0.32)
+    assert damaged([tmp_path]) == []
+    (tmp_path / "a.zarr" / "00000" / "labels" / "cells" / "0" / "c" / "0" / "0").unlink()
+    (line,) = damaged([tmp_path])
+    assert line == f"{tmp_path / 'a.zarr'}: damaged or cut off (00000/labels/cells/0: 1 of its 1 chunks are gone)"
+    with pytest.raises(FileNotFoundError, match="gone"):
+        open_masks(tmp_path / "a.zarr").labels("f")

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import zarr
 
 
 def damaged(paths: Iterable[str | Path]) -> list[str]:
@@ -63,13 +68,27 @@ def _read_safetensors(path: Path) -> None:
     load_file(path)
 
 
+def read_array(array: zarr.Array[Any]) -> np.ndarray:
+    """All of a zarr array that was written with its empty chunks.
+
+    Raises
+    ------
+    FileNotFoundError : the file of a chunk is gone; zarr itself would read zeros there
+    """
+    import numpy as np
+
+    if array.nchunks_initialized < array.nchunks:
+        raise FileNotFoundError(f"{array.nchunks - array.nchunks_initialized} of its {array.nchunks} chunks are gone")
+    return np.asarray(array[...])
+
+
 def _read_zarr(path: Path) -> None:
     import zarr
 
     for name, node in zarr.open_group(path, mode="r").members(max_depth=None):
         if isinstance(node, zarr.Array):
             try:
-                node[...]
+                read_array(node)
             except Exception as problem:
                 raise ValueError(f"{name}: {problem}") from problem
 

@@ -15,6 +15,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from subcell.damage import read_array
 from subcell.errors import ImageError, ShapeError
 from subcell.replacing import replacing
 
@@ -59,9 +60,10 @@ class MaskStore:
         Raises
         ------
         ImageError : the field has no label images here
+        FileNotFoundError : a part of them was deleted
         """
         group = self._group(field_id)
-        return np.asarray(group["labels/nuclei/0"]), np.asarray(group["labels/cells/0"])
+        return read_array(group["labels/nuclei/0"]), read_array(group["labels/cells/0"])
 
     def pixel_size_um(self, field_id: str) -> float:
         """Microns a pixel of a field's label images."""
@@ -119,6 +121,7 @@ class MaskWriter:
                 # Blosc itself takes many a changed bit for another label.
                 compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
                 dimension_names=("y", "x"),
+                config={"write_empty_chunks": True},  # so that one which is gone can be told from background
             )
             array[:] = labels
         self._written += 1
