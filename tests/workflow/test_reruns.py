@@ -1,5 +1,6 @@
 """What a changed configuration computes again in a finished run; files stand for results, nothing is computed."""
 
+import os
 import re
 
 import pytest
@@ -12,21 +13,28 @@ CONFIG = {
         "mae": {"kind": "subcell", "train_on": ["tiny"], "evaluate_on": ["tiny"], "training": {"epochs": 2}},
         "random_vit": {"kind": "random_vit"},
     },
+    "tasks": {
+        "interactions": {"pairs": [{"name": "own", "file": "own.tsv", "aliases": "names.tsv", "baits": "baits.txt"}]}
+    },
     "pathvars": {"results": "results/reruns", "logs": "logs/reruns"},
 }
 TARGETS = ("results/reruns/models/mae/checkpoint.safetensors", "results/reruns/tiny/mae/cells.h5ad")
+INTERACTIONS = "results/reruns/tiny/mae/benchmarks/interactions.json"
 
 
 @pytest.fixture(scope="module")
 def finished(project):
-    """The project with a file, or a folder, for everything that the two targets are made from; rules have ended well."""
+    """The project with a file, or a folder, for everything that the targets are made from; rules have ended well."""
+    targets = (*TARGETS, INTERACTIONS)
+    for name in ("own.tsv", "names.tsv", "baits.txt"):
+        (project / name).touch()
     planned = project / "reruns.yaml"
     planned.write_text(yaml.safe_dump(CONFIG))
-    code, text = run(*TARGETS, "--summary", "--configfile", planned, cwd=project)
+    code, text = run(*targets, "--summary", "--configfile", planned, cwd=project)
     assert code == 0, text
     names = [line.split("\t")[0] for line in text.splitlines() if line.startswith("results/")]
     # In the order of the chain, so that nothing is older than what it was made from.
-    assert set(TARGETS) < set(names)
+    assert set(targets) < set(names)
     for name in names:
         path = project / name
         if "." in path.name and path.suffix != ".zarr":
@@ -34,18 +42,18 @@ def finished(project):
             path.touch()
         else:
             path.mkdir(parents=True, exist_ok=True)
-    code, text = run(*TARGETS, "--touch", "--forceall", "--cores", 1, "--configfile", planned, cwd=project)
+    code, text = run(*targets, "--touch", "--forceall", "--cores", 1, "--configfile", planned, cwd=project)
     assert code == 0, text
     return project
 
 
-def jobs_after(finished, change, name):
+def jobs_after(finished, change, name, targets=TARGETS):
     """Rules that run again after a change of the model's block."""
     config = yaml.safe_load(yaml.safe_dump(CONFIG))
     change(config["models"]["mae"])
     path = finished / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
-    code, text = run("-n", *TARGETS, "--configfile", path, cwd=finished)
+    code, text = run("-n", *targets, "--configfile", path, cwd=finished)
     assert code == 0, text
     return set(re.findall(r"^(\w+) +\d+$", text, re.MULTILINE)) - {"total"}
 
@@ -70,3 +78,16 @@ def test_what_changes_the_weights_trains_again(finished):
         model["training"]["learning_rate"] = 1e-3
 
     assert {"train_autoencoder", "embed"} <= jobs_after(finished, change, "rate")
+
+
+@pytest.mark.parametrize("file", ["names.tsv", "baits.txt"])
+def test_a_new_list_beside_the_interactions_scores_them_again(finished, file):
+    def nothing(model):
+        pass
+
+    assert jobs_after(finished, nothing, "as_it_was", [INTERACTIONS]) == set()
+    before = (finished / file).stat()
+    (finished / file).write_text("P53\n")
+    assert jobs_after(finished, nothing, "new_list", [INTERACTIONS]) == {"interactions"}
+    (finished / file).write_text("")
+    os.utime(finished / file, ns=(before.st_atime_ns, before.st_mtime_ns))

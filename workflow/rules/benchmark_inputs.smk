@@ -17,8 +17,11 @@ def expression_of(dataset):
 
 def pairs_of(dataset):
     """Related proteins: the user's, or what a simulated dataset has."""
-    given = [entry["file"] for entry in config["tasks"]["interactions"]["pairs"]]
-    return {"files": given} if given else simulated_truth(dataset)
+    given = config["tasks"]["interactions"]["pairs"]
+    beside = [entry[key] for entry in given for key in ("aliases", "baits") if entry[key]]
+    if not given:
+        return simulated_truth(dataset)
+    return {"files": [entry["file"] for entry in given], "beside": beside}
 
 
 def drawn_truth(wildcards):
