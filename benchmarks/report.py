@@ -22,7 +22,7 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
-from report_example import LOCATIONS, example_config, write_crops, write_quality_inputs, write_summary
+from report_example import LOCATIONS, example_config, write_crops, write_quality_inputs, write_scores
 from report_example import example_fields as fields_of
 
 from subcell.embedding.store import create_vectors
@@ -121,7 +121,7 @@ def write_page(folder: Path, files: dict[str, Path]) -> tuple[Path, float, float
         config=example_config({"generated": "simulate"}, {}),
         datasets=[{"name": "generated", "quality_tsv": folder / "quality.tsv", "set_aside_tsv": folder / "set_aside.tsv",
                    "gallery_png": folder / "picture.png", "crops_png": folder / "picture.png"}],
-        benchmarks=[], **write_summary(folder, [], []), templates=ROOT / "workflow" / "report" / "page",
+        benchmarks=[], **write_scores(folder, [], []), templates=ROOT / "workflow" / "report" / "page",
         maps=[{**common, **files, "explorer_json": folder / "explorer.json"}],
     )  # fmt: skip
     return folder / "report.html", explored - start, time.perf_counter() - explored
