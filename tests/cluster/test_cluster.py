@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from chain import ROOT, copy_project, environment, finish, kill, processes, run, start
@@ -85,6 +86,31 @@ def test_a_group_may_write_what_a_run_wrote(local, cluster, project):
     for results in (local, project / "results"):
         narrow = [path for path in results.rglob("*") if not path.is_symlink() and not path.stat().st_mode & 0o020]
         assert narrow == []
+
+
+LONGER = ("--config", "models={vit_prots_pool: {training: {epochs: 60}}}")
+CHECKPOINT = "results/models/vit_prots_pool/checkpoint.safetensors"
+
+
+def test_a_training_that_is_requeued_goes_on_where_it_was(cluster, project, tmp_path):
+    """As after preemption: Slurm ends the job and starts it again itself, Snakemake does not take part."""
+    alone = copy_project(tmp_path / "subcell")
+    finish(alone, CHECKPOINT, "--cores", 2, *LONGER)
+    log = project / "logs/models/vit_prots_pool/train.log"
+    log.unlink()
+    chain = start(project, CHECKPOINT, *SLURM, "--sdm", "conda", *LONGER)
+    while not (log.exists() and "epoch 5" in log.read_text()):
+        assert chain.poll() is None
+        time.sleep(0.05)
+    (pid,) = (pid for pid, command in processes(project).items() if command.endswith("train.py"))
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    (job,) = (text.removeprefix(b"SLURM_JOB_ID=") for text in variables if text.startswith(b"SLURM_JOB_ID="))
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    assert chain.wait() == 0, (project / "chain.out").read_text()[-8000:]
+    assert "Trying to restart job" not in (project / "chain.out").read_text().rpartition("$ snakemake")[2]
+    began = re.search(r"step (\d+) of (\d+)", log.read_text())
+    assert 0 < int(began[1]) < int(began[2])
+    assert (project / CHECKPOINT).read_bytes() == (alone / CHECKPOINT).read_bytes()
 
 
 def test_a_package_that_an_environment_lacks_is_missed_not_borrowed(project):

@@ -50,8 +50,7 @@ def score_masks(
             raise ShapeError(f"label image {number}: truth has shape {one.shape}, prediction {other.shape}")
     counts = {name: np.zeros((len(truths), len(thresholds)), np.int64) for name in ("tp", "fp", "fn")}
     for row, (one, other) in enumerate(zip(truths, predictions, strict=True)):
-        # Ids have to be 1..n: Cellpose counts the ids up to the largest.
-        one, other = _numbered(one), _numbered(other)
+        one, other = _objects(one, other)
         if one.max() == 0 or other.max() == 0:
             counts["fn"][row] = one.max()
             counts["fp"][row] = other.max()
@@ -74,7 +73,7 @@ def aggregated_jaccard(truth: NDArray[np.integer], predicted: NDArray[np.integer
     """
     from cellpose.metrics import aggregated_jaccard_index
 
-    one, other = _numbered(truth), _numbered(predicted)
+    one, other = _objects(truth, predicted)
     if one.max() == 0 or other.max() == 0:
         return float("nan") if one.max() == other.max() else 0.0
     return float(aggregated_jaccard_index([one], [other])[0])
@@ -92,13 +91,14 @@ def boundary_f(truth: NDArray[np.integer], predicted: NDArray[np.integer], *, to
     -------
     NaN where neither has an object
     """
-    from scipy.ndimage import distance_transform_edt
+    import cv2
     from skimage.segmentation import find_boundaries
 
     edges = [find_boundaries(np.asarray(labels), mode="inner") for labels in (truth, predicted)]
     if not all(edge.any() for edge in edges):
         return 0.0 if any(edge.any() for edge in edges) else float("nan")
-    near = [distance_transform_edt(~edge) <= tolerance_px for edge in edges]
+    away = [cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for edge in edges]
+    near = [distance <= tolerance_px for distance in away]
     recall, precision = near[1][edges[0]].mean(), near[0][edges[1]].mean()
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
@@ -115,7 +115,12 @@ def _ratios(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"ap": tp / (tp + wrong), "f1": 2 * tp / (2 * tp + wrong)}
 
 
-def _numbered(labels: np.ndarray) -> np.ndarray:
+def _objects(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with ids from 1 to n, as Cellpose counts them, (1, pixels): those that are background in both say nothing."""
     import fastremap
 
-    return fastremap.renumber(labels)[0].astype(np.int32) if labels.size else np.zeros((1, 1), np.int32)
+    inside = (truth > 0) | (predicted > 0)
+    if not inside.any():
+        return np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32)
+    one, other = (fastremap.renumber(labels[inside])[0].astype(np.int32)[None] for labels in (truth, predicted))
+    return one, other
