@@ -104,9 +104,10 @@ def test_focal_loss_is_torchvisions():
 
 
 def test_half_of_a_layer_is_dropped():
-    dropped = mlp._dropped(400, 512, torch.Generator().manual_seed(0))
-    assert dropped.float().mean() == pytest.approx(0.5, abs=0.005)
-    assert dropped.float().mean(dim=0).std() == pytest.approx(0.5 / 20, rel=0.1)
+    factors = mlp._dropout(400, 512, torch.Generator().manual_seed(0))
+    assert set(factors.unique().tolist()) == {0.0, 2.0}
+    assert factors.mean() == pytest.approx(1, abs=0.01)
+    assert factors.mean(dim=0).std() == pytest.approx(1 / 20, rel=0.1)
 
 
 def test_sampling_raises_what_is_said_of_a_rare_class():

@@ -116,11 +116,11 @@ def _ratios(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _objects(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with ids from 1 to n, as Cellpose counts them, (1, pixels): those that are background in both say nothing."""
+    """Both with ids from 1 to n and one pixel of background, as Cellpose counts them; the others of both say nothing."""
     import fastremap
 
     inside = (truth > 0) | (predicted > 0)
-    if not inside.any():
-        return np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32)
-    one, other = (fastremap.renumber(labels[inside])[0].astype(np.int32)[None] for labels in (truth, predicted))
+    one, other = (
+        fastremap.renumber(np.append(0, labels[inside]))[0].astype(np.int32)[None] for labels in (truth, predicted)
+    )
     return one, other
