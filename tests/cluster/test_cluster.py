@@ -92,12 +92,11 @@ LONGER = ("--config", "models={vit_prots_pool: {training: {epochs: 60}}}")
 CHECKPOINT = "results/models/vit_prots_pool/checkpoint.safetensors"
 
 
-def test_a_training_that_is_requeued_goes_on_where_it_was(cluster, project, tmp_path):
+def test_a_training_that_is_requeued_goes_on_where_it_was(cluster, project, local):
     """As after preemption: Slurm ends the job and starts it again itself, Snakemake does not take part."""
-    alone = copy_project(tmp_path / "subcell")
-    finish(alone, CHECKPOINT, "--cores", 2, *LONGER)
+    finish(local.parent, CHECKPOINT, "--cores", 2, *LONGER)
     log = project / "logs/models/vit_prots_pool/train.log"
-    log.unlink()
+    log.unlink(missing_ok=True)
     chain = start(project, CHECKPOINT, *SLURM, "--sdm", "conda", *LONGER)
     while not (log.exists() and "epoch 5" in log.read_text()):
         assert chain.poll() is None
@@ -110,7 +109,7 @@ def test_a_training_that_is_requeued_goes_on_where_it_was(cluster, project, tmp_
     assert "Trying to restart job" not in (project / "chain.out").read_text().rpartition("$ snakemake")[2]
     began = re.search(r"step (\d+) of (\d+)", log.read_text())
     assert 0 < int(began[1]) < int(began[2])
-    assert (project / CHECKPOINT).read_bytes() == (alone / CHECKPOINT).read_bytes()
+    assert (project / CHECKPOINT).read_bytes() == (local.parent / CHECKPOINT).read_bytes()
 
 
 def test_a_package_that_an_environment_lacks_is_missed_not_borrowed(project):

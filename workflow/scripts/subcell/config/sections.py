@@ -143,7 +143,9 @@ class Network(EvaluatedModel):
         description="embed fields whose pixels are more than four times those of the crops; above two times is warned of",
     )
     attention: bool = Field(
-        False, description="keep maps of attention of every cell in the file of vectors, some 100 times its size"
+        False,
+        description="keep maps of attention of every cell beside its vector, for the report's pages of proteins; "
+        "the file of vectors is then about five times as large (`base` at 448 px)",
     )
     precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="`bf16` computes in bfloat16; `auto` does so on a GPU that can"
