@@ -88,7 +88,7 @@ def test_a_group_may_write_what_a_run_wrote(local, cluster, project):
         assert narrow == []
 
 
-LONGER = ("--config", "models={vit_prots_pool: {training: {epochs: 60}}}")
+LONGER = ("--config", "models={vit_prots_pool: {training: {epochs: 200}}}")
 CHECKPOINT = "results/models/vit_prots_pool/checkpoint.safetensors"
 
 
