@@ -88,6 +88,15 @@ def test_a_group_may_write_what_a_run_wrote(local, cluster, project):
         assert narrow == []
 
 
+def test_a_network_goes_to_the_partition_that_has_gpus_and_other_jobs_to_the_other(cluster, project):
+    vectors = [f"results/tiny/{model}/cells/0000.h5ad" for model in ("random_vit", "shortcuts")]
+    partitions = ("--slurm-partition-config", "profiles/slurm/partitions.yaml")
+    models = "models={shortcuts: {kind: shortcuts}}"
+    finish(project, *vectors, *SLURM, *partitions, "--sdm", "conda", "--force", "--config", "gpus=1", models)
+    done = (cluster / "jobs.txt").read_text().splitlines()[-2:]
+    assert sorted(re.search(r"Partition=(\S+)", line)[1] for line in done) == ["batch", "gpu"]
+
+
 LONGER = ("--config", "models={vit_prots_pool: {training: {epochs: 200}}}")
 CHECKPOINT = "results/models/vit_prots_pool/checkpoint.safetensors"
 

@@ -73,6 +73,17 @@ def test_a_training_has_one_number_of_operations_and_the_gpus_of_its_configurati
     assert [stage.hours(CLUSTER) for stage in trainings] == pytest.approx([value / 4 for value in hours.values()])
 
 
+def test_a_network_that_is_not_trained_here_counts_with_the_size_it_has():
+    def embedding(**models):
+        config = resolve({"datasets": {"demo": {"source": "simulate"}}, "models": models})
+        return {stage.name: stage for stage in stages_on(config, WORKSTATION, {})}["embed"].gpu_h
+
+    released = embedding(subcell={"kind": "subcell", "released": "auto", "recipe": "mae-cells-prots-pool"})
+    other = embedding(dino={"kind": "dino4cells", "checkpoint": "dino.pth"})
+    assert released == other == embedding(vit={"kind": "random_vit", "size": "base"}) > 0
+    assert embedding(classical={"kind": "handcrafted"}) == 0
+
+
 def test_more_of_what_binds_helps_and_every_constant_has_a_source(config):
     constants = read_constants()
     stages = stages_on(config, WORKSTATION, {"mae": 93.0, "vit": 91.0})

@@ -22,7 +22,7 @@ from subcell.model.plan import TRAINING_ANTIBODIES, count_training, describe_tra
 CONSTANTS = Path(__file__).resolve().parents[3] / "resources" / "costs.tsv"
 REFERENCE_PX = 448
 """Crops for which the constants hold."""
-NETWORKS = ("subcell", "random_vit")
+WITHOUT_NETWORK = ("handcrafted", "shortcuts", "imported")
 GPU, CORE = "H100 SXM", "x86-64 core"
 """Devices of resources/training.tsv that the hours are of."""
 TRAINING_SHARE = 0.7
@@ -101,7 +101,7 @@ def stages_of(
     cells = fields * c["cells"]
     scale = (config["crops"]["pixels"] / REFERENCE_PX) ** 2
     crop_tb = cells * c["crop_mb"] * scale / 1e6
-    sizes = [model["size"] for model in config["models"].values() if model["kind"] in NETWORKS]
+    sizes = [size_of(model) for model in config["models"].values() if model["kind"] not in WITHOUT_NETWORK]
     stages = [
         Stage("download", shards, wire_h=fields * 4 * c["request_s"] / 3600, tb=fields * 4 * c["image_mb"] / 1e6),
         Stage("segment", shards, cpu_h=fields * c["segment_cpu_s"] / 3600, tb=fields * c["masks_mb"] / 1e6),
@@ -125,6 +125,11 @@ def stages_of(
     maps = len(config["map"]["models"] or config["models"])
     stages.append(Stage("map", maps, cpu_h=maps * c["map_proteins"] * c["map_cpu_s"] / 3600, at_once=maps))
     return stages
+
+
+def size_of(model: Mapping[str, Any]) -> str:
+    """The size whose operations a network is counted with: released ones are `base`, and so are those of other projects."""
+    return "base" if model.get("released") else model.get("size", "base")
 
 
 def _score(config: Mapping[str, Any], c: Mapping[str, float], *, cells: float, gpus: int) -> Stage:

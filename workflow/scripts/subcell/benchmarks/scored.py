@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -45,7 +46,8 @@ def note_scored(result: Result, cells: str | Path, log: str | Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     # Jobs of one dataset end at the same time.
     with open(log.with_name(f".{log.name}.lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         table = pd.concat([read_scored(log), pd.DataFrame([line])])
         key = ["dataset", "model", "vectors_sha256", "benchmark"]
         table = table.drop_duplicates(key, keep="last").sort_values(key)
