@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from segmentation import full_size_fields
-from simulator_difficulty import BRACKETS, PLANTED, row_of, score_switches, score_world
+from simulator_difficulty import BRACKETS, DEMO, PLANTED, row_of, score_switches, score_world
 
 from subcell.channels import CHANNELS
 from subcell.imaging.read import read_field, read_ledger
@@ -43,7 +43,7 @@ SCALES_UM = (0.4, 0.8, 1.6)
 
 
 def _draw(part: tuple[pd.DataFrame, str]) -> int:
-    simulate_fields(part[0], part[1], seed=1)
+    simulate_fields(part[0], part[1], **DEMO)
     return len(part[0])
 
 
@@ -54,13 +54,13 @@ def hashes_of(folder: str | Path) -> dict[str, str]:
 
 def different_files(fields: pd.DataFrame, folder: str | Path, drawn: dict[str, str]) -> tuple[int, int]:
     """Draw some fields again in one process, all at once: how many pictures there are, and how many differ from those drawn."""
-    simulate_fields(fields, f"{folder}/again", seed=1)
+    simulate_fields(fields, f"{folder}/again", **DEMO)
     again = hashes_of(f"{folder}/again")
     return len(again), sum(drawn.get(name) != found for name, found in again.items())
 
 
 def speed() -> None:
-    fields = design_fields("demo", seed=1)
+    fields = design_fields("demo", **DEMO)
     with tempfile.TemporaryDirectory() as folder:
         parts = [(fields.iloc[number::2], f"{folder}/{number}") for number in range(2)]
         start = time.perf_counter()
@@ -85,12 +85,12 @@ def real_fields() -> dict[str, np.ndarray]:
     return found
 
 
-def simulated_fields(number: int, *, seed: int = 1) -> dict[str, np.ndarray]:
+def simulated_fields(number: int) -> dict[str, np.ndarray]:
     """Fields of the demo, evenly over its list."""
-    fields = design_fields("demo", seed=seed)
+    fields = design_fields("demo", **DEMO)
     chosen = fields.iloc[np.linspace(0, len(fields) - 1, number).astype(int)]
     with tempfile.TemporaryDirectory() as folder:
-        simulate_fields(chosen, f"{folder}/images", seed=seed)
+        simulate_fields(chosen, f"{folder}/images", **DEMO)
         ledger = read_ledger(f"{folder}/images")
         return {name: read_field(f"{folder}/images", ledger, name)[0] for name in chosen["field_id"]}
 
@@ -202,7 +202,7 @@ def _tell_apart(table: pd.DataFrame, features: list[str], truth: np.ndarray) -> 
 def difficulty(seeds: list[str]) -> None:
     print("seed\tmodel\tbenchmark\tmetric\tvalue\tlow\thigh\tchance")
     for seed in seeds or ("1", "2"):
-        for found in score_world({"seed": int(seed)}, models=BRACKETS, benchmarks=["localization"]):
+        for found in score_world(DEMO | {"seed": int(seed)}, models=BRACKETS, benchmarks=["localization"]):
             print(seed, *row_of(found), sep="\t", flush=True)
 
 

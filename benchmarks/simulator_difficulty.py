@@ -3,7 +3,7 @@
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from torch import nn
 
 from subcell.benchmarks.frozen import read_cells
 from subcell.benchmarks.localization import label_table
 from subcell.benchmarks.result import Result
 from subcell.channels import CHANNELS
+from subcell.config import resolve
 from subcell.crops.run import crop_fields
 from subcell.crops.store import CropStore
 from subcell.embedding.models import build_embedder
@@ -28,6 +30,7 @@ from subcell.segmentation.masks import create_masks
 from subcell.segmentation.measure import measure_cells
 from subcell.segmentation.tables import CELLS_SCHEMA, write_table
 from subcell.sources.simulate import design_fields, simulate_fields, write_truth
+from subcell.sources.simulate.settings import Settings
 
 BRACKETS = ("shortcuts", "random_vit", "trained", "handcrafted", "shuffled", "supervised", "perfect")
 SCORING: dict[str, Any] = {"head_seeds": 3, "head_batch_size": 512, "bootstraps": 500, "min_test_antibodies": 3}
@@ -39,11 +42,16 @@ TRAINING: dict[str, Any] = {
 
 SUPERVISED_EPOCHS = 24
 
-DEMO: dict[str, Any] = {"seed": 1}
-DRUGS: dict[str, Any] = {
-    **{"seed": 1, "layout": "perturbation", "cell_lines": 1, "fields_per_well": 1},
-    **{"field_px": 288, "cells_per_field": (4, 7)},
-}
+
+def settings_of(dataset: str) -> dict[str, Any]:
+    """Settings of a dataset of config.yaml, as the simulator takes them."""
+    written = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text(encoding="utf-8"))
+    block = resolve(written)["datasets"][dataset]
+    return {field.name: block[field.name] for field in fields(Settings)}
+
+
+DEMO = settings_of("demo")
+DRUGS = settings_of("demo_drugs")
 POSITIONS: dict[str, Any] = {
     **{"seed": 1, "layout": "perturbation", "cell_lines": 1, "fields_per_well": 4},
     **{"compounds": 4, "doses": 1, "negative_controls": 24},
@@ -82,7 +90,9 @@ class Planted:
 
 # A compound keeps its well on all plates, so that without the compounds their wells would still be found by their positions.
 PLANTED = {
-    "compounds": Planted({**DRUGS, "effects": {"positions": False}}, "perturbation", "compound_map"),
+    "compounds": Planted(
+        {**DRUGS, "effects": {**DRUGS["effects"], "positions": False}}, "perturbation", "compound_map"
+    ),
     # An edge has fewer and larger cells, which shortcuts count, by far less than wells of a few cells differ.
     "positions": Planted(POSITIONS, "perturbation", "position_map", model="shortcuts"),
     "expression": Planted(DEMO, "transcriptome", "mantel_r"),
@@ -168,12 +178,12 @@ def score_switches(effects: Sequence[str]) -> Iterator[Row]:
 
 def cut_cells(settings: dict[str, Any], folder: Path) -> Path:
     """Simulate a dataset and cut its cells with the true masks; the crop file."""
-    fields = design_fields("demo", **settings)
-    simulate_fields(fields, folder / "images", **settings)
+    imaged = design_fields("demo", **settings)
+    simulate_fields(imaged, folder / "images", **settings)
     ledger = read_ledger(folder / "images")
     rows: list[dict[str, Any]] = []
     with create_masks(folder / "masks.zarr") as masks:
-        for field in fields.to_dict("records"):
+        for field in imaged.to_dict("records"):
             name, pixel_um = field["field_id"], field["pixel_size_um"]
             image, present = read_field(folder / "images", ledger, name)
             nuclei, cells = (
@@ -185,7 +195,7 @@ def cut_cells(settings: dict[str, Any], folder: Path) -> Path:
             rows += measure_cells(image, nuclei, cells, field_id=name, present=present, pixel_size_um=pixel_um)
     write_table(rows, CELLS_SCHEMA, folder / "cells.parquet")
     crops = folder / "crops.h5sc"
-    crop_fields(folder / "images", folder / "masks.zarr", folder / "cells.parquet", fields, crops)
+    crop_fields(folder / "images", folder / "masks.zarr", folder / "cells.parquet", imaged, crops)
     return crops
 
 

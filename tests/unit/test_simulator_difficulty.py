@@ -79,20 +79,22 @@ def test_what_measures_an_effect_is_above_chance_with_it_and_at_chance_without(e
 
 
 def test_switching_an_effect_off_leaves_what_its_world_had_off_already(difficulty):
-    assert difficulty.switched_off("compounds")["effects"] == {"positions": False, "compounds": False}
+    off = {effect for effect, on in difficulty.switched_off("compounds")["effects"].items() if not on}
+    assert off == {"positions", "compounds"}
     assert difficulty.switched_off("plates")["effects"] == {"plates": False}
 
 
-def test_no_benchmark_hides_a_module_of_python():
-    # Its folder stands first on the path of whatever is run there: a statistics.py ended all but itself.
-    assert not {path.stem for path in BENCHMARKS.glob("*.py")} & sys.stdlib_module_names
+def test_what_is_called_the_demo_is_the_demo(difficulty):
+    assert design_fields("demo", **difficulty.DEMO).shape[0] == 298
+    assert tuple(difficulty.DEMO["cells_per_field"]) == (7, 14)
+    assert design_fields("demo_drugs", **difficulty.DRUGS).shape[0] == 75
 
 
 def test_pictures_that_one_process_draws_differently_are_counted(tmp_path):
     simulator = part_of_benchmark("simulator")
-    fields = design_fields("demo", seed=1).iloc[:2]
+    fields = design_fields("demo", **simulator.DEMO).iloc[:2]
     for number in range(2):
-        simulator.simulate_fields(fields.iloc[number::2], tmp_path / str(number), seed=1)
+        simulator.simulate_fields(fields.iloc[number::2], tmp_path / str(number), **simulator.DEMO)
     drawn = simulator.hashes_of(tmp_path)
     files, different = simulator.different_files(fields, tmp_path / "same", drawn)
     assert files == len(drawn) > 0
