@@ -11,7 +11,7 @@ from subcell.benchmarks import attention, robustness
 from subcell.benchmarks.attention import best_head, head_scores, neighbour_swap, swap_surroundings
 from subcell.benchmarks.disturbances import SEVERITIES, disturb
 from subcell.benchmarks.drawn_structures import drawn_structures
-from subcell.crops.store import write_h5sc
+from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.models import Embedded, build_embedder
 from subcell.segmentation.masks import create_masks
 
@@ -58,6 +58,16 @@ def crops(tmp_path):
 def network(crops, **more):
     settings = {"kind": "random_vit", "size": "tiny", "seed": 1}
     return build_embedder("m", settings, crops=crops, attention=True, **more)
+
+
+def test_a_compiled_network_pools_its_tokens_as_it_did(crops):
+    images = CropStore([crops]).read(np.arange(3))
+    settings = {"kind": "random_vit", "size": "tiny", "seed": 1}
+    plain, compiled = (build_embedder("m", settings | {"compile": on}, crops=crops) for on in (False, True))
+    found = compiled.poolings(images)
+    assert set(found) >= {"mean", "class"}
+    for name, vectors in plain.poolings(images).items():
+        np.testing.assert_array_equal(found[name], vectors)
 
 
 def written(task, folder, crops, **more):

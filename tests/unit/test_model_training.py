@@ -12,6 +12,7 @@ from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.models import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.errors import NothingLeftError, SubcellError
+from subcell.model import plan, training
 from subcell.model.checkpoint import load_encoder
 from subcell.model.curves import Curves
 from subcell.model.loop import TrainingLoop
@@ -43,6 +44,26 @@ def test_the_seed_decides_and_reading_ahead_changes_nothing(tmp_path, crop_file)
     other, _ = run(tmp_path / "other", crop_file, epochs=1, seed=2)
     assert all(torch.equal(one[name], ahead[name]) for name in one)
     assert not torch.equal(one["norm.weight"], other["norm.weight"])
+
+
+def test_a_step_is_counted_before_the_network_lies_on_a_device(tmp_path, crop_file, monkeypatch) -> None:
+    """It is counted with tensors that lie nowhere, so on a GPU the network's own would not fit them."""
+    order = []
+
+    def in_order(call):
+        def noted(network, *given, **more):
+            order.append(call.__name__)
+            return call(network, *given, **more)
+
+        return noted
+
+    monkeypatch.setattr(plan, "COUNTED_FROM", 0)
+    monkeypatch.setattr(training, "describe_step", in_order(training.describe_step))
+    monkeypatch.setattr(training, "TrainingLoop", in_order(training.TrainingLoop))
+    said = []
+    run(tmp_path, crop_file, epochs=1, log=said.append)
+    assert order == ["describe_step", "TrainingLoop"]
+    assert any("TFLOP" in line for line in said)
 
 
 def test_a_network_of_some_stains_sees_no_others(tmp_path, crop_file) -> None:

@@ -143,7 +143,9 @@ class NetworkEmbedder:
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     layer.to(torch.bfloat16)
         self.reads_ahead = self._device.type == "cuda"
-        self._network = torch.compile(network, dynamic=False) if compiled else network
+        if compiled:
+            network.compile(dynamic=False)  # in place: it stays a network of its class
+        self._network = network
 
     @torch.inference_mode()
     def embed(self, images: NDArray[Any] | torch.Tensor, obs: pd.DataFrame) -> Embedded:

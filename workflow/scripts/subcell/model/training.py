@@ -163,25 +163,6 @@ def train(
         spares=spare != "none",
         seed=seed,
     )
-    loop = TrainingLoop(
-        network,
-        labels=CellLabels(
-            store.obs,
-            rows,
-            classes=classes,
-            positives=positives if taught.protein_specific else "none",
-            spare=spare if taught.protein_specific else "none",
-        ),
-        cells_per_item=cells_per_item,
-        seed=seed,
-        device=device,
-        precision=precision,
-        clip=clip,
-        ema=ema,
-        cells_per_pass=cells_per_pass,
-        checkpoint_activations=checkpoint_activations,
-        compiled=compile,
-    )
     data = data_sha256(crop_paths)
     config = {**settings, **describe_training(store, rows, taught), "data_sha256": data}
     course = Course(
@@ -204,8 +185,28 @@ def train(
         tensorboard=tensorboard,
     )
     if not rank():
+        # Before the loop takes it to its device: it is counted with tensors that lie on none.
         for line in describe_step(network, course.cells // processes(), cells_per_pass, precision, steps=course.steps):
             log(line)
+    loop = TrainingLoop(
+        network,
+        labels=CellLabels(
+            store.obs,
+            rows,
+            classes=classes,
+            positives=positives if taught.protein_specific else "none",
+            spare=spare if taught.protein_specific else "none",
+        ),
+        cells_per_item=cells_per_item,
+        seed=seed,
+        device=device,
+        precision=precision,
+        clip=clip,
+        ema=ema,
+        cells_per_pass=cells_per_pass,
+        checkpoint_activations=checkpoint_activations,
+        compiled=compile,
+    )
     kept = KeptEncoders(state_dir, select=select, last=checkpoints, size=numbers)
     curves = take_steps(loop, course, kept, log=log)
     if rank():
