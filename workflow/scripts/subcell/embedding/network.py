@@ -199,7 +199,7 @@ class NetworkEmbedder:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             layers = set()
-            network: nn.Module = other._network  # type: ignore[assignment]
+            network: nn.Module = other._network
             for name, layer in network.named_modules():
                 if hasattr(layer, "reset_parameters"):
                     layer.reset_parameters()
