@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    import zarr
 
 
 def damaged(paths: Iterable[str | Path]) -> list[str]:
@@ -68,8 +67,8 @@ def _read_safetensors(path: Path) -> None:
     load_file(path)
 
 
-def read_array(array: zarr.Array[Any]) -> np.ndarray:
-    """All of a zarr array that was written with its empty chunks.
+def read_array(array: Any) -> np.ndarray:
+    """All of a `zarr.Array` that was written with its empty chunks.
 
     Raises
     ------
