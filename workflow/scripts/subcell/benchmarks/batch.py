@@ -111,7 +111,9 @@ def held_out_cells(table: frozen.Cells, fewest: int) -> tuple[frozen.Cells, str]
     test = (stained & (table.column("split") == "test")).to_numpy()
     if table.column("antibody")[test].nunique() >= fewest:
         return table.kept(test), "those of held-out antibodies"
-    return table.kept(stained.to_numpy()), "those of all antibodies: too few are held out"
+    return table.kept(
+        stained.to_numpy()
+    ), "those of all antibodies, also of those that trained a network: too few are held out"
 
 
 def some_cells(part: frozen.Cells, *, seed: int) -> tuple[frozen.Cells, str]:

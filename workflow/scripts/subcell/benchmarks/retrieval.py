@@ -127,6 +127,7 @@ def run(
         settings={
             "task": "profiles (mean of an antibody's cells in a line) of held-out genes find the same antibody in another "
             "line, and another antibody of the gene in the same line",
+            "cells": "those of held-out genes, among those of all",
             "distractors": f"profiles of other genes in the line of the answer that share a location, at most {MOST_DISTRACTORS}",
             "similarity": "cosine, after the mean of the line's training profiles was subtracted",
             "chance": "mean of 1 / rank over all orders of the candidates",

@@ -116,6 +116,7 @@ def run(
         units_key=units_key(wells.antibodies),
         settings={
             "task": "similarity of cell lines in vectors and in expression; lines' parts matched by antibody",
+            "cells": "those of all antibodies stained in two of the lines, also of those that trained a network",
             "components": min(COMPONENTS, lines - 2),
             "orders": tests["mantel_r"].orders,
             "exact": tests["mantel_r"].exact,
