@@ -261,7 +261,8 @@ def write_result(
         "benchmark": benchmark, "dataset": dataset, "model": model, "simulated": simulated,
         "status": "not run" if reason else "ok", "reason": reason,
         "metrics": [] if reason else [{**metric, **head}],
-        "settings": {"task": "known answers", "classes": ["A", "B"], "unset": None}, "details": {},
+        "settings": {"task": "known answers", "classes": ["A", "B"], "unset": None, "cells": "those of held-out antibodies"},
+        "details": {},
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result))

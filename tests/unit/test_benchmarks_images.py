@@ -1,6 +1,7 @@
 """Attention and robustness: what is planted in images and networks is found, and what is not there is at chance."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -48,11 +49,15 @@ def planted_crops(cells=24, *, seed=0, dtype=np.uint8):
     return images, obs
 
 
+def crops_of(path, cells=24, **columns):
+    images, obs = planted_crops(cells)
+    write_h5sc(path, obs.assign(**columns), images, field_um=16)
+    return path
+
+
 @pytest.fixture
 def crops(tmp_path):
-    images, obs = planted_crops()
-    write_h5sc(tmp_path / "crops.h5sc", obs, images, field_um=16)
-    return tmp_path / "crops.h5sc"
+    return crops_of(tmp_path / "crops.h5sc")
 
 
 def network(crops, **more):
@@ -236,6 +241,42 @@ def test_a_model_that_does_not_look_at_the_protein_does_not_mind_its_brightness(
     assert scores["blur_cosine"]["value"] < 1
     assert len(table) == len(SEVERITIES) * 4 * 24
     assert "flipped" not in scores
+
+
+@pytest.mark.parametrize("task", [attention, robustness])
+@pytest.mark.parametrize("held_out", [16, 4])
+def test_cells_that_a_network_learned_from_are_not_scored_where_others_are_enough(task, held_out, tmp_path):
+    crops = crops_of(tmp_path / "crops.h5sc", split=["test"] * held_out + ["train"] * (24 - held_out))
+    embedder = network(crops) if task is attention else Pixels()
+    _, result, table = written(task, tmp_path, crops, embedder=embedder)
+    numbers = {int(name[1:].split(":")[0]) * 4 + int(name.split(":")[1]) - 1 for name in table["cell_id"]}
+    if held_out == 16:
+        assert numbers == set(range(16))
+        assert result["settings"]["cells"] == "16 held-out ones; chosen by a hash of their id"
+    else:
+        assert numbers == set(range(24))
+        assert result["settings"]["cells"].startswith("24 of all, as too few are held out")
+
+
+def test_the_probe_reads_no_more_vectors_than_it_learns_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(robustness, "PROBE_CELLS", 50)
+    many, size = 400, 20_000
+    obs = pd.DataFrame(
+        {"locations": ["Cytosol", "Nucleoli"] * (many // 2), "split": ["train", "train", "test", "valid"] * 100}
+    )
+    obs.index = [f"c{n}" for n in range(many)]
+    vectors = np.random.default_rng(0).normal(size=(many, size)).astype(np.float32)
+    vectors[:, ::2] += np.where(obs["locations"] == "Cytosol", 1, -1)[:, None]
+    path = write_cells(tmp_path / "cells.h5ad", obs, vectors)
+    chosen = robustness.frozen.read_cells(path, choose=robustness._probe_cells)
+    assert set(chosen.obs["split"]) == {"train"}
+    assert np.array_equal(chosen.features, vectors[obs.index.get_indexer(chosen.obs.index)])
+    tracemalloc.start()
+    robustness.frozen.read_cells(path, choose=robustness._probe_cells)
+    read = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read < vectors.nbytes / 4
+    assert (robustness.fit_probe(path).calls(vectors) == (obs["locations"] != "Cytosol")).mean() > 0.9
 
 
 def test_a_blind_model_finds_no_cell(crops, tmp_path):

@@ -164,6 +164,9 @@ def test_held_out_antibodies_are_of_genes_that_train(tmp_path):
     assert score["value"] > score["chance"]
     train = twice[twice["split"] == "train"]
     assert score["n"] == train["antibody"].nunique() - train["gene"].nunique()
+    said = result["settings"]["held_out_otherwise"]
+    assert said.startswith("held_out_antibody_macro_ap, held_out_line_macro_ap: ")
+    assert "a network that was trained on this dataset has seen them" in said
     alone = run(localization.run, tmp_path, obs, one_hot(obs))[1]
     assert "two antibodies" in alone["details"]["scores_not_given"]["held_out_antibody_macro_ap"]
 
@@ -204,6 +207,17 @@ def test_a_group_is_had_if_one_of_its_classes_is():
     (of_groups,) = localization.grouped(classes, truth, said).values()
     assert of_groups[0].tolist() == [[False, True], [False, True], [True, False]]
     assert of_groups[1].tolist() == [[0, 0.9], [0, 0.8], [1, 0]]
+
+
+def test_cells_without_locations_are_no_negative_ones(tmp_path):
+    obs = table_of_cells()
+    silent = obs.assign(locations=obs["locations"].where(obs["locations"] != "Cytosol"))
+    settings = run(localization.run, tmp_path, silent, one_hot(obs))[1]["settings"]
+    assert "Negative: cells without locations are left out" in settings["not_among_the_classes"]
+    named = obs.assign(locations=obs["locations"].str.replace("Cytosol", "Negative"))
+    settings = run(localization.run, tmp_path, named, one_hot(obs))[1]["settings"]
+    assert "Negative" in settings["classes"]
+    assert "not_among_the_classes" not in settings
 
 
 def test_thirds_of_the_classes_by_frequency():

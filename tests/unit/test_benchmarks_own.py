@@ -10,12 +10,14 @@ import yaml
 from benchmark_example import headline, noise, run_task, table_of_proteins, write_cells
 
 from subcell.benchmarks.controls import CONTROLS, load_file, run_controls
+from subcell.benchmarks.leakage import TRAINING
 from subcell.benchmarks.scored import note_scored, read_scored
 from subcell.config import resolve
+from subcell.config.sections import TestSet as Wanted
 from subcell.errors import ConfigError
 
 DOCS = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
-MODEL, TASK, DATASET = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
+MODEL, TASK, TEST_SET, DATASET = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
 (CODE,) = re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL)
 DEMO = {"datasets": {"demo": {"source": "simulate"}}}
 TABLE = table_of_proteins(24, cells=2)
@@ -37,6 +39,17 @@ def test_the_documented_blocks_are_valid():
     known = [name for name in config["datasets"]["drugs"]["benchmarks"] if name != "perturbation"]
     config["datasets"]["drugs"]["benchmarks"] = known
     assert resolve(config)["datasets"]["drugs"]["benchmarks"] == known
+
+
+def test_the_documented_test_set_has_every_key():
+    config = resolve(yaml.safe_load(TEST_SET))
+    assert config["datasets"]["hpa"]["split"]["by"] == "paper"
+    (wanted,) = config["scoring"]["test_sets"].values()
+    assert set(wanted) == set(Wanted.model_fields)
+    assert all(wanted.values())
+    assert wanted["train_on"] in config["datasets"]
+    folder = config["datasets"]["hpa"]["split"]["lists"]
+    assert wanted["seen_antibodies"] == [f"{folder}/{side}_antibodies.txt" for side in TRAINING]
 
 
 def test_the_documented_task_scores_and_has_controls(task, tmp_path):

@@ -64,7 +64,7 @@ def test_lines_that_look_as_they_express_are_found(tmp_path):
     assert next(iter(scores)) == "mantel_r"
     assert scores["mantel_r"]["value"] > 0.8
     assert scores["mantel_r"]["low"] > 0
-    assert scores["mantel_p"]["value"] < 0.01
+    assert scores["mantel_p"]["value"] == written["details"]["p_value"] < 0.01
     assert scores["partial_mantel_r"]["value"] > 0.8
     assert scores["cca_match"]["value"] > scores["cca_match"]["chance"]
     assert written["settings"]["exact"]
@@ -153,6 +153,8 @@ def test_lines_without_a_shared_antibody_are_left_out():
     [
         (lambda obs: obs.drop(columns="cell_line"), "needs cell_line and antibody"),
         (lambda obs: obs[obs["cell_line"].isin(["U-2 OS", "HeLa"])], "needs 5 cell lines"),
+        (lambda obs: obs[obs["cell_line"] == "HeLa"], "needs 5 cell lines with expression that shared antibodies"),
+        (lambda obs: obs.assign(cell_line="X" + obs["cell_line"]), "needs 5 cell lines"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path, change, reason):

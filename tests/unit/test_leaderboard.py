@@ -132,6 +132,8 @@ def test_cards_say_limits_and_bad_scores(table_of, tmp_path):
     assert "say nothing of biology" in cards["dataset_demo"]
     assert "`localization` is not informative" in cards["dataset_demo"]
     assert "split by gene, 60% train" in cards["dataset_demo"]
+    assert "| benchmark | units |" in cards["dataset_demo"]
+    assert "held-out" not in cards["dataset_demo"]
     assert "| demo (simulated) | localization | macro_ap 0.2" in cards["model_random_vit"]
     assert "no model to use" in cards["model_random_vit"]
     assert "may have been in its training data" in cards["model_released"]

@@ -210,3 +210,14 @@ def test_damaged_result_is_named(tmp_path):
             not_run_tsv=tmp_path / "none.tsv", templates=TEMPLATES,
         )  # fmt: skip
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_figure_says_which_cells_were_scored(simulated):
+    """Not that all were held out: some benchmarks take all proteins."""
+    _, text = simulated
+    scores = text[text.index('<section id="scores"') :]
+    scores = scores[: scores.index("</section>")]
+    assert "Dots: score of each model, n = " in scores
+    assert ". Cells: those of held-out antibodies. Bars: 95% interval." in scores
+    assert "held-out data" not in scores
+    assert "nothing held out was trained on" not in scores

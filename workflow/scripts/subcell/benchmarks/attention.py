@@ -1,12 +1,13 @@
 """Attention: whether a network looks at the parts of a cell, and how much the cells around it matter to it.
 
-Protocol. Some cells of a dataset, chosen by a hash of their id. Each head (of the pooling, and of the class token in the last
-block) is scored as a segmenter: average precision with which its attention on the patches of the cell finds the patches
-that hold a structure, a patch counting by its share of the structure. Structures are the nucleus (mask), microtubules and ER
-(above Otsu's threshold in the cell) and, where the simulator drew them, nucleoli and centrosomes. Of each structure the best
-head is chosen on half of the cells and scored on the other half. `structure_ap` (the headline) is the mean over
-structures; its chance is what attention spread evenly gives, and beside it stand three controls: the intensity of all
-channels together, the best head of the same network untrained, and the best head on another cell's attention.
+Protocol. Some held-out cells of a dataset, chosen by a hash of their id. Each head (of the pooling, and of the class token
+in the last block) is scored as a segmenter: average precision with which its attention on the patches of the cell finds the
+patches that hold a structure, a patch counting by its share of the structure. Structures are the nucleus (mask),
+microtubules and ER (above Otsu's threshold in the cell) and, where the simulator drew them, nucleoli and centrosomes. Of
+each structure the best head is chosen on half of the cells and scored on the other half. `structure_ap` (the headline) is
+the mean over structures; its chance is what attention spread evenly gives, and beside it stand three controls: the
+intensity of all channels together, the best head of the same network untrained, and the best head on another cell's
+attention.
 `share_in_cell` and `share_in_nucleus` are the attention of the pooling on them, beside their share of the crop.
 `swap_*` puts the cell into the surroundings of another one, unmasked: the cosine distance by which its vector moves, over that
 to the other cell's vector, for attention pooling, the mean of all patches and the class token; less is better, and a
@@ -30,7 +31,7 @@ from subcell.crops.store import MASKS, CropStore
 from subcell.embedding.attention import KINDS, Signals, patch_means, patch_signals
 from subcell.embedding.models import ATTENTION
 from subcell.embedding.network import NetworkEmbedder
-from subcell.embedding.sampling import sample_cells
+from subcell.embedding.sampling import sample_held_out
 
 BENCHMARK, UNIT = "attention", "antibody"
 HEADLINE = "structure_ap"
@@ -73,7 +74,7 @@ def run(
     if not isinstance(embedder, NetworkEmbedder) or not embedder.has_attention:
         return write_result(not_run("needs a network with attention", **names), out_json, out_parquet)
     store = CropStore(crops)
-    rows = np.sort(sample_cells(store.obs, sampled_cells))
+    rows, which = sample_held_out(store.obs, sampled_cells, fewest=LEAST_CELLS)
     obs, images = store.obs.iloc[rows], store.read(rows)
     store.close()
     if len(rows) < LEAST_CELLS:
@@ -113,7 +114,7 @@ def run(
         units_key=units_key(units),
         settings={
             "task": "attention on the patches of a cell as a segmenter of its parts; best head chosen on other cells",
-            "cells": len(rows),
+            "cells": which,
             "structures": list(found),
             "patches": f"{grid[0]} x {grid[1]}",
             "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of antibodies",

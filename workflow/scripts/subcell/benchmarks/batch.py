@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import Estimate, draw_units, interval, units_key
+from subcell.benchmarks.name_codes import name_codes
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
 from subcell.benchmarks.variance import REST, components, design_of, shares
 
@@ -110,7 +111,9 @@ def held_out_cells(table: frozen.Cells, fewest: int) -> tuple[frozen.Cells, str]
     test = (stained & (table.column("split") == "test")).to_numpy()
     if table.column("antibody")[test].nunique() >= fewest:
         return table.kept(test), "those of held-out antibodies"
-    return table.kept(stained.to_numpy()), "those of all antibodies: too few are held out"
+    return table.kept(
+        stained.to_numpy()
+    ), "those of all antibodies, also of those that trained a network: too few are held out"
 
 
 def some_cells(part: frozen.Cells, *, seed: int) -> tuple[frozen.Cells, str]:
@@ -208,8 +211,8 @@ def plate_mixing(vectors: NDArray[np.floating], part: frozen.Cells) -> float:
 
 
 def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
-    """A column an antibody, (N, A): 1 where a cell is stained with it."""
-    return pd.get_dummies(obs["antibody"]).to_numpy(np.float32)
+    """The antibody of each cell, see `name_codes`."""
+    return name_codes(obs["antibody"])
 
 
 def _metrics(found: dict[str, Estimate], n: int, prefix: str = "") -> list[Metric]:

@@ -155,7 +155,7 @@ def split_by_plate(plate: pd.Series, line: pd.Series) -> pd.Series | None:
 
 def _say_split(by_plate: bool, part: frozen.Cells, unit: str) -> str:
     if by_plate:
-        return "by plate: every line has held-out plates"
+        return "by plate: every line has held-out plates; a network may have been trained on cells of them"
     plate, line = part.column("plate"), part.column("cell_line")
     if plate.isna().all():
         return f"by the dataset's split (held-out {unit}s): no plates are known, they may help to tell lines apart"

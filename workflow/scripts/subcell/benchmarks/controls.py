@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
+from subcell.benchmarks.name_codes import name_codes
 from subcell.benchmarks.result import not_run, write_result
 from subcell.config.suite import CONTROLS, PLATE_ALONE
 from subcell.embedding.store import create_vectors
@@ -32,9 +33,6 @@ MEANING = {
 }
 OTHER_CELLS = ("home_cells", "train_cells")
 """Keywords of a benchmark's `run` that name vectors of another dataset by the same model."""
-
-MOST_PLATES = 512
-"""Of more, each has random numbers instead of a column of its own."""
 
 
 def load_file(name: str, file: str | Path) -> ModuleType:
@@ -131,7 +129,7 @@ def control_vectors(
         plates = pd.concat([table.column("plate") for table in tables])
         if plates.isna().all():
             return "needs plate"
-        vectors = _codes(plates, rng)
+        vectors = name_codes(plates, rng)
     elif not hasattr(task, "perfect_features"):
         return "needs a function `perfect_features` beside `run`"
     else:
@@ -142,14 +140,6 @@ def control_vectors(
         # Without labels there is nothing to know; the benchmark itself says what it needs.
         vectors = vectors if vectors.size else np.zeros((len(obs), 1), np.float32)
     return np.split(vectors, ends)
-
-
-def _codes(names: pd.Series, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A vector a name, (N, D): a column of its own, or random numbers where there are many; zeros without a name."""
-    numbers, levels = pd.factorize(names)
-    few = len(levels) <= MOST_PLATES
-    codes = np.eye(len(levels)) if few else rng.standard_normal((len(levels), MOST_PLATES))
-    return np.where(numbers[:, None] < 0, 0, codes[numbers]).astype(np.float32)
 
 
 def deal_vectors(vectors: NDArray[np.float32], groups: pd.Series, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,24 +51,39 @@ class Cells:
         return Cells(self.features[rows], self.obs[rows])
 
     def column(self, name: str) -> pd.Series:
-        """A column of `obs` as text, None where it is missing or empty."""
-        if name not in self.obs:
-            return pd.Series(None, index=self.obs.index, dtype=object)
-        text = self.obs[name].astype(object)
-        return text.where(text.notna() & (text.astype(str).str.strip() != ""), None)
+        """A column of `obs`, see `text_of`."""
+        return text_of(self.obs, name)
 
 
-def read_cells(path: str | Path) -> Cells:
+def text_of(obs: pd.DataFrame, name: str) -> pd.Series:
+    """A column of a table as text, None where it is missing or empty."""
+    if name not in obs:
+        return pd.Series(None, index=obs.index, dtype=object)
+    text = obs[name].astype(object)
+    return text.where(text.notna() & (text.astype(str).str.strip() != ""), None)
+
+
+def read_cells(path: str | Path, *, choose: Callable[[pd.DataFrame], NDArray[np.int64]] | None = None) -> Cells:
     """Read a file of vectors.
+
+    Parameters
+    ----------
+    choose : function of the table of cells that gives the row numbers to read, instead of all
 
     Raises
     ------
     CheckpointError : the file is missing or damaged
     """
-    vectors = read_vectors(path)
+    obs = read_vectors(path).obs
     with h5py.File(path, "r") as file:
-        features = np.asarray(file["X"], np.float32)
-    return Cells(features, vectors.obs)
+        if choose is None:
+            return Cells(np.asarray(file["X"], np.float32), obs)
+        rows, vectors = choose(obs), file["X"]
+        # Row by row: HDF5 takes long to put many scattered rows into one request.
+        features = np.empty((len(rows), vectors.shape[1]), np.float32)
+        for place, row in enumerate(rows):
+            features[place] = vectors[row]
+        return Cells(features, obs.iloc[rows])
 
 
 def resampled_unit(cells: Cells) -> str | None:

@@ -1,4 +1,9 @@
-"""Localization when something else is held out than proteins: antibodies of known genes, lines, genes never seen at all."""
+"""Localization when something else is held out than proteins: antibodies of known genes, lines, genes never seen at all.
+
+Antibodies and lines are kept from a linear probe only. A network that was trained on the dataset has learned from them, the
+antibodies as labels: of such a network these scores say what its vectors lend to a probe, not what they are worth on what
+it never saw. Genes without any antibody in training were kept from both.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from subcell.benchmarks.leakage import any_of
 from subcell.benchmarks.probes import linear_probe
 
 HEADLINE = "macro_ap"
+KEPT_FROM_BOTH = "unseen_gene_"
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def held_out_otherwise(
     of_genes = bool((asked.cells.column("label_level") == "gene").any())
     parts = {
         "held_out_antibody_": _held_out_antibodies(asked),
-        "unseen_gene_": _unseen_genes(asked, trained_genes, unknown_antibodies),
+        KEPT_FROM_BOTH: _unseen_genes(asked, trained_genes, unknown_antibodies),
         "line_invariance_" if of_genes else "held_out_line_": _held_out_lines(asked),
     }
     scores, not_given = frozen.Scores([], {}), {}
@@ -94,6 +100,13 @@ def held_out_otherwise(
         if reason:
             not_given[f"{name}{HEADLINE}"] = reason
     return scores, not_given
+
+
+def of_the_probe_only(scores: frozen.Scores) -> dict[str, str]:
+    """What must be said beside scores of `held_out_otherwise`; nothing where nothing must."""
+    names = [metric.metric for metric in scores.metrics if not metric.metric.startswith(KEPT_FROM_BOTH)]
+    limit = "held out from the linear probe only; a network that was trained on this dataset has seen them"
+    return {"held_out_otherwise": f"{', '.join(names)}: antibodies or lines {limit}"} if names else {}
 
 
 Said = tuple[NDArray[np.bool_], NDArray[np.floating]]

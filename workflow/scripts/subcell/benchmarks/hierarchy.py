@@ -58,10 +58,10 @@ def run(
     single = (locations.notna() & ~locations.astype(str).str.contains(";") & of_unit.notna()).to_numpy()
     fine, coarse = (groups_of(locations[single].unique(), grouping) for grouping in (FINE, COARSE))
     held_out = single & (table.column("split") == "test").to_numpy()
-    chosen, which = held_out, "held-out proteins"
+    chosen, which = held_out, "those of held-out proteins"
     scored = scored_locations(locations[chosen], of_unit[chosen], coarse, min_test_antibodies)
     if len(scored) < FEWEST_LOCATIONS:
-        chosen, which = single, "proteins of all sides of the split: too few are held out"
+        chosen, which = single, "those of all proteins, also of those that trained a network: too few are held out"
         scored = scored_locations(locations[chosen], of_unit[chosen], coarse, min_test_antibodies)
     truth = hierarchy_of(scored, fine, coarse)
     if len(scored) < FEWEST_LOCATIONS or np.ptp(truth[np.triu_indices(len(scored), 1)]) == 0:

@@ -134,6 +134,7 @@ def run(
         units_key=units_key(scored_genes),
         settings={
             "task": "related pairs of proteins among pairs matched by locations, plate and number of partners",
+            "cells": "those of all proteins, also of those that trained a network",
             "references": [reference.name for reference in known],
             "unrelated_for_each": negatives,
             "folds": f"{folds}; related proteins together, both proteins of a pair unseen by its classifier",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
-from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise
+from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise, of_the_probe_only
 from subcell.benchmarks.labels import groups_of, kaggle_classes, label_table, released_classes, with_labels_of_cells
 from subcell.benchmarks.leakage import check_split, training_genes, trains_too
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
@@ -23,6 +23,8 @@ BENCHMARK = "localization"
 UNIT = "antibody"
 TRAINS = True
 METRICS = (HEADLINE, "micro_ap", "macro_auc", "coverage_error", "label_ranking_ap")
+NEGATIVE = "Negative"
+NOT_NEGATIVE = f"{NEGATIVE}: cells without locations are left out, and nothing else says it here"
 FREQUENCIES = ("rare", "medium", "common")
 
 
@@ -154,7 +156,9 @@ def run(
         settings={
             "task": f"locations of a cell (labels of {'the cell' if cell_labels else 'its field'}), held-out {unit}s; "
             f"columns of the result: single cells, protein_macro_ap: mean probability per {unit}",
+            "cells": f"those of {'proteins that train no classifier' if train_cells else 'held-out proteins'}",
             "classes": classes,
+            **({} if NEGATIVE in classes else {"not_among_the_classes": NOT_NEGATIVE}),
             "classifier_trained_on": "another dataset" if train_cells else "the training part of this dataset",
             "balanced": balance,
             **frozen.settings_of(
@@ -163,6 +167,7 @@ def run(
                 min_test_antibodies=min_test_antibodies,
             ),
             **shared,
+            **of_the_probe_only(further),
         },
         details={
             "cells": {name: int(rows.sum()) for name, rows in sides.items()},

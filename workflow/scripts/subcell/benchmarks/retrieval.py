@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import bootstrap_mean, units_key
 from subcell.benchmarks.leakage import check_split
+from subcell.benchmarks.name_codes import name_codes
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
 
 BENCHMARK = "retrieval"
@@ -126,6 +127,7 @@ def run(
         settings={
             "task": "profiles (mean of an antibody's cells in a line) of held-out genes find the same antibody in another "
             "line, and another antibody of the gene in the same line",
+            "cells": "those of held-out genes, among those of all",
             "distractors": f"profiles of other genes in the line of the answer that share a location, at most {MOST_DISTRACTORS}",
             "similarity": "cosine, after the mean of the line's training profiles was subtracted",
             "chance": "mean of 1 / rank over all orders of the candidates",
@@ -231,8 +233,8 @@ def permutation_p(
 
 
 def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
-    """A column a gene, (N, G): 1 where a cell is of it."""
-    return pd.get_dummies(obs["gene"]).to_numpy(np.float32)
+    """The gene of each cell, see `name_codes`."""
+    return name_codes(obs["gene"])
 
 
 def _precisions(similarity: NDArray[np.floating], asked: Queries, orders: NDArray[np.int_]) -> NDArray[np.float64]:

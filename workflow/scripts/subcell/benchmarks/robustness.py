@@ -1,6 +1,6 @@
 """Robustness: whether the vector of a cell survives changes of its image that leave the cell what it is.
 
-Protocol. Some cells of a dataset, chosen by a hash of their id, are changed in ten ways at four severities each
+Protocol. Some held-out cells of a dataset, chosen by a hash of their id, are changed in ten ways at four severities each
 (`subcell.benchmarks.disturbances`) and embedded again. Vectors are centred on the mean of the unchanged ones: without that
 all cosines are near 1. `same_cell` (the headline) is the share of changed cells whose nearest unchanged vector is their
 own, averaged over ways and severities; `cosine` the mean cosine to their own; `flipped` the share whose most likely
@@ -25,7 +25,7 @@ from subcell.benchmarks.disturbances import SEVERITIES, disturb
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
 from subcell.crops.store import CropStore
 from subcell.embedding.models import PROBABILITIES, Embedder
-from subcell.embedding.sampling import sample_cells
+from subcell.embedding.sampling import sample_cells, sample_held_out
 from subcell.names import names_in
 
 BENCHMARK, UNIT = "robustness", "antibody"
@@ -67,13 +67,13 @@ def run(
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     store = CropStore(crops)
-    rows = np.sort(sample_cells(store.obs, sampled_cells))
+    rows, which = sample_held_out(store.obs, sampled_cells, fewest=LEAST_CELLS)
     obs, images = store.obs.iloc[rows], store.read(rows)
     store.close()
     if len(rows) < LEAST_CELLS:
         return write_result(not_run(f"needs {LEAST_CELLS} cells", **names), out_json, out_parquet)
     whole, said = embed(embedder, images, obs)
-    probe = fit_probe(frozen.read_cells(cells)) if said is None and cells is not None else None
+    probe = fit_probe(cells) if said is None and cells is not None else None
     table = disturbed_table(embedder, images, obs, whole, said, probe, seed=seed)
     antibody = obs["antibody"].astype(object) if "antibody" in obs else pd.Series(None, obs.index, dtype=object)
     table["unit"] = np.tile(antibody.where(antibody.notna(), obs["field_id"]).to_numpy(str), len(table) // len(obs))
@@ -98,7 +98,7 @@ def run(
         units_key=units_key(units),
         settings={
             "task": "vectors of changed cells against the unchanged ones, centred; ten ways at four severities",
-            "cells": len(rows),
+            "cells": which,
             "severities": {name: list(values) for name, values in SEVERITIES.items()},
             "locations_by": "the model" if said is not None else "ridge regression" if probe is not None else "none",
             "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of antibodies",
@@ -180,23 +180,28 @@ class Probe:
         return np.asarray(self._fitted.predict(self._scaled(features)).argmax(axis=1))
 
 
-def fit_probe(cells: frozen.Cells) -> Probe | None:
-    """Learn locations from the training cells (of all cells where there is no split); None with fewer than two locations."""
-    labels = cells.column("locations")
-    known = labels.notna().to_numpy()
-    split = cells.column("split")
-    if (split == "train").any():
-        known &= (split == "train").to_numpy()
-    rows = np.flatnonzero(known)
-    if not len(rows):
-        return None
-    rows = rows[np.sort(sample_cells(cells.obs.iloc[rows], PROBE_CELLS))]
-    sets = [set(names_in(label)) for label in labels.iloc[rows]]
+def fit_probe(path: str | Path) -> Probe | None:
+    """Learn locations from training cells (of all cells where there is no split); None with fewer than two locations.
+
+    Parameters
+    ----------
+    path : AnnData file of vectors, of which no more than `PROBE_CELLS` are read
+    """
+    cells = frozen.read_cells(path, choose=_probe_cells)
+    sets = [set(names_in(label)) for label in cells.column("locations")]
     names = sorted(set().union(*sets))
     if len(names) < 2:
         return None
     truth = np.array([[name in some for name in names] for some in sets], float)
-    return Probe(cells.features[rows].astype(float), truth)
+    return Probe(cells.features.astype(float), truth)
+
+
+def _probe_cells(obs: pd.DataFrame) -> NDArray[np.int64]:
+    """Rows of training cells with locations, in rising order."""
+    known = frozen.text_of(obs, "locations").notna().to_numpy()
+    train = (frozen.text_of(obs, "split") == "train").to_numpy()
+    rows = np.flatnonzero(known & train if train.any() else known)
+    return rows[np.sort(sample_cells(obs.iloc[rows], PROBE_CELLS))]
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:

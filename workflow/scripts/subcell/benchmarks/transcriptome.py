@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.linalg import hadamard
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap, units_key
@@ -75,14 +76,13 @@ def run(
     if wells is None:
         return write_result(not_run("needs cell_line and antibody", **names), out_json, out_parquet)
     known = read_expression(expression)
-    matched = same_lines(wells.lines, known.index)
-    wells = wells.of_lines([line for line in wells.lines if line in matched])
+    wells, known = matched_lines(wells, known)
     if len(wells.lines) < LEAST_LINES:
         reason = (
             f"needs {LEAST_LINES} cell lines with expression that shared antibodies connect (found {len(wells.lines)})"
         )
         return write_result(not_run(reason, **names), out_json, out_parquet)
-    rna = known.loc[[matched[line] for line in wells.lines]].to_numpy(float)
+    rna = known.to_numpy(float)
     wanted = cosines(principal_components(rna, COMPONENTS))
     effects = wells.effects()
     seen = cosines(principal_components(effects, COMPONENTS))
@@ -116,6 +116,7 @@ def run(
         units_key=units_key(wells.antibodies),
         settings={
             "task": "similarity of cell lines in vectors and in expression; lines' parts matched by antibody",
+            "cells": "those of all antibodies stained in two of the lines, also of those that trained a network",
             "components": min(COMPONENTS, lines - 2),
             "orders": tests["mantel_r"].orders,
             "exact": tests["mantel_r"].exact,
@@ -125,6 +126,7 @@ def run(
             "seed": seed,
         },
         details={
+            "p_value": tests["mantel_r"].p,
             "lines": list(wells.lines),
             "genes": int(rna.shape[1]),
             "lines_not_scored": sorted(set(table.column("cell_line").dropna()) - set(wells.lines)),
@@ -147,17 +149,24 @@ def run(
 def perfect_features(
     obs: pd.DataFrame, *, expression: str | Path | None = None, truth: str | Path | None = None
 ) -> NDArray[np.float32]:
-    """What a perfect model would see: the expression of each cell's line; zeros where it is not known."""
+    """What a perfect model would see: the expression of each cell's line, in fewer than twice as many numbers as lines.
+
+    These are all principal components of the expression, turned so that each number varies as much as any other over the
+    lines: similarities of lines stay those of all genes. Zeros for lines that are not scored.
+    """
     expression = expression or truth
-    if not expression:
+    wells = well_profiles(frozen.Cells(np.zeros((len(obs), 1), np.float32), obs)) if expression else None
+    if not expression or wells is None:
         return np.zeros((len(obs), 1), np.float32)
-    known = read_expression(expression)
-    line = obs["cell_line"].astype(object)
-    matched = same_lines(sorted(set(line.dropna())), known.index)
-    values = np.zeros((len(obs), known.shape[1]), np.float32)
-    for name, there in matched.items():
-        values[(line == name).to_numpy()] = known.loc[there].to_numpy(np.float32)
-    return values
+    wells, known = matched_lines(wells, read_expression(expression))
+    lines = len(wells.lines)
+    columns = 1 << max(0, lines - 1).bit_length()
+    parts = np.zeros((lines, columns))
+    found = all_components(known.to_numpy(float)) if lines else parts
+    parts[:, : found.shape[1]] = found
+    # All entries of Hadamard's matrix are 1 or -1: standardising columns, as `run` does, then changes nothing.
+    seen = np.concatenate([parts @ hadamard(columns), np.zeros((1, columns))]).astype(np.float32)
+    return seen[pd.Index(wells.lines).get_indexer(pd.Index(obs["cell_line"].astype(object)))]
 
 
 class Wells:
@@ -175,7 +184,10 @@ class Wells:
         self.lines, self._line = np.unique(self._line_of, return_inverse=True)
         # Taking each antibody's mean out leaves equations of the lines alone.
         counts = np.bincount(self._antibody, minlength=len(self.antibodies))
-        of_antibody = sparse.csr_array((np.ones(len(self._antibody)), (self._antibody, np.arange(len(self._antibody)))))
+        wells = np.arange(len(self._antibody))
+        of_antibody = sparse.csr_array(
+            (np.ones(len(wells)), (self._antibody, wells)), shape=(len(self.antibodies), len(wells))
+        )
         antibody_means = (of_antibody @ self._means) / np.maximum(counts, 1)[:, None]
         self._centred = self._means - antibody_means[self._antibody] if len(self._antibody) else self._means
         held = np.zeros((len(self.antibodies), len(self.lines)))
@@ -221,6 +233,13 @@ def well_profiles(cells: frozen.Cells) -> Wells | None:
     named = [name.split("\t") for name in wells]
     means = sums / np.bincount(codes)[:, None]
     return Wells(means, np.array([name[0] for name in named]), np.array([name[1] for name in named]))
+
+
+def matched_lines(wells: Wells, known: pd.DataFrame) -> tuple[Wells, pd.DataFrame]:
+    """Wells of lines with known expression that antibodies connect, and the expression of these lines, (lines, genes)."""
+    matched = same_lines(wells.lines, known.index)
+    wells = wells.of_lines(list(matched))
+    return wells, known.loc[[matched[line] for line in wells.lines]]
 
 
 def correlations(wells: Wells, wanted: NDArray[np.floating], counts: NDArray[np.integer]) -> NDArray[np.floating]:
@@ -285,6 +304,11 @@ def principal_components(vectors: ArrayLike, most: int) -> NDArray[np.floating]:
     (N, components)
     """
     vectors = np.asarray(vectors, float)
+    return all_components(vectors)[:, : max(1, min(most, len(vectors) - 2))]
+
+
+def all_components(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """As `principal_components`, all that rows can have, (N, at most N)."""
     spread = vectors.std(axis=0)
     kept = spread > 1e-9 * max(float(spread.max(initial=0)), 1e-30)
     if not kept.any():
@@ -292,8 +316,7 @@ def principal_components(vectors: ArrayLike, most: int) -> NDArray[np.floating]:
     scaled = (vectors[:, kept] - vectors[:, kept].mean(axis=0)) / spread[kept]
     # Few rows and many columns: the products of rows hold all there is.
     values, directions = np.linalg.eigh(scaled @ scaled.T)
-    number = max(1, min(most, len(vectors) - 2))
-    return directions[:, ::-1][:, :number] * np.sqrt(np.maximum(values[::-1][:number], 0))
+    return directions[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
 
 
 def _connected(antibody: NDArray[Any], line: NDArray[Any]) -> NDArray[np.bool_]:

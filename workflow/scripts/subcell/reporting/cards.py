@@ -75,9 +75,7 @@ def dataset_card(name: str, settings: Mapping[str, Any], board: pd.DataFrame) ->
     parts = f"split by {split['by']}{shares}" if split.get("by", "none") != "none" else "no split"
     units = scored.dropna(subset="n").drop_duplicates("benchmark")
     counts = [f"| {row.benchmark} | {row.n} {row.unit} |" for row in units.itertuples()]
-    return _card(
-        name, f"Dataset, source `{source}`; {parts}.", ["| benchmark | held-out units |", "|---|---|", *counts], limits
-    )
+    return _card(name, f"Dataset, source `{source}`; {parts}.", ["| benchmark | units |", "|---|---|", *counts], limits)
 
 
 def model_card(name: str, settings: Mapping[str, Any], board: pd.DataFrame) -> str:
