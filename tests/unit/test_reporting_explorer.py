@@ -225,6 +225,16 @@ def test_neighbours_without_a_table_are_the_most_similar(atlas):
     assert all(row not in codes[row] for row in range(8))
 
 
+def test_vectors_from_elsewhere_have_no_pictures(atlas):
+    folder, _, _, _, files = atlas
+    write_explorer(
+        folder / "explorer.json", **files, cells_h5ad=folder / "cells.h5ad", crops=[], dataset="d", model="m", simulated=False
+    )  # fmt: skip
+    found = json.loads((folder / "explorer.json").read_text())
+    assert found["cells"]["total"] == 24
+    assert found["pictures"] is None
+
+
 def test_map_that_was_not_made_says_why(tmp_path, atlas):
     folder, _, _, _, files = atlas
     empty = anndata.AnnData(X=np.zeros((0, 6), np.float32), uns={"unit": "gene", "not_run": "needs gene"})

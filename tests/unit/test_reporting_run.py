@@ -1,19 +1,24 @@
 """What the report says of a run: quality of fields, files, time, software, ranks, the crate."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import report_example as example
 
+from subcell.config.suite import SUITE
 from subcell.imaging.ledger import ledger_table
 from subcell.reporting import runtime
 from subcell.reporting.crate import WORKFLOW_FOLDER, write_crate
 from subcell.reporting.dataset_section import describe_source, readable_bytes
 from subcell.reporting.field_quality import downloads_table, field_quality_table
 from subcell.reporting.software import cited, commit_of, read_environments, software_table
+
+RULES = Path(__file__).parents[2] / "workflow" / "rules"
 
 
 def test_a_blurred_field_stands_out_among_its_line():
@@ -89,6 +94,20 @@ def test_time_of_steps_and_what_more_fields_would_take(tmp_path):
     begin, end = runtime.span_of(jobs)
     assert end - begin == pytest.approx(10, abs=5)
     assert runtime.read_jobs(tmp_path / "none").empty
+
+
+def test_time_of_a_score_is_that_of_the_job_that_scored():
+    """The report finds the job by the name of its log, so no other job may have the name of a benchmark."""
+    rules = [text for path in RULES.glob("*.smk") for text in re.split(r"^(?:use )?rule ", path.read_text(), flags=re.M)[1:]]
+    logged = {}
+    for rule in rules:
+        scores = re.search(r"/\{model\}/benchmarks/([^/]+)\.json\"", rule)
+        log = re.search(r"<logs>/\{dataset\}/\{model\}/([^/]+)\.benchmark\.jsonl", rule)
+        if log:
+            logged[log[1]] = scores and scores[1]
+    scored = {name: made for name, made in logged.items() if made or name in SUITE}
+    assert {*SUITE} - {"segmentation"} <= {*scored}
+    assert scored == {name: name for name in scored}
 
 
 @pytest.mark.parametrize(

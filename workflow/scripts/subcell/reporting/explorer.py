@@ -72,7 +72,7 @@ def write_explorer(
     out_json : file to write
     map_h5ad, clusters_tsv : the map and its table of clusters
     cells_h5ad : vectors of its cells
-    crops : crop files of the dataset
+    crops : crop files of the dataset; none of vectors from elsewhere, whose cells have no pictures
     dataset, model, simulated : what it is a map of
     more : tables that a run may have, by name: enrichment, annotation, locations, neighbors
     line : the one cell line that the map is of; None for a map of all that were taken
@@ -341,7 +341,10 @@ def _cells(placed: CellsOnMap, units: int, *, low: NDArray[Any], side: float, se
 
 
 def _pictures(placed: CellsOnMap, crops: Sequence[str | Path], units: int, *, max_bytes: int) -> dict[str, Any] | None:
-    """Pictures of the cells of each unit, with what is known of each and, where it was kept, where attention lies."""
+    """Pictures of the cells of each unit, with what is known of each and, where it was kept, where attention lies; None
+    without crops, as vectors from elsewhere have none."""
+    if not crops:
+        return None
     most, side_px = choose_size(units, max_bytes=max_bytes)
     whole = (
         ~placed.obs["touches_border"].to_numpy(bool)
