@@ -161,8 +161,13 @@ def describe_levels(obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.Da
 
 
 def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of the table of clusters; what a column does not say is left out."""
-    named_by_term = bool(row.get("top_term")) and str(row.get("name")).startswith(f"{row['top_term']} (")
+    """One row of the table of clusters; what a column does not say is left out; `q_value` is of what `name`
+    says, so a cluster without an enriched term has none."""
+    named = [
+        row.get(q_value)
+        for best, q_value in (("top_term", "top_term_q_value"), ("top_location", "q_value"))
+        if row.get(best) and str(row.get("name")).startswith(f"{row[best]} (")
+    ]
     shown = {
         "cluster": row["cluster"],
         "parent": row.get("parent", ""),
@@ -171,7 +176,7 @@ def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
         "stability": number_or_none(row.get("stability")),
         "bootstrap": number_or_none(row.get("stability_bootstrap")),
         "stable": str(row["stable"]).lower() in ("true", "1") if row.get("stable", "") != "" else None,
-        "q_value": number_or_none(row.get("top_term_q_value" if named_by_term else "q_value")),
+        "q_value": number_or_none(named[0]) if named else None,
         "markers": str(row.get("markers") or ""),
         "top_units": str(row.get("top_units") or ""),
     }
