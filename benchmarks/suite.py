@@ -17,8 +17,7 @@ import pandas as pd  # noqa: E402
 from subcell.config.suite import SUITE  # noqa: E402
 from subcell.reporting.runtime import read_jobs, summarise_jobs  # noqa: E402
 
-RULES = ({*SUITE} - {"attention"}) | {"attention_benchmark", "controls", "check_leakage", "summarize"}
-"""`attention` is the rule that stores attention for the report; the benchmark of that name has another."""
+RULES = {*SUITE} | {"controls", "check_leakage", "summarize"}
 
 PROCESSORS = 2
 GOAL_S = 180.0

@@ -269,11 +269,13 @@ def write_result(
     return path
 
 
-def write_scores(folder: Path, results: list[Path], differences: list[tuple]) -> dict[str, Path]:
+def write_scores(
+    folder: Path, results: list[Path], differences: list[tuple], models: dict | None = None
+) -> dict[str, Path]:
     """All models on all benchmarks, with paired differences (dataset, model, benchmark, value, low, high), and what was
     not run."""
     read = [json.loads(path.read_text()) for path in results]
-    table = leaderboard(read, models=MODELS)
+    table = leaderboard(read, models=models or MODELS)
     for dataset, model, benchmark, *numbers in differences:
         row = (table["dataset"] == dataset) & (table["model"] == model) & (table["benchmark"] == benchmark)
         table.loc[row, "reference"] = "random_vit"

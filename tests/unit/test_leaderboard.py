@@ -115,7 +115,10 @@ def test_cards_say_limits_and_bad_scores(table_of, tmp_path):
     board = table_of(scored("good", 0.6), scored("shortcuts", 0.58), scored("random_vit", 0.21)).reset_index()
     config = {
         "datasets": {"demo": {"source": "simulate", "split": {"by": "gene", "train": 0.6, "valid": 0.15}}},
-        "models": {**MODELS, "released": {"kind": "subcell", "released": "auto"}},
+        "models": {
+            **MODELS,
+            "released": {"kind": "subcell", "released": "auto", "recipe": "vit-prots-pool", "size": "tiny", "seed": 42},
+        },
     }
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / "model_gone.md").touch()
@@ -137,4 +140,8 @@ def test_cards_say_limits_and_bad_scores(table_of, tmp_path):
     assert "| demo (simulated) | localization | macro_ap 0.2" in cards["model_random_vit"]
     assert "no model to use" in cards["model_random_vit"]
     assert "may have been in its training data" in cards["model_released"]
+    assert "Released SubCell network (ViT-B/16), ViT-ProtS-Pool" in cards["model_released"]
+    assert "weights: MIT, https://virtualcellmodels" in cards["model_released"]
+    assert "tiny" not in cards["model_released"]
+    assert "seed" not in cards["model_released"]
     assert "may have been in its training data" not in cards["model_good"]

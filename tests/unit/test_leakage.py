@@ -40,6 +40,15 @@ def test_the_validation_part_trains_too():
         check_split(leaky, leaky["split"], by="gene")
 
 
+def test_vectors_without_fields_are_split_by_what_is_known():
+    cells = FIELDS.assign(field_id="all")
+    assert check_split(cells, cells["split"], by="gene") == {
+        "antibodies_in_train_and_test": 0, "genes_in_train_and_test": 0,
+    }  # fmt: skip
+    with pytest.raises(SubcellError, match="genes are both"):
+        check_split(cells.assign(gene="G1"), cells["split"], by="gene")
+
+
 def test_published_lists_share_genes_and_nothing_else():
     shared = FIELDS.assign(gene=["G1", "G1", "G2", "G1"])
     assert check_split(shared, shared["split"], by="paper")["genes_in_train_and_test"] == 1

@@ -8,11 +8,16 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import anndata
+import numpy as np
 import pandas as pd
 import pytest
+import report_example as example
 from rendered_report import EVIL, TEMPLATES, render_report
 
 from subcell.errors import SubcellError
+from subcell.reporting.exports import Figures
+from subcell.reporting.map_section import describe_map
 from subcell.reporting.page import page_files
 from subcell.reporting.report import write_report
 
@@ -199,6 +204,45 @@ def test_what_was_not_run_says_why(simulated, real):
 def test_what_was_set_aside_says_why(real):
     assert "protein: ../../secret.png leaves the folder of the sheet" in real.text
     assert "no cell was found" in real.text
+
+
+def test_vectors_from_elsewhere_have_a_report_of_their_own(tmp_path):
+    obs = pd.DataFrame({"gene": ["A", "A", "B"], "cell_line": ["U2OS", EVIL, "U2OS"]}, index=["a", "b", "c"])
+    anndata.AnnData(X=np.zeros((3, 2), np.float32), obs=obs).write_h5ad(tmp_path / "cells.h5ad")
+    config = example.example_config({"vectors": "embeddings"}, models={"theirs": {"kind": "imported"}})
+    config["datasets"]["vectors"] |= {"model": EVIL}
+    config["benchmarks"] = ["localization", "cell_line"]
+    score = {"dataset": "vectors", "model": "theirs", "simulated": False}
+    results = [example.write_result(tmp_path / "l.json", benchmark="localization", **score),
+               example.write_result(tmp_path / "c.json", benchmark="cell_line", reason="needs two lines", **score)]  # fmt: skip
+    write_report(
+        tmp_path / "report.html", config=config, datasets=[{"name": "vectors", "cells_h5ad": tmp_path / "cells.h5ad"}],
+        benchmarks=results, templates=TEMPLATES, **example.write_scores(tmp_path, results, [], config["models"]),
+    )  # fmt: skip
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "vectors vectors from elsewhere cells 3 proteins (genes) 2 cell lines 2" in page.text
+    assert "Scores vectors" not in page.text
+    assert "needs two lines" in page.text
+    assert "0.500 0.400 to 0.600" in page.text
+    assert f"made by {EVIL}: 3 cells, 2 genes and 2 cell lines" in page.text
+    said = page.text.split("Configuration as YAML")[0] + page.text.split("to paste into a paper.")[1]
+    for word in ("segment", "cut out", "set aside", "fields", "cells as the models see them"):
+        assert word not in said.lower()
+    assert not [attrs for attrs in page.named("img") if attrs["src"] == "x"]
+
+
+def test_the_table_of_clusters_has_the_q_of_their_name(tmp_path):
+    files = example.write_map(tmp_path / "map")
+    columns = ["level", "cluster", "parent", "size", "stability", "name", "top_location", "q_value", "top_term",
+               "top_term_q_value", "members"]  # fmt: skip
+    rows = [[1, 1, "", 9, 0.5, "no enriched term", "Nucleoli", 0.9, "", "", "A"],
+            [1, 2, "", 9, 0.5, "Ribosome (40%)", "Cytosol", 0.04, "Ribosome", 0.0001, "B"],
+            [1, 3, "", 9, 0.5, "Cytosol (50%)", "Cytosol", 0.04, "", "", "C"]]  # fmt: skip
+    pd.DataFrame(rows, columns=columns).to_csv(files["clusters_tsv"], sep="\t", index=False)
+    found = describe_map({"dataset": "d", "model": "m", **files}, Figures(max_bytes=100_000))["clusters"]
+    assert [(row["name"], row["q_value"]) for row in found] == [
+        ("", ""), ("Ribosome (40%)", "below 0.001"), ("Cytosol (50%)", "0.040"),
+    ]  # fmt: skip
 
 
 def test_damaged_result_is_named(tmp_path):

@@ -11,7 +11,7 @@ import report_example as example
 
 from subcell.crops.store import CropStore
 from subcell.reporting.cells_on_map import place_cells
-from subcell.reporting.explorer import write_explorer
+from subcell.reporting.explorer import describe_cluster, write_explorer
 from subcell.reporting.expression_of_units import expression_of_units
 from subcell.reporting.packing import (
     coded,
@@ -223,6 +223,26 @@ def test_neighbours_without_a_table_are_the_most_similar(atlas):
     codes = unpack(found["codes"]).reshape(8, found["k"])
     np.testing.assert_array_equal(codes[:, 0], similarity.argmax(axis=1))
     assert all(row not in codes[row] for row in range(8))
+
+
+@pytest.mark.parametrize(
+    ("name", "q_value"),
+    [("Ribosome (40%)", 0.02), ("Nucleoli (50%)", 0.3), ("no enriched term", None), ("all", None)],
+)
+def test_q_of_a_cluster_is_that_of_its_name(name, q_value):
+    row = {"cluster": "1", "size": 9, "name": name, "top_location": "Nucleoli", "q_value": 0.3, "top_term": "Ribosome",
+           "top_term_q_value": 0.02}  # fmt: skip
+    assert describe_cluster(row).get("q_value") == q_value
+
+
+def test_vectors_from_elsewhere_have_no_pictures(atlas):
+    folder, _, _, _, files = atlas
+    write_explorer(
+        folder / "explorer.json", **files, cells_h5ad=folder / "cells.h5ad", crops=[], dataset="d", model="m", simulated=False
+    )  # fmt: skip
+    found = json.loads((folder / "explorer.json").read_text())
+    assert found["cells"]["total"] == 24
+    assert found["pictures"] is None
 
 
 def test_map_that_was_not_made_says_why(tmp_path, atlas):

@@ -1,19 +1,24 @@
 """What the report says of a run: quality of fields, files, time, software, ranks, the crate."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import report_example as example
 
+from subcell.config.suite import SUITE
 from subcell.imaging.ledger import ledger_table
 from subcell.reporting import runtime
-from subcell.reporting.crate import WORKFLOW_FOLDER, write_crate
+from subcell.reporting.crate import MIT, WORKFLOW_FOLDER, write_crate
 from subcell.reporting.dataset_section import describe_source, readable_bytes
 from subcell.reporting.field_quality import downloads_table, field_quality_table
 from subcell.reporting.software import cited, commit_of, read_environments, software_table
+
+RULES = Path(__file__).parents[2] / "workflow" / "rules"
 
 
 def test_a_blurred_field_stands_out_among_its_line():
@@ -91,6 +96,22 @@ def test_time_of_steps_and_what_more_fields_would_take(tmp_path):
     assert runtime.read_jobs(tmp_path / "none").empty
 
 
+def test_time_of_a_score_is_that_of_the_job_that_scored():
+    """The report finds the job by the name of its log, so no other job may have the name of a benchmark."""
+    rules = [
+        text for path in RULES.glob("*.smk") for text in re.split(r"^(?:use )?rule ", path.read_text(), flags=re.M)[1:]
+    ]
+    logged = {}
+    for rule in rules:
+        scores = re.search(r"/\{model\}/benchmarks/([^/]+)\.json\"", rule)
+        log = re.search(r"<logs>/\{dataset\}/\{model\}/([^/]+)\.benchmark\.jsonl", rule)
+        if log:
+            logged[log[1]] = scores and scores[1]
+    scored = {name: made for name, made in logged.items() if made or name in SUITE}
+    assert {*SUITE} - {"segmentation"} <= {*scored}
+    assert scored == {name: name for name in scored}
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.84, "0.8 s"), (45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (90_000, "1 d 1 h"), (None, "–")],
@@ -112,13 +133,17 @@ def test_versions_of_all_environments(tmp_path):
 
 
 def test_what_is_cited_was_used():
-    assert list(cited({"models": {}, "segmentation": {"model": "cpsam_v2"}}, from_hpa=False)) == [
+    assert list(cited({"models": {}, "segmentation": {"model": "cpsam_v2"}}, from_hpa=False, segmented=True)) == [
         "cellpose-sam",
         "snakemake",
     ]
-    all_of_it = cited({"models": {"a": {"kind": "subcell"}}, "map": {"unit": "gene"}}, from_hpa=True)
+    all_of_it = cited({"models": {"a": {"kind": "subcell"}}, "map": {"unit": "gene"}}, from_hpa=True, segmented=True)
     assert [entry["number"] for entry in all_of_it.values()] == [1, 2, 3, 4, 5, 6]
     assert next(iter(all_of_it)) == "subcell"
+    vectors = {"models": {"a": {"kind": "imported"}}, "map": {"unit": "gene", "method": "paper", "batches": ["plate"]}}
+    assert set(cited(vectors, from_hpa=False, segmented=False)) == {"subcell", "leiden", "umap", "snakemake", "harmony"}
+    network = {"models": {"a": {"kind": "dino4cells"}}, "datasets": {"d": {"camera": {"flat_field": True}}}}
+    assert list(cited(network, from_hpa=False, segmented=False)) == ["snakemake", "basic", "dino4cells"]
 
 
 def test_source_of_images(tmp_path):
@@ -155,6 +180,30 @@ def test_crate_names_what_went_in_and_what_came_out(tmp_path):
     assert "url" not in graph["#images-fields"]
     assert (tmp_path / "out" / WORKFLOW_FOLDER / "config.yaml").read_text() == "a: 1\n"
     assert graph["./"]["mainEntity"] == {"@id": f"{WORKFLOW_FOLDER}/Snakefile"}
+    assert graph[f"{WORKFLOW_FOLDER}/Snakefile"]["license"] == {"@id": MIT}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said", "licence"),
+    [
+        ({"simulated": False, "cells_h5ad": "cells.h5ad"}, False, "d: not given; ask whoever made them"),
+        ({"simulated": True}, True, "d: none: made by this run"),
+        (None, False, ""),
+    ],
+)
+def test_crate_calls_simulated_what_is_and_licenses_only_what_is_ours(tmp_path, dataset, said, licence):
+    (tmp_path / "Snakefile").write_text("rule all:")
+    (tmp_path / "out").mkdir()
+    write_crate(
+        tmp_path / "out" / "ro-crate-metadata.json", results=[], workflow_files=[tmp_path / "Snakefile"], config_yaml="",
+        datasets=[{"name": "d", **dataset}] if dataset else [], span=None, snakemake="9.27.1",
+    )  # fmt: skip
+    found = json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]
+    graph = {entry["@id"]: entry for entry in found}
+    assert ("simulated" in graph["./"]["description"]) == said
+    assert graph["./"]["license"] == {"@id": "#licence"}
+    assert graph["#licence"]["description"] == licence
+    assert ("#vectors-d" in graph) == (dataset is not None and "cells_h5ad" in dataset)
 
 
 def test_the_commit_is_that_of_the_workflow_s_own_repository(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "suite.py"
 TOOK = {
     "demo/m/localization": 10, "demo/n/localization": 5, "demo/controls_batch": 3, "demo/controls_localization": 4,
-    "demo/m/attention": 100, "demo/m/attention_benchmark": 8, "demo/m/embed/0000": 50, "models/m/train": 300,
+    "demo/m/measure_attention": 100, "demo/m/attention": 8, "demo/m/embed/0000": 50, "models/m/train": 300,
 }  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def test_job_seconds_of_the_suite_are_summed(tmp_path):
     rows = [line.split("\t") for line in said.splitlines()[1:]]
     assert [row[:2] for row in rows[:3]] == [
         ["localization, 2 jobs", "15"],
-        ["attention_benchmark, 1 jobs", "8"],
+        ["attention, 1 jobs", "8"],
         ["controls, 2 jobs", "7"],
     ]
     assert rows[-1] == ["all, over 2 processors", "15", "180", "s", "12.00"]

@@ -7,6 +7,8 @@ import shutil
 import zipfile
 from urllib.parse import unquote
 
+import anndata
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -189,10 +191,38 @@ def test_the_smallest_run_is_complete_and_resumes(project):
     assert (project / "x.html").stat().st_size > 100_000
 
 
+@pytest.mark.slow
+def test_vectors_from_elsewhere_end_in_a_report(project, tmp_path):
+    rng = np.random.default_rng(0)
+    places = ["Nucleoplasm", "Cytosol", "Mitochondria", "Nucleoli"]
+    cells = pd.DataFrame({"protein": np.repeat([f"G{gene}" for gene in range(40)], 6)})
+    cells["locations"] = [places[int(name[1:]) % 4] for name in cells["protein"]]
+    cells["cell_line"] = ["U2OS", "HeLa"] * 120
+    centres = pd.DataFrame(rng.normal(0, 1, (4, 8)), places).loc[cells["locations"]]
+    vectors = (centres.to_numpy() + rng.normal(0, 1, (240, 8))).astype("float32")
+    anndata.AnnData(X=vectors, obs=cells.set_index(cells.index.astype(str))).write_h5ad(tmp_path / "cells.h5ad")
+    settings = yaml.safe_load((project / "config" / "embeddings.yaml").read_text())
+    settings["datasets"]["cells"] |= {"file": str(tmp_path / "cells.h5ad"), "columns": {"gene": "protein"}}
+    settings |= {
+        "benchmarks": ["localization"],
+        "map": {"seeds": 1, "bootstraps": 0, "curve": 0, "enrichment": {"shuffles": 0}},
+        "scoring": {"head_seeds": 1, "bootstraps": 100, "min_test_antibodies": 1, "controls": False},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    code, text = run("--cores", 2, "--configfile", tmp_path / "config.yaml", cwd=project)
+    assert code == 0, text
+    results = project / "results" / "embeddings"
+    report = (results / "report.html").read_text()
+    assert "<h1>cells</h1>" in report
+    assert 'aria-label="Scores on cells"' in report
+    assert "240 cells, 40 genes and 2 cell lines" in report
+    assert 'class="map-data"' in report
+    assert json.loads((results / "cells" / "subcell" / "explorer.json").read_text())["pictures"] is None
+
+
 @pytest.fixture
 def sheet(tmp_path):
     """A sheet of real files: two good fields, and one of each kind of bad one."""
-    import numpy as np
     from PIL import Image
 
     rng = np.random.default_rng(0)

@@ -168,7 +168,7 @@ rule neighbors:
         "../scripts/find_neighbors.py"
 
 
-rule attention:
+rule measure_attention:
     """Where a network looks, on some cells of a dataset."""
     input:
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
@@ -177,9 +177,9 @@ rule attention:
         table="<results>/{dataset}/{model}/attention/attention.tsv",
         examples="<results>/{dataset}/{model}/attention/examples.npz",
     log:
-        "<logs>/{dataset}/{model}/attention.log",
+        "<logs>/{dataset}/{model}/measure_attention.log",
     benchmark:
-        "<logs>/{dataset}/{model}/attention.benchmark.jsonl"
+        "<logs>/{dataset}/{model}/measure_attention.benchmark.jsonl"
     conda:
         "../../envs/subcell.yaml"
     threads: config["threads"]

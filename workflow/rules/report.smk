@@ -175,6 +175,9 @@ rule report:
         quality=collect("<results>/{dataset}/quality.tsv", dataset=image_datasets()),
         field_quality=collect("<results>/{dataset}/field_quality.tsv", dataset=image_datasets()),
         downloads=collect("<results>/{dataset}/downloads.tsv", dataset=image_datasets()),
+        vectors=[
+            f"<results>/{name}/{config['datasets'][name]['model']}/cells.h5ad" for name in vector_datasets()
+        ],
         galleries=collect("<results>/{dataset}/figures/fields.png", dataset=segmented()),
         crops=collect("<results>/{dataset}/figures/crops.png", dataset=image_datasets()),
         lines=collect("<results>/{dataset}/figures/lines.png", dataset=image_datasets()),

@@ -98,7 +98,7 @@ rule draw_plates:
         "../scripts/draw_plates.py"
 
 
-rule attention_benchmark:
+rule attention:
     """Whether a network looks at the parts of a cell, and how much its surroundings matter to it."""
     input:
         unpack(drawn_truth),
@@ -109,9 +109,9 @@ rule attention_benchmark:
         scores="<results>/{dataset}/{model}/benchmarks/attention.json",
         predictions="<results>/{dataset}/{model}/benchmarks/attention.parquet",
     log:
-        "<logs>/{dataset}/{model}/attention_benchmark.log",
+        "<logs>/{dataset}/{model}/attention.log",
     benchmark:
-        "<logs>/{dataset}/{model}/attention_benchmark.benchmark.jsonl"
+        "<logs>/{dataset}/{model}/attention.benchmark.jsonl"
     wildcard_constraints:
         model=alternatives(embedding_models()),
     conda:

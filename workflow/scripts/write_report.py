@@ -41,6 +41,9 @@ with job(snakemake):
     datasets = [
         {"name": name, "simulated": params.config["datasets"][name]["source"] == "simulate"} for name in params.datasets
     ]
+    vectors = [
+        {"name": dataset_of(Path(path).parent), "simulated": False, "cells_h5ad": path} for path in files.vectors
+    ]
     for number, dataset in enumerate(datasets):
         dataset |= {key: files[name][number] for key, name in DATASET_FILES.items()}
         folder = Path(dataset["quality_tsv"]).parent
@@ -53,7 +56,7 @@ with job(snakemake):
     write_report(
         out.html,
         config=params.config,
-        datasets=datasets,
+        datasets=[*datasets, *vectors],
         maps=maps,
         curves=dict(zip(params.trained, files.curves, strict=True)),
         reconstructions={folder.name: path for folder, path in beside(files.reconstructions).items()},
@@ -86,7 +89,7 @@ with job(snakemake):
         ],
         workflow_files=list(files.workflow),
         config_yaml=yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True),
-        datasets=datasets,
+        datasets=[*datasets, *vectors],
         span=span_of(read_jobs(params.logs)),
         snakemake=params.snakemake,
     )

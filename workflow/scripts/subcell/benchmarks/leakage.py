@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from subcell.catalog.fields import WHOLE_FILE
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
@@ -52,7 +53,8 @@ def check_split(obs: pd.DataFrame, split: pd.Series, *, by: str = "gene", where:
     """
     counts: dict[str, int] = {}
     for name, plural in PLURALS.items():
-        if name not in obs:
+        # Of vectors whose file says no fields nothing can be said of fields.
+        if name not in obs or (name == "field_id" and obs[name].eq(WHOLE_FILE).all()):
             continue
         learned = names_of(obs[name][split.isin(TRAINING).to_numpy()])
         shared = sorted(learned & names_of(obs[name][(split == "test").to_numpy()]))
@@ -181,7 +183,7 @@ def check_dataset(
     rows: list[dict[str, object]] = [
         _row(plural, names_of(trained[name]), names_of(tested[name]), counts[f"{plural}_in_train_and_test"])
         for name, plural in PLURALS.items()
-        if name in fields
+        if f"{plural}_in_train_and_test" in counts
     ]
     rows.append(_row_of_images("images by hash", _hashes(trained, files), _hashes(tested, files)))
     for name, (others, their_ledgers) in trained_on.items():

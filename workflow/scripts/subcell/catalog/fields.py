@@ -17,6 +17,7 @@ __all__ = [
     "DESCRIPTION_COLUMNS",
     "FIELD_COLUMNS",
     "PATH_COLUMNS",
+    "WHOLE_FILE",
     "as_fields",
     "assign_shards",
     "assign_split",
@@ -39,6 +40,9 @@ FIELD_COLUMNS = (
     *("pixel_size_um", "pixel_size_source", "split"),
     *PATH_COLUMNS,
 )
+
+WHOLE_FILE = "all"
+"""Field of the cells of a file that says no fields."""
 
 _NUMBERS = {"shard": pa.int64(), "pixel_size_um": pa.float64()}
 _MISSING = {"shard": 0, "pixel_size_um": float("nan")}

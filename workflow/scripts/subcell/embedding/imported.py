@@ -14,6 +14,7 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from numpy.typing import NDArray
 
+from subcell.catalog.fields import WHOLE_FILE
 from subcell.catalog.released import location_names
 from subcell.catalog.splits import read_antibody_lists, split_fields
 from subcell.embedding.models import PROBABILITIES
@@ -164,7 +165,7 @@ def describe_cells(
     if "field_id" not in table:
         text = [_plain_numbers(table[name]) for name in parts]
         table["field_id"] = (
-            pd.Series(["_".join(row) for row in zip(*text, strict=True)], index=table.index) if parts else "all"
+            pd.Series(["_".join(row) for row in zip(*text, strict=True)], index=table.index) if parts else WHOLE_FILE
         )
     table["field_id"] = table["field_id"].astype(str)
     ids = table.index.astype(str)

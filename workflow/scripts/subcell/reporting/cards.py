@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from subcell.replacing import replacing
+from subcell.reporting.model_section import describe_model
 from subcell.reporting.results import interval, number
 
 LIMITS_OF_DATASETS = {
@@ -81,15 +82,15 @@ def dataset_card(name: str, settings: Mapping[str, Any], board: pd.DataFrame) ->
 def model_card(name: str, settings: Mapping[str, Any], board: pd.DataFrame) -> str:
     """The card of one model, bad scores included."""
     kind, trained = settings["kind"], settings.get("train_on") or []
-    words = [f"Model, kind `{kind}`"]
-    words += [
-        f"{key.replace('_', ' ')} `{settings[key]}`"
-        for key in ("recipe", "size", "architecture", "seed")
-        if key in settings
-    ]
+    about = describe_model(name, settings)
+    words = [f"Model, kind `{kind}`: {about['words']}"]
+    # Weights from elsewhere have no seed of ours.
+    words += [f"seed `{settings['seed']}`"] if "seed" in settings and not about["elsewhere"] else []
     words += [f"trained on {', '.join(trained)} (training part)"] if trained else []
+    words += [f"trained {about['elsewhere']}"] if about["elsewhere"] else []
+    words += [f"weights: {weights['licence']}, {weights['source']}" for weights in about["weights"]]
     limits = [*LIMITS_OF_MODELS.get(kind, ())]
-    if settings.get("checkpoint") or settings.get("released") or settings.get("pretrained"):
+    if about["elsewhere"] and kind != "imported":
         limits.append(TRAINED_ELSEWHERE)
     rows = []
     for row in board[board["model"] == name].itertuples():

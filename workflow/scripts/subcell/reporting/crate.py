@@ -62,7 +62,7 @@ def write_crate(
     results : files that the run made; those outside the root or that are not there are left out
     workflow_files : Snakefile and rules, the Snakefile first; they are copied to `WORKFLOW_FOLDER`
     config_yaml : the configuration, defaults included; becomes config.yaml beside the workflow
-    datasets : of each: name, simulated, and source_json where there is one
+    datasets : of each: name, simulated, source_json where there is one, and cells_h5ad of a dataset of vectors
     span : when the first job began and the last one ended, in seconds since 1970
     snakemake : version that ran the workflow; the environment of the report need not have it
     """
@@ -70,17 +70,22 @@ def write_crate(
     folder = root / WORKFLOW_FOLDER
     copied = _copy_workflow(folder, workflow_files, config_yaml)
     ended = datetime.fromtimestamp(span[1] if span else 0, UTC)
-    simulated = all(dataset["simulated"] for dataset in datasets)
+    simulated = bool(datasets) and all(dataset["simulated"] for dataset in datasets)
 
     crate = ROCrate(gen_preview=False, version="1.1")
     name = ", ".join(dataset["name"] for dataset in datasets)
     crate.name = f"subcell-workflow: {name}"
     crate.description = (
-        "Results of subcell-workflow: microscopy fields segmented into cells, cells embedded, proteins mapped and models "
-        f"scored.{' All images are simulated: the scores test the workflow and say nothing of biology.' if simulated else ''}"
+        "Results of subcell-workflow: cells embedded, proteins mapped and models scored."
+        f"{' All images are simulated: the scores test the workflow and say nothing of biology.' if simulated else ''}"
     )
     crate.datePublished = ended
-    crate.license = _context(crate, MIT, "CreativeWork", name="MIT License", url=MIT)
+    _context(crate, MIT, "CreativeWork", name="MIT License", url=MIT)
+    # Pictures of somebody's images are among the results, and it is not ours to license them.
+    licences = "; ".join(f"{dataset['name']}: {_source(dataset)['licence']}" for dataset in datasets)
+    crate.license = _context(
+        crate, "#licence", "CreativeWork", name="Results are licensed as what they were made from", description=licences
+    )
     crate.root_dataset["conformsTo"] = [
         _context(crate, uri, "CreativeWork", name=uri.split("/", 4)[-1]) for uri in PROFILES
     ]
@@ -100,7 +105,7 @@ def write_crate(
     inputs = [_dataset(crate, dataset) for dataset in datasets]
     action = {
         "name": f"Run of subcell-workflow {__version__}",
-        "description": f"The jobs of {name}, from images to this report",
+        "description": f"The jobs of {name}, from their inputs to this report",
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
     if span:
@@ -132,16 +137,22 @@ def _file(crate: ROCrate, path: Path, root: Path) -> File:
 
 
 def _dataset(crate: ROCrate, dataset: Mapping[str, Any]) -> ContextEntity:
-    """The images of a dataset, as far as their source is known; they are no part of the crate."""
-    source = describe_source(dataset.get("source_json"), {}, simulated=dataset["simulated"])
+    """What a dataset began with, as far as its source is known; it is no part of the crate."""
+    source, what = _source(dataset), "Vectors" if "cells_h5ad" in dataset else "Images"
     about = {
-        "name": f"Images of {dataset['name']}",
-        "description": "simulated" if dataset["simulated"] else source.get("attribution", "images of a sheet"),
+        "name": f"{what} of {dataset['name']}",
+        "description": "simulated"
+        if dataset["simulated"]
+        else source.get("attribution", f"{what.lower()} of the user"),
         **{key: source[given] for key, given in (("version", "release"), ("license", "licence")) if source.get(given)},
     }
     if str(source.get("url", "")).startswith(("https://", "http://")):
         about["url"] = source["url"]
-    return _context(crate, f"#images-{dataset['name']}", "CreativeWork", **about)
+    return _context(crate, f"#{what.lower()}-{dataset['name']}", "CreativeWork", **about)
+
+
+def _source(dataset: Mapping[str, Any]) -> dict[str, str]:
+    return describe_source(dataset.get("source_json"), {}, simulated=dataset["simulated"])
 
 
 def _context(crate: ROCrate, identifier: str, kind: str, **about: Any) -> ContextEntity:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from anndata.io import read_elem
+from h5py import File
 
 from subcell.catalog.names import tissue_of
 from subcell.catalog.set_aside import read_set_aside
+from subcell.channels import CHANNELS
 from subcell.reporting.exports import Figures
 from subcell.reporting.field_quality import MEASURES
 from subcell.reporting.figures import quality_figure
@@ -19,6 +22,10 @@ from subcell.reporting.pictures import inlined_picture
 ROWS_SHOWN = 200
 REASONS_SHOWN = 4
 LONGEST_FACT = 2000
+BRINGS = {"subcell_crops": "crops", "embeddings": "vectors"}
+"""What a source brings, where it is not fields of view."""
+
+UNKNOWN_LICENCE = "not given; ask whoever made them"
 ABOUT_SOURCE = ("source", "release", "licence", "licence_url", "attribution", "citations", "url")
 
 
@@ -33,9 +40,17 @@ def describe_dataset(
     config : the whole configuration
     figures : gets the figure of the quality of fields
     max_bytes : what a picture may take
+
+    Returns
+    -------
+    `brings` says what the dataset began with: "fields" of view, "crops" of cells, or "vectors", of which there are counts
+    alone; `channels` the stains of its files, None where they do not say it
     """
     name = entry["name"]
     settings = config.get("datasets", {}).get(name, {})
+    about = {"name": name, "settings": settings, "brings": BRINGS.get(settings.get("source", ""), "fields")}
+    if about["brings"] == "vectors":
+        return {**_NOTHING, **about, "total": _count_cells(entry["cells_h5ad"])}
     quality = pd.read_csv(entry["quality_tsv"], sep="\t", dtype={"cell_line": str}, encoding="utf-8")
     quality["cell_line"] = quality["cell_line"].fillna("")
     by_line = {
@@ -49,9 +64,9 @@ def describe_dataset(
         for kind in ("gallery", "crops", "lines")
         if entry.get(f"{kind}_png")
     }
+    downloads = _describe_downloads(entry.get("downloads_tsv"))
     return {
-        "name": name,
-        "settings": settings,
+        **about,
         "simulated": simulated,
         "total": by_line.pop("", {}),
         "by_line": by_line,
@@ -62,9 +77,26 @@ def describe_dataset(
         "set_aside_reasons": _reasons(aside),
         "pictures": pictures,
         "quality": _describe_fields(entry.get("field_quality_tsv"), name, figures),
-        "downloads": _describe_downloads(entry.get("downloads_tsv")),
+        "downloads": downloads,
+        "channels": downloads["channels"] if downloads else None,
         "source": describe_source(entry.get("source_json"), settings, simulated=simulated),
     }
+
+
+_NOTHING: dict[str, Any] = {
+    "simulated": False, "by_line": {}, "tissues": {}, "set_aside": [], "set_aside_rows": 0, "set_aside_reasons": [],
+    "pictures": {}, "quality": None, "downloads": None, "channels": None, "source": {"licence": UNKNOWN_LICENCE},
+}  # fmt: skip
+"""What there is to say of a dataset without images."""
+
+
+def _count_cells(path: str | Path) -> dict[str, int]:
+    """How many cells, genes, antibodies and cell lines a table of vectors has; what it has no column for is left out."""
+    with File(path, "r") as file:
+        obs = read_elem(file["obs"])
+    named = {"genes": "gene", "antibodies": "antibody", "cell_lines": "cell_line"}
+    known = {key: int(obs[column].nunique()) for key, column in named.items() if column in obs}
+    return {"cells": len(obs), **{key: number for key, number in known.items() if number}}
 
 
 def _reasons(aside: pd.DataFrame) -> list[tuple[str, int]]:
@@ -105,6 +137,7 @@ def _describe_downloads(path: str | Path | None) -> dict[str, Any] | None:
         "ok": int(table.loc[table["status"] == "ok", "files"].sum()),
         "bytes": int(table["bytes"].sum()),
         "retried": int(table["retried"].sum()),
+        "channels": [name for name in CHANNELS if name in set(table.loc[table["status"] == "ok", "channel"])] or None,
         "hosts": sorted(set(table["host"]) - {""}),
     }
 
@@ -119,7 +152,7 @@ def describe_source(path: str | Path | None, settings: Mapping[str, Any], *, sim
         seed = settings.get("seed")
         release = "simulated" if seed is None else f"simulated with seed {seed}"
         return {"release": release, "licence": "none: made by this run", **about}
-    return {"licence": "not given; ask whoever made the images", **about}
+    return {"licence": UNKNOWN_LICENCE, **about}
 
 
 def _as_text(value: Any) -> str:

@@ -72,7 +72,7 @@ def write_explorer(
     out_json : file to write
     map_h5ad, clusters_tsv : the map and its table of clusters
     cells_h5ad : vectors of its cells
-    crops : crop files of the dataset
+    crops : crop files of the dataset; none of vectors from elsewhere, whose cells have no pictures
     dataset, model, simulated : what it is a map of
     more : tables that a run may have, by name: enrichment, annotation, locations, neighbors
     line : the one cell line that the map is of; None for a map of all that were taken
@@ -161,8 +161,13 @@ def describe_levels(obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.Da
 
 
 def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of the table of clusters; what a column does not say is left out."""
-    named_by_term = bool(row.get("top_term")) and str(row.get("name")).startswith(f"{row['top_term']} (")
+    """One row of the table of clusters; what a column does not say is left out; `q_value` is of what `name`
+    says, so a cluster without an enriched term has none."""
+    named = [
+        row.get(q_value)
+        for best, q_value in (("top_term", "top_term_q_value"), ("top_location", "q_value"))
+        if row.get(best) and str(row.get("name")).startswith(f"{row[best]} (")
+    ]
     shown = {
         "cluster": row["cluster"],
         "parent": row.get("parent", ""),
@@ -171,7 +176,7 @@ def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
         "stability": number_or_none(row.get("stability")),
         "bootstrap": number_or_none(row.get("stability_bootstrap")),
         "stable": str(row["stable"]).lower() in ("true", "1") if row.get("stable", "") != "" else None,
-        "q_value": number_or_none(row.get("top_term_q_value" if named_by_term else "q_value")),
+        "q_value": number_or_none(named[0]) if named else None,
         "markers": str(row.get("markers") or ""),
         "top_units": str(row.get("top_units") or ""),
     }
@@ -341,7 +346,10 @@ def _cells(placed: CellsOnMap, units: int, *, low: NDArray[Any], side: float, se
 
 
 def _pictures(placed: CellsOnMap, crops: Sequence[str | Path], units: int, *, max_bytes: int) -> dict[str, Any] | None:
-    """Pictures of the cells of each unit, with what is known of each and, where it was kept, where attention lies."""
+    """Pictures of the cells of each unit, with what is known of each and, where it was kept, where attention lies; None
+    without crops, as vectors from elsewhere have none."""
+    if not crops:
+        return None
     most, side_px = choose_size(units, max_bytes=max_bytes)
     whole = (
         ~placed.obs["touches_border"].to_numpy(bool)

@@ -15,7 +15,7 @@ from h5py import File
 
 from subcell.crops.anndata_file import text_of_categories
 from subcell.reporting import results as scores
-from subcell.reporting.explorer import read_clusters
+from subcell.reporting.explorer import describe_cluster, read_clusters
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import agreement_figure, frequent_locations, level_columns, map_figure
 
@@ -79,20 +79,18 @@ def _describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table of clusters; a long list of members is cut."""
     members = [member for member in str(row.get("members", "")).split(";") if member.strip()]
     shown = members[:MEMBERS_SHOWN]
-    stability = pd.to_numeric(row.get("stability"), errors="coerce")
+    about = describe_cluster(row)
     return {
         **{key: row.get(key, "") for key in ("level", "cluster", "parent", "size")},
         "resolution": row.get("resolution", ""),
-        # With the share of members that have it, where the table says it.
-        "location": row.get("name") or row.get("top_location", ""),
-        "q_value": _small(row.get("q_value")),
-        "stability": scores.number(stability, 2),
+        "name": about.get("name", ""),
+        "q_value": _small(about.get("q_value")),
+        "stability": scores.number(about.get("stability"), 2),
         "members": ", ".join(shown),
         "more": len(members) - len(shown),
     }
 
 
-def _small(value: Any) -> str:
+def _small(value: float | None) -> str:
     """A corrected p-value as text; "" where there is none."""
-    value = pd.to_numeric(value, errors="coerce")
-    return "" if pd.isna(value) else "below 0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if value is None else "below 0.001" if value < 0.001 else f"{value:.3f}"

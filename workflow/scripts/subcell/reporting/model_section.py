@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name, weight_files
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import readable, training_figure
 from subcell.reporting.pictures import inlined_picture
@@ -16,12 +17,23 @@ ATTENTION_ROWS = 60
 
 
 def describe_model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model is, in words."""
+    """What a model is, in words.
+
+    Returns
+    -------
+    name, kind, words, settings; train_on: datasets of this run; elsewhere: where else it was trained, to follow the word, ""
+    where it was not; weights: of weights from elsewhere, {"licence", "source"} as resources/weights.tsv states them
+    """
     kind = settings.get("kind", "")
-    size = settings.get("size", "")
+    size, file = settings.get("size", ""), settings.get("checkpoint")
+    pretrained = kind == "timm" and settings.get("pretrained") and not file
     words = {
-        "subcell": f"SubCell vision transformer ({size}), recipe {settings.get('recipe', '')}",
-        "random_vit": f"The same network ({size}), untrained",
+        "subcell": _subcell(settings),
+        "random_vit": f"SubCell's network ({size}), untrained",
+        "dino4cells": "DINO4Cells: vision transformer trained without labels",
+        "bestfitting": "Supervised network of the team bestfitting, of HPA's Kaggle challenge",
+        "timm": f"{settings.get('architecture', '')} of timm{'' if file or pretrained else ', untrained'}",
+        "imported": "A model of which the vectors alone are known",
         "handcrafted": "Classical features: intensity, shape, texture",
         "shortcuts": "What must not suffice: cell count, areas, mean intensities, mask shape",
     }
@@ -30,8 +42,52 @@ def describe_model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         "kind": kind,
         "words": words.get(kind, kind),
         "train_on": list(settings.get("train_on") or []),
+        "elsewhere": _trained_elsewhere(settings),
+        "weights": weights_of(settings),
         "settings": settings,
     }
+
+
+def _subcell(settings: Mapping[str, Any]) -> str:
+    """A SubCell network; of a checkpoint the file knows what it is, and the settings do not."""
+    if settings.get("released"):
+        variant = VARIANTS.get(settings.get("recipe", ""), "")
+        return f"Released SubCell network (ViT-B/16), {variant}, channels: {settings['released']}"
+    if settings.get("checkpoint"):
+        return "SubCell vision transformer, as in its checkpoint"
+    return f"SubCell vision transformer ({settings.get('size', '')}), recipe {settings.get('recipe', '')}"
+
+
+def _trained_elsewhere(settings: Mapping[str, Any]) -> str:
+    """Where a model was trained other than in this run, as far as it is known; "" where it was not."""
+    kind, file = settings.get("kind"), settings.get("checkpoint")
+    if kind == "imported":
+        return "elsewhere"
+    if settings.get("released"):
+        return "on the Human Protein Atlas v23"
+    if kind in ("dino4cells", "bestfitting"):
+        return f"on images of the Human Protein Atlas ({file})"
+    if file:
+        return f"elsewhere ({file})"
+    return "elsewhere (timm's weights)" if kind == "timm" and settings.get("pretrained") else ""
+
+
+def weights_of(settings: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Licence and source of released weights that a model uses, each once."""
+    kind, released = settings.get("kind"), settings.get("released")
+    if released:
+        channels = CHANNEL_SETS if released == "auto" else [released]
+        rows = [row for name in channels for row in weight_files(released_name(name, settings["recipe"]))]
+    elif kind in ("dino4cells", "bestfitting"):
+        rows = [row for row in weight_files() if row.name.startswith(kind)]
+    elif kind == "timm" and settings.get("pretrained") and not settings.get("checkpoint"):
+        page = f"https://huggingface.co/timm/{settings['architecture']}"
+        return [{"licence": "as its page states", "source": page}]
+    else:
+        return []
+    return [
+        {"licence": licence, "source": source} for licence, source in dict.fromkeys((r.licence, r.source) for r in rows)
+    ]
 
 
 def describe_training(

@@ -18,6 +18,7 @@ from subcell.reporting.dataset_section import describe_dataset, readable_bytes
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import comparison_figure
 from subcell.reporting.map_section import describe_map
+from subcell.reporting.methods import describe_methods
 from subcell.reporting.model_section import describe_attention, describe_model, describe_training
 from subcell.reporting.page import render_page
 
@@ -60,7 +61,8 @@ def write_report(
     out_html : file to write
     config : the whole configuration, defaults included
     datasets : of each: name, quality_tsv, set_aside_tsv, gallery_png, crops_png; where there are any lines_png,
-        field_quality_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it
+        field_quality_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it. Of a dataset of
+        vectors name and cells_h5ad alone
     benchmarks : result files, those that were not run included
     not_run_tsv : what was asked for and could not be run
     templates : folder with `subcell.reporting.page.page_files`
@@ -92,6 +94,11 @@ def write_report(
     tables = scores.score_tables(board, results, models=list(models), seconds=runtime.seconds_of_benchmarks(jobs))
     # Maps of trained models first: the first one is what a reader sees first.
     ordered = sorted(maps, key=lambda entry: entry["model"] not in curves)
+    cited = software.cited(
+        config,
+        from_hpa=any(_from_hpa(dataset) for dataset in shown),
+        segmented=any(dataset["brings"] == "fields" for dataset in shown),
+    )
     page = {
         "config": config,
         "config_yaml": yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100),
@@ -110,7 +117,8 @@ def write_report(
         ],
         "maps": [describe_map(entry, figures) for entry in ordered],
         "attention": [describe_attention(entry, max_bytes=room) for entry in attention],
-        "cited": software.cited(config, from_hpa=any(_from_hpa(dataset) for dataset in shown)),
+        "cited": cited,
+        "methods": describe_methods(config, shown, mapped=bool(maps), cited=cited),
         "software": software.software_table(environments),
         "runtime": _describe_runtime(jobs, shown),
         "run": {**{"command": None, "commit": None, "code": code_version(*STAGES)}, **(run or {})},

@@ -27,19 +27,31 @@ CITATIONS = {
              "10.48550/arXiv.1802.03426"),
     "snakemake": ("Mölder et al. Sustainable data analysis with Snakemake. F1000Research 10 (2021).",
                   "10.12688/f1000research.29032.2"),
+    "harmony": ("Korsunsky et al. Fast, sensitive and accurate integration of single-cell data with Harmony. "
+                "Nature Methods 16 (2019).",
+                "10.1038/s41592-019-0619-0"),
+    "basic": ("Peng et al. A BaSiC tool for background and shading correction of optical microscopy images. "
+              "Nature Communications 8 (2017).", "10.1038/ncomms14836"),
+    "dino4cells": ("Doron et al. Unbiased single-cell morphology with self-supervised vision transformers. bioRxiv (2023).",
+                   "10.1101/2023.06.16.545359"),
+    "bestfitting": ("Ouyang et al. Analysis of the Human Protein Atlas Image Classification competition. "
+                    "Nature Methods 16 (2019).", "10.1038/s41592-019-0658-6"),
     "hpa": ("Thul et al. A subcellular map of the human proteome. Science 356 (2017).", "10.1126/science.aal3321"),
 }  # fmt: skip
 """Key -> what to cite and its DOI, in the order in which they are numbered."""
 
 
-def cited(config: Mapping[str, Any], *, from_hpa: bool) -> dict[str, dict[str, Any]]:
-    """What a run has to cite, key -> {number, text, doi}."""
-    wanted = {"snakemake"}
-    if any(settings.get("kind") == "subcell" for settings in config.get("models", {}).values()):
-        wanted.add("subcell")
-    wanted.add("cellpose-sam" if config.get("segmentation", {}).get("model") == "cpsam_v2" else "cellpose")
-    if config.get("map"):
-        wanted |= {"leiden", "umap"}
+def cited(config: Mapping[str, Any], *, from_hpa: bool, segmented: bool) -> dict[str, dict[str, Any]]:
+    """What a run has to cite, key -> {number, text, doi}; `segmented`: it found cells itself."""
+    kinds = {settings.get("kind") for settings in config.get("models", {}).values()}
+    wanted = {"snakemake"} | (kinds & {"subcell", "dino4cells", "bestfitting"})
+    if segmented:
+        wanted.add("cellpose-sam" if config.get("segmentation", {}).get("model") == "cpsam_v2" else "cellpose")
+    if settings := config.get("map"):
+        wanted |= {"leiden", "umap"} | ({"harmony"} if settings.get("batches") else set())
+        wanted |= {"subcell"} if settings.get("method") == "paper" else set()
+    if any((dataset.get("camera") or {}).get("flat_field") for dataset in config.get("datasets", {}).values()):
+        wanted.add("basic")
     if from_hpa:
         wanted.add("hpa")
     chosen = [key for key in CITATIONS if key in wanted]
