@@ -29,6 +29,14 @@ def test_a_blurred_field_stands_out_among_its_line():
     assert (table["unusual"] != "").sum() == 2
 
 
+def test_a_saturated_field_stands_out_among_unsaturated_ones():
+    fields = example.example_fields([f"f{i}" for i in range(12)], cell_line=["A"] * 12)
+    qc = pd.DataFrame({"field_id": fields["field_id"], "status": "ok", "saturated_fraction": 0.0})
+    qc.loc[[3, 4], "saturated_fraction"] = 0.4, 1e-4
+    unusual = field_quality_table(qc, fields).set_index("field_id")["unusual"]
+    assert unusual[unusual != ""].to_dict() == {"f3": "saturated pixels"}
+
+
 def test_a_field_of_another_pixel_size_is_one_to_look_at():
     fields = example.example_fields([f"f{i}" for i in range(12)], cell_line=["A"] * 12)
     qc = pd.DataFrame({"field_id": fields["field_id"], "status": "ok", "cells": 10, "touching_border": 3})
