@@ -40,11 +40,11 @@ rule check_quality:
 
 
 rule draw_fields:
-    """Fields with outlines, from the first shard of a dataset."""
+    """Fields with outlines, as different ones as a dataset has."""
     input:
-        fields="<results>/{dataset}/fields/0000.parquet",
-        images="<results>/{dataset}/images/0000",
-        masks="<results>/{dataset}/masks/0000.zarr",
+        fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
+        images=per_shard("<results>/{dataset}/images/{shard}"),
+        masks=per_shard("<results>/{dataset}/masks/{shard}.zarr"),
     output:
         gallery=report(
             "<results>/{dataset}/figures/fields.png",
@@ -70,9 +70,9 @@ rule draw_fields:
 
 
 rule draw_crops:
-    """Crops by location, and cell lines by location, from the first shard of a dataset."""
+    """Crops by location, and cell lines by location, from as many shards as it takes."""
     input:
-        crops="<results>/{dataset}/crops/0000.h5sc",
+        crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
     output:
         crops=report(
             "<results>/{dataset}/figures/crops.png",
