@@ -219,7 +219,7 @@ def test_figures_of_many_points_become_pixels_in_the_page_and_stay_lines_in_the_
 def test_quality_figure_rings_what_is_unusual():
     fields = pd.DataFrame({
         "cell_line": ["A"] * 4 + ["<b>"] * 4, "cells": range(8), "nucleus_area_um2": np.nan, "cell_area_um2": 500.0,
-        "focus": 0.5, "saturated_fraction": 0.0, "unusual": ["focus"] + [""] * 7,
+        "focus": 0.5, "saturated_fraction": 0.0, "agreement_f1": np.nan, "unusual": ["focus"] + [""] * 7,
     })  # fmt: skip
     figure = quality_figure(fields)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [

@@ -45,6 +45,7 @@ def test_a_field_of_another_pixel_size_is_one_to_look_at():
     qc.loc[5, "pixel_size_warning"] = "nuclei are 7.0 um wide"
     table = field_quality_table(qc, fields).set_index("field_id")
     assert table["unusual"][table["unusual"] != ""].to_dict() == {"f4": "pixel size", "f5": "pixel size"}
+    assert table.loc["f5", "pixel_size_warning"] == "nuclei are 7.0 um wide"
     assert "21.0 um wide, 1.5 times those of A" in table.loc["f4", "pixel_size_warning"]
 
 

@@ -32,7 +32,8 @@ rule check_quality:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=code_version("reporting", "catalog"),
+        border_cells=lookup("crops/border_cells", within=config),
+        code=code_version("reporting", "catalog", "segmentation"),
     message:
         "Checking the quality of {wildcards.dataset}"
     script:
@@ -175,6 +176,7 @@ rule report:
         quality=collect("<results>/{dataset}/quality.tsv", dataset=image_datasets()),
         field_quality=collect("<results>/{dataset}/field_quality.tsv", dataset=image_datasets()),
         downloads=collect("<results>/{dataset}/downloads.tsv", dataset=image_datasets()),
+        plates=collect("<results>/{dataset}/quality/plates.tsv", dataset=segmented()),
         galleries=collect("<results>/{dataset}/figures/fields.png", dataset=segmented()),
         crops=collect("<results>/{dataset}/figures/crops.png", dataset=image_datasets()),
         lines=collect("<results>/{dataset}/figures/lines.png", dataset=image_datasets()),

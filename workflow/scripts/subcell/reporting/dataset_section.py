@@ -62,6 +62,7 @@ def describe_dataset(
         "set_aside_reasons": _reasons(aside),
         "pictures": pictures,
         "quality": _describe_fields(entry.get("field_quality_tsv"), name, figures),
+        "plates": _describe_plates(entry.get("plates_tsv")),
         "downloads": _describe_downloads(entry.get("downloads_tsv")),
         "source": describe_source(entry.get("source_json"), settings, simulated=simulated),
     }
@@ -77,16 +78,29 @@ def _describe_fields(path: str | Path | None, name: str, figures: Figures) -> di
     """Figure of the quality of all fields, and those that differ from the others."""
     if not path:
         return None
-    text = dict.fromkeys(("field_id", "cell_line", "plate", "status", "unusual"), str)
+    text = dict.fromkeys(("field_id", "cell_line", "plate", "status", "pixel_size_warning", "unusual"), str)
     table = pd.read_csv(path, sep="\t", dtype=text, encoding="utf-8").fillna(dict.fromkeys(text, ""))
     good = table[table["status"] == "ok"]
     unusual = table[table["unusual"] != ""]
     return {
         "figure": figures.add(f"{name}_field_quality", quality_figure(good), table) if len(good) else None,
-        "measures": list(MEASURES.values()),
+        "measures": [title for name, title in MEASURES.items() if table[name].notna().any()],
         "unusual": unusual.head(ROWS_SHOWN).to_dict("records"),
         "unusual_rows": len(unusual),
         "fields": len(table),
+    }
+
+
+def _describe_plates(path: str | Path | None) -> dict[str, Any] | None:
+    """Plates that stand out from the others, a row a measure."""
+    if not path:
+        return None
+    table = pd.read_csv(path, sep="\t", dtype={"plate": str, "metric": str}, encoding="utf-8").fillna({"plate": ""})
+    outlying = table[table["outlier"].astype(bool)]
+    return {
+        "outlying": outlying.head(ROWS_SHOWN).to_dict("records"),
+        "outlying_plates": outlying["plate"].nunique(),
+        "plates": table["plate"].nunique(),
     }
 
 

@@ -17,8 +17,10 @@ MEASURES = {
     "cell_area_um2": "Cell, median, µm²",
     "focus": "Focus of the DNA channel",
     "saturated_fraction": "Saturated pixels, share",
+    "agreement_f1": "Agreement of two segmenters, F1",
 }
-FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, "pixel_size_warning", "unusual")
+ABOUT_PIXELS = ("border_fraction", "bit_depth", "stretched_channels", "camera_offset", "pixel_size_warning")
+FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, *ABOUT_PIXELS, "unusual")
 DOWNLOADS_COLUMNS = ("channel", "host", "status", "reason", "files", "bytes", "retried", "tries")
 
 FEWEST_TO_COMPARE = 8
@@ -36,8 +38,8 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     Notes
     -----
     A field is compared with those of its line (lines of fewer than `FEWEST_TO_COMPARE` with each other): unusual is a
-    `robust_z` beyond `LIMIT`, as in the tables of plates; for focus only below, for saturation only above. Its pixel size
-    is unusual where nuclei are of a size that none have, or beside those of its line.
+    `robust_z` beyond `LIMIT`, as in the tables of plates; for focus and agreement only below, for saturation only above. Its
+    pixel size is unusual where nuclei are of a size that none have, or beside those of its line.
     """
     known = fields.set_index("field_id")
     qc = qc.reindex(columns=list(QC_SCHEMA.names))
@@ -46,6 +48,8 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
         table[name] = table["field_id"].map(known[name]).fillna("") if name in known else ""
     for name in MEASURES:
         table[name] = pd.to_numeric(qc[name], errors="coerce").to_numpy()
+    for name in ABOUT_PIXELS:
+        table[name] = qc[name].to_numpy()
     good = table["status"] == "ok"
     sizes = table[good].groupby("cell_line")["field_id"].transform("size")
     group = table["cell_line"].where(sizes.reindex(table.index).fillna(0) >= FEWEST_TO_COMPARE, "")
@@ -53,7 +57,8 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     for name, title in MEASURES.items():
         by_group = table[good].groupby(group[good])[name]
         scores = by_group.transform(lambda values, name=name: robust_z(values.to_numpy(float), name))
-        beyond = {"focus": -scores, "saturated_fraction": scores}.get(name, scores.abs()) > LIMIT
+        one_sided = {"focus": -scores, "agreement_f1": -scores, "saturated_fraction": scores}
+        beyond = one_sided.get(name, scores.abs()) > LIMIT
         marked = beyond.reindex(table.index).fillna(False).astype(bool)
         unusual[marked] += title.split(",")[0].lower() + "; "
     alone = qc["pixel_size_warning"].fillna("").to_numpy()

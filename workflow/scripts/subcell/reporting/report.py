@@ -60,7 +60,7 @@ def write_report(
     out_html : file to write
     config : the whole configuration, defaults included
     datasets : of each: name, quality_tsv, set_aside_tsv, gallery_png, crops_png; where there are any lines_png,
-        field_quality_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it
+        field_quality_tsv, plates_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it
     benchmarks : result files, those that were not run included
     not_run_tsv : what was asked for and could not be run
     templates : folder with `subcell.reporting.page.page_files`

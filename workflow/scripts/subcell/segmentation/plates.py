@@ -15,7 +15,7 @@ from subcell.replacing import replacing
 
 METRICS = {
     **{"cells": 1.0, "nucleus_area_um2": 5.0, "cell_area_um2": 20.0, "dna_intensity": 2.0, "focus": 0.01},
-    **{"saturated_fraction": 0.005, "border_fraction": 0.05, "covered_fraction": 0.05},
+    **{"saturated_fraction": 0.005, "border_fraction": 0.05, "covered_fraction": 0.05, "agreement_f1": 0.05},
     **{f"background_{channel}": 2.0 for channel in CHANNELS},
 }
 """What is compared -> the least spread that is believed, in its own unit (counts of intensities, else shares): where most
