@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import report_example as example
 from rendered_report import EVIL, TEMPLATES, render_report
 
 from subcell.errors import SubcellError
@@ -211,6 +212,26 @@ def test_what_segmentation_doubts_is_told(real):
 def test_cells_that_no_model_saw_are_no_cells_of_the_overview(real):
     assert "cells; 5 more, cut by the border, were left out 15" in real.text
     assert "% of cells, left out" in real.text
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("compact", "with a compact U-Net that predicts"),
+        ("mine.safetensors", "with a compact U-Net (weights from mine.safetensors ) that predicts"),
+        ("cpsam_v2", "with Cellpose-SAM [1]."),
+        ("tuned/cellpose_model", "with Cellpose-SAM [1] ( tuned/cellpose_model )."),
+    ],
+)
+def test_methods_name_the_segmentation_model(tmp_path, model, words):
+    config = example.example_config({}, models={})
+    config["segmentation"] |= {"model": model, "compare_with": None}
+    write_report(
+        tmp_path / "report.html", config=config, datasets=[], benchmarks=[], templates=TEMPLATES,
+        **example.write_scores(tmp_path, [], []),
+    )  # fmt: skip
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert f"Nuclei and cells were segmented {words}" in text
 
 
 def test_damaged_result_is_named(tmp_path):

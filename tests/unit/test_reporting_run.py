@@ -125,6 +125,14 @@ def test_what_is_cited_was_used():
         "cellpose-sam",
         "snakemake",
     ]
+    for model, cites in (
+        ("cpsam", "cellpose-sam"),
+        ("my/cellpose_model", "cellpose-sam"),
+        ("my.safetensors", "cellpose"),
+    ):
+        assert list(cited({"segmentation": {"model": model}}, from_hpa=False)) == [cites, "snakemake"]
+    both = {"segmentation": {"model": "compact", "compare_with": "cpsam_v2"}}
+    assert list(cited(both, from_hpa=False)) == ["cellpose", "cellpose-sam", "snakemake"]
     all_of_it = cited({"models": {"a": {"kind": "subcell"}}, "map": {"unit": "gene"}}, from_hpa=True)
     assert [entry["number"] for entry in all_of_it.values()] == [1, 2, 3, 4, 5, 6]
     assert next(iter(all_of_it)) == "subcell"

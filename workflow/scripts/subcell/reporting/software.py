@@ -37,7 +37,10 @@ def cited(config: Mapping[str, Any], *, from_hpa: bool) -> dict[str, dict[str, A
     wanted = {"snakemake"}
     if any(settings.get("kind") == "subcell" for settings in config.get("models", {}).values()):
         wanted.add("subcell")
-    wanted.add("cellpose-sam" if config.get("segmentation", {}).get("model") == "cpsam_v2" else "cellpose")
+    segmentation = config.get("segmentation", {})
+    for model in filter(None, (segmentation.get("model", "compact"), segmentation.get("compare_with"))):
+        # Compact networks predict Cellpose's flows; all that Cellpose 4 itself loads are Cellpose-SAM.
+        wanted.add("cellpose" if model == "compact" or model.endswith(".safetensors") else "cellpose-sam")
     if config.get("map"):
         wanted |= {"leiden", "umap"}
     if from_hpa:
