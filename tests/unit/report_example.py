@@ -44,7 +44,7 @@ def example_config(datasets: dict[str, str], models: dict | None = None) -> dict
         "datasets": {name: {"source": source, "split": split, **extra.get(source, {})} for name, source in datasets.items()},
         "segmentation": {
             "model": "compact", "working_um_per_px": 0.32, "flow_threshold": 0.4, "cellprob_threshold": 0.0,
-            "min_nucleus_um2": 16.0, "min_cell_um2": 35.0,
+            "min_nucleus_um2": 16.0, "min_cell_um2": 35.0, "compare_with": "cpsam_v2",
         },
         "crops": {"field_um": 51.2, "pixels": 96, "border_cells": "keep"},
         "models": MODELS if models is None else models,
@@ -137,6 +137,7 @@ def write_quality_inputs(folder: Path, fields: pd.DataFrame, *, seed: int = 0) -
     folder.mkdir(parents=True, exist_ok=True)
     names = list(fields["field_id"])
     qc = [{"field_id": name, "status": "ok", "reason": "", "focus": 0.5, "saturated_fraction": 0.001} for name in names]
+    qc[0] |= {"pixel_size_warning": "nuclei are 7.0 um wide", "agreement_f1": 0.8}
     qc[-1] |= {"status": "no cells", "reason": "no cell was found"}
     cells = [
         {

@@ -245,6 +245,18 @@ def test_the_table_of_clusters_has_the_q_of_their_name(tmp_path):
     ]  # fmt: skip
 
 
+def test_what_segmentation_doubts_is_told(real):
+    assert "pixel size nuclei are 7.0 um wide" in real.text
+    assert "Cells by compact and by cpsam_v2 agree with a mean F1 of 0.80 a field" in real.text
+    assert "Plates to look at 1 of 6 differ from the others" in real.text
+    assert "P5 Cell, µm² 900.00 44.5 5 0" in real.text
+
+
+def test_cells_that_no_model_saw_are_no_cells_of_the_overview(real):
+    assert "cells; 5 more, cut by the border, were left out 15" in real.text
+    assert "% of cells, left out" in real.text
+
+
 def test_damaged_result_is_named(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(SubcellError, match=r"broken\.json.*delete it"):

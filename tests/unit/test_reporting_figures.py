@@ -8,14 +8,16 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from subcell.reporting import gallery
 from subcell.reporting.canvas import figure_bytes, shown_text
 from subcell.reporting.composite import composite, round_length, shrink, stretch
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import agreement_figure, comparison_figure, map_figure, quality_figure, training_figure
-from subcell.reporting.gallery import crop_gallery, field_gallery, spread_over
+from subcell.reporting.gallery import crop_gallery, field_gallery, line_gallery, spread_over
 from subcell.reporting.leaderboard import leaderboard
 from subcell.reporting.pictures import inlined_picture
 from subcell.reporting.results import counted, grouped, interval, number, score_tables, signed
+from subcell.segmentation.masks import open_masks
 
 
 def texts(figure: Figure) -> str:
@@ -62,7 +64,7 @@ def test_galleries_show_fields_and_cells(tmp_path):
     drawn = {name: example.draw_field(rng) for name in fields["field_id"]}
     example.write_images(tmp_path / "images", fields, {name: image for name, (image, _, _) in drawn.items()})
     example.write_masks(tmp_path / "masks.zarr", {name: labels for name, (_, *labels) in drawn.items()})
-    field_gallery(tmp_path / "images", tmp_path / "masks.zarr", fields, tmp_path / "fields.png")
+    field_gallery([tmp_path / "images"], [tmp_path / "masks.zarr"], fields, tmp_path / "fields.png")
     with Image.open(tmp_path / "fields.png") as picture:
         pixels = np.asarray(picture.convert("RGB"), int)
     assert pixels.shape[1] > 1500
@@ -78,12 +80,57 @@ def test_galleries_of_nothing_say_so(tmp_path):
     fields = example.example_fields(["f0"])
     example.write_images(tmp_path / "images", fields, {"f0": np.zeros((4, 32, 32), np.uint8)})
     example.write_masks(tmp_path / "masks.zarr", {})
-    field_gallery(tmp_path / "images", tmp_path / "masks.zarr", fields, tmp_path / "fields.png")
+    field_gallery([tmp_path / "images"], [tmp_path / "masks.zarr"], fields, tmp_path / "fields.png")
     example.write_crops(tmp_path / "crops.h5sc", fields.iloc[:0])
     crop_gallery([tmp_path / "crops.h5sc"], tmp_path / "crops.png")
     for name in ("fields.png", "crops.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.height < 300
+
+
+def said(monkeypatch) -> list[str]:
+    """The sentences that stand for pictures."""
+    sentences: list[str] = []
+    draw = gallery.text_figure
+    monkeypatch.setattr(gallery, "text_figure", lambda text: sentences.append(text) or draw(text))
+    return sentences
+
+
+def test_fields_are_shown_whichever_shard_holds_them(tmp_path, monkeypatch):
+    sentences, opened = said(monkeypatch), []
+    monkeypatch.setattr(gallery, "open_masks", lambda path: opened.append(path.name) or open_masks(path))
+    shards = range(5)
+    fields = example.example_fields(["a", "b"], shard=[3, 1])
+    image, *labels = example.draw_field(np.random.default_rng(0))
+    for shard in shards:
+        mine = fields[fields["shard"] == shard]
+        example.write_images(tmp_path / f"{shard}", mine, dict.fromkeys(mine["field_id"], image))
+        example.write_masks(tmp_path / f"{shard}.zarr", dict.fromkeys(mine["field_id"], labels))
+    images, masks = ([tmp_path / f"{shard}{end}" for shard in shards] for end in ("", ".zarr"))
+    field_gallery(images, masks, fields, tmp_path / "fields.png", n=2)
+    assert sentences == []
+    assert sorted(opened) == ["1.zarr", "3.zarr"]
+    field_gallery(images, masks, fields.iloc[:0], tmp_path / "fields.png")
+    assert sentences == ["No field was segmented, so there is none to show."]
+
+
+def test_cells_are_shown_whichever_shard_holds_them(tmp_path, monkeypatch):
+    sentences = said(monkeypatch)
+    fields = example.example_fields(["a", "b"])
+    paths = [tmp_path / f"{shard}.h5sc" for shard in range(3)]
+    for path, part in zip(paths, (fields.iloc[:0], fields.iloc[:1], fields.iloc[1:]), strict=True):
+        example.write_crops(path, part)
+    line_gallery(paths, tmp_path / "lines.png")
+    crop_gallery(paths, tmp_path / "crops.png")
+    assert sentences == []
+    line_gallery(paths[:1], tmp_path / "lines.png")
+    assert sentences.pop() == "No cell was cropped, so there is none to show."
+    example.write_crops(paths[0], fields.assign(cell_line=None))
+    line_gallery(paths[:1], tmp_path / "lines.png")
+    assert "are not known" in sentences.pop()
+    # What lies behind enough cells is not opened.
+    monkeypatch.setattr(gallery, "ENOUGH_CELLS", 3)
+    crop_gallery([paths[1], tmp_path / "damaged.h5sc"], tmp_path / "crops.png")
 
 
 def test_crops_without_locations_or_genes(tmp_path):
@@ -172,7 +219,7 @@ def test_figures_of_many_points_become_pixels_in_the_page_and_stay_lines_in_the_
 def test_quality_figure_rings_what_is_unusual():
     fields = pd.DataFrame({
         "cell_line": ["A"] * 4 + ["<b>"] * 4, "cells": range(8), "nucleus_area_um2": np.nan, "cell_area_um2": 500.0,
-        "focus": 0.5, "saturated_fraction": 0.0, "unusual": ["focus"] + [""] * 7,
+        "focus": 0.5, "saturated_fraction": 0.0, "agreement_f1": np.nan, "unusual": ["focus"] + [""] * 7,
     })  # fmt: skip
     figure = quality_figure(fields)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [

@@ -73,6 +73,20 @@ def test_segmentation_is_said_as_it_was_done():
     assert "Cellpose-SAM" in methods(images, segmentation={"model": "cpsam_v2"})["cells"]
 
 
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("compact", "with a compact U-Net that predicts"),
+        ("mine.safetensors", "with a compact U-Net (weights from mine.safetensors) that predicts"),
+        ("cpsam_v2", "with Cellpose-SAM."),
+        ("tuned/cellpose_model", "with Cellpose-SAM (tuned/cellpose_model)."),
+    ],
+)
+def test_the_segmentation_model_is_named(model, words):
+    text = " ".join(methods({"source": "images", "sheet": "x.csv"}, segmentation={"model": model}).values())
+    assert f"Nuclei and cells were segmented {words}" in text.replace(" [1]", "").replace(" [2]", "")
+
+
 def test_published_crops_were_not_segmented_here():
     said = methods({"source": "subcell_crops"}, brings="crops", channels=None)
     assert "came as crops of single cells with their masks: 359 cells of 39 of 40 fields" in said["datasets"]

@@ -5,7 +5,7 @@ import pytest
 import report_example as example
 
 from subcell.catalog.set_aside import read_set_aside, set_aside_table, write_set_aside
-from subcell.reporting.quality import QUALITY_COLUMNS, collect_quality
+from subcell.reporting.quality import QUALITY_COLUMNS, collect_quality, quality_table
 
 
 @pytest.fixture
@@ -45,6 +45,26 @@ def test_known_counts(collected):
     assert total["genes"] == 3
     cells = pd.read_parquet(collected / "cells.parquet")
     assert total["nucleus_area_median"] == pytest.approx(cells["nucleus_area_um2"].median())
+
+
+def test_cells_left_out_at_the_border_are_counted(collected):
+    assert "cells_left_out_at_border" not in values(collected, "")
+    inputs = {name: collected / f"{name.split('_')[0]}.parquet" for name in ("qc_paths", "cells_paths", "fields_paths")}
+    collect_quality(
+        collected / "sheet.tsv", collected / "images", **inputs, border_cells="drop", dataset="mine",
+        out_set_aside_tsv=collected / "aside.tsv", out_quality_tsv=collected / "quality.tsv",
+    )  # fmt: skip
+    assert values(collected, "")["cells_left_out_at_border"] == 4
+    assert values(collected, "A")["cells_left_out_at_border"] == 2
+
+
+def test_agreement_of_two_segmenters_is_told(collected):
+    qc = pd.read_parquet(collected / "qc.parquet").assign(agreement_f1=[0.5, 0.7, 0.9, 0.9, None, None])
+    cells = pd.read_parquet(collected / "cells.parquet")
+    fields = example.example_fields([f"f{i}" for i in range(6)])
+    table = quality_table(read_set_aside(collected / "aside.tsv"), qc, cells, fields, dataset="mine")
+    total = table[table["cell_line"] == ""].set_index("metric")["value"]
+    assert total["agreement_f1_mean"] == pytest.approx(0.75)
 
 
 def test_lines_add_up_to_what_was_catalogued(collected):

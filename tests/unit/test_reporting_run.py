@@ -34,6 +34,14 @@ def test_a_blurred_field_stands_out_among_its_line():
     assert (table["unusual"] != "").sum() == 2
 
 
+def test_a_saturated_field_stands_out_among_unsaturated_ones():
+    fields = example.example_fields([f"f{i}" for i in range(12)], cell_line=["A"] * 12)
+    qc = pd.DataFrame({"field_id": fields["field_id"], "status": "ok", "saturated_fraction": 0.0})
+    qc.loc[[3, 4], "saturated_fraction"] = 0.4, 1e-4
+    unusual = field_quality_table(qc, fields).set_index("field_id")["unusual"]
+    assert unusual[unusual != ""].to_dict() == {"f3": "saturated pixels"}
+
+
 def test_a_field_of_another_pixel_size_is_one_to_look_at():
     fields = example.example_fields([f"f{i}" for i in range(12)], cell_line=["A"] * 12)
     qc = pd.DataFrame({"field_id": fields["field_id"], "status": "ok", "cells": 10, "touching_border": 3})
@@ -42,6 +50,7 @@ def test_a_field_of_another_pixel_size_is_one_to_look_at():
     qc.loc[5, "pixel_size_warning"] = "nuclei are 7.0 um wide"
     table = field_quality_table(qc, fields).set_index("field_id")
     assert table["unusual"][table["unusual"] != ""].to_dict() == {"f4": "pixel size", "f5": "pixel size"}
+    assert table.loc["f5", "pixel_size_warning"] == "nuclei are 7.0 um wide"
     assert "21.0 um wide, 1.5 times those of A" in table.loc["f4", "pixel_size_warning"]
 
 
@@ -137,6 +146,14 @@ def test_what_is_cited_was_used():
         "cellpose-sam",
         "snakemake",
     ]
+    for model, cites in (
+        ("cpsam", "cellpose-sam"),
+        ("my/cellpose_model", "cellpose-sam"),
+        ("my.safetensors", "cellpose"),
+    ):
+        assert list(cited({"segmentation": {"model": model}}, from_hpa=False, segmented=True)) == [cites, "snakemake"]
+    both = {"segmentation": {"model": "compact", "compare_with": "cpsam_v2"}}
+    assert list(cited(both, from_hpa=False, segmented=True)) == ["cellpose", "cellpose-sam", "snakemake"]
     all_of_it = cited({"models": {"a": {"kind": "subcell"}}, "map": {"unit": "gene"}}, from_hpa=True, segmented=True)
     assert [entry["number"] for entry in all_of_it.values()] == [1, 2, 3, 4, 5, 6]
     assert next(iter(all_of_it)) == "subcell"

@@ -9,8 +9,10 @@ import pytest
 import torch
 from test_segmentation import PIXEL_UM, fields_table, run, two_cells, write_field
 
+from subcell.channels import CHANNELS
 from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation import flows as flows_module
+from subcell.segmentation.measure import picture_quality
 from subcell.segmentation.overlap import overlapped
 from subcell.segmentation.pixel_size import beside_other_fields, pixel_size_warning
 from subcell.segmentation.plates import outliers, robust_z
@@ -176,8 +178,30 @@ def test_fields_and_plates_that_stand_out_are_found():
 
 
 def test_few_values_have_no_outliers():
-    assert np.isnan(robust_z(np.array([1.0, 1, 1, 90]))).all()
-    assert robust_z(np.array([1.0, 1, 1, 1, 1, 90]))[-1] > 100
+    assert np.isnan(robust_z(np.array([1.0, 1, 1, 90]), "focus")).all()
+    assert robust_z(np.array([1.0, 1, 1, 1, 1, 90]), "focus")[-1] > 100
+
+
+def test_a_pixel_or_a_grey_level_more_is_no_outlier():
+    table = quality_table()
+    table["saturated_fraction"], table["background_er"] = 0.0, 4.0
+    table.loc[table["field_id"] == "1-1", ["saturated_fraction", "background_er"]] = 1e-5, 5.0
+    table.loc[table["field_id"] == "2-3", ["saturated_fraction", "background_er"]] = 0.4, 40.0
+    fields, _ = outliers(table)
+    assert fields[["field_id", "metric"]].to_numpy().tolist() == [
+        ["2-3", "saturated_fraction"],
+        ["2-3", "background_er"],
+    ]
+    assert fields["robust_z"].tolist() == [pytest.approx(80), pytest.approx(18)]
+
+
+@pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), *((np.uint16, 2**bits - 1) for bits in (10, 12, 14, 16))])
+def test_saturation_is_seen_at_full_scale_of_every_camera(dtype, full):
+    image = np.zeros((4, 8, 8), dtype)
+    image[3, :4] = full
+    assert picture_quality(image, CHANNELS)["saturated_fraction"] == 0.5
+    image[3, :4] -= 1
+    assert picture_quality(image, CHANNELS)["saturated_fraction"] == 0
 
 
 @pytest.mark.skipif(

@@ -300,24 +300,26 @@ def test_other_labels_tune_the_segmentation_anew(project, tmp_path):
         (tmp_path / name).write_bytes(b"")
     for path in (tmp_path / "labelled.csv", tmp_path / "nuclei.png"):
         os.utime(path, (path.stat().st_mtime - 600,) * 2)
-    weights = tmp_path / "results/fine_tuned/compact.safetensors"
+    made = "results/real/fine_tuned/compact.safetensors"
+    weights = tmp_path / made
     (tmp_path / "config.yaml").write_text(
         yaml.safe_dump(
             {
+                "pathvars": {"results": "results/real"},
                 "datasets": {"mine": {"source": "simulate"}},
                 "fine_tune": {"sheet": "labelled.csv"},
-                "segmentation": {"model": "results/fine_tuned/compact.safetensors"},
+                "segmentation": {"model": "fine_tuned"},
             }
         )
     )
     arguments = ("-n", "--configfile", tmp_path / "config.yaml", "-d", tmp_path)
-    code, text = run(*arguments, "results/mine/masks/0000.zarr", cwd=project)
+    code, text = run(*arguments, "results/real/mine/masks/0000.zarr", cwd=project)
     assert code == 0, text
     assert re.search(r"^fine_tune +1$", text, re.M), "what segments with tuned weights does not tune them"
     weights.parent.mkdir(parents=True)
     for path in (weights, weights.with_name("scores.tsv")):
         path.write_bytes(b"")
-    assert "Nothing to be done" in run(*arguments, "results/fine_tuned/compact.safetensors", cwd=project)[1]
+    assert "Nothing to be done" in run(*arguments, made, cwd=project)[1]
     for path in weights.parent.iterdir():
         os.utime(path, (path.stat().st_mtime - 60,) * 2)
-    assert re.search(r"^fine_tune +1$", run(*arguments, "results/fine_tuned/compact.safetensors", cwd=project)[1], re.M)
+    assert re.search(r"^fine_tune +1$", run(*arguments, made, cwd=project)[1], re.M)

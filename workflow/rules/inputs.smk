@@ -47,6 +47,11 @@ if workflow.remote_exec:
     os.environ.update(SUBCELL_REMOTE_JOB="1")
 
 
+def pathvar(name):
+    """The folder that stands for <results> or <logs>."""
+    return config["pathvars"].get(name, name)
+
+
 def alternatives(names):
     """A pattern that matches these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -269,6 +274,11 @@ def fine_tuned_weights():
     return f"<results>/fine_tuned/{'compact.safetensors' if tunes_compact() else 'cellpose_model'}"
 
 
+for key in ("model", "compare_with"):
+    if config["segmentation"][key] == "fine_tuned":
+        config["segmentation"][key] = fine_tuned_weights().replace("<results>", pathvar("results"))
+
+
 def labelled_fields(wildcards):
     """Input function: what `fine_tune` learns from, so that other labels train anew; the job says what is not there."""
     sheet = Path(config["fine_tune"]["sheet"] or "nowhere")
@@ -289,11 +299,6 @@ def flat_field_of(wildcards):
     """Input function: the flat fields of a dataset's plates, where it wants them."""
     wanted = camera_of(wildcards).get("flat_field")
     return collect("<results>/{dataset}/flat_field", dataset=wildcards.dataset) if wanted else []
-
-
-def pathvar(name):
-    """The folder that stands for <results> or <logs>."""
-    return config["pathvars"].get(name, name)
 
 
 def crops_shown(wildcards):

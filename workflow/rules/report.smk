@@ -32,7 +32,8 @@ rule check_quality:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=code_version("reporting", "catalog"),
+        border_cells=lookup("crops/border_cells", within=config),
+        code=code_version("reporting", "catalog", "segmentation"),
     message:
         "Checking the quality of {wildcards.dataset}"
     script:
@@ -40,11 +41,11 @@ rule check_quality:
 
 
 rule draw_fields:
-    """Fields with outlines, from the first shard of a dataset."""
+    """Fields with outlines, as different ones as a dataset has."""
     input:
-        fields="<results>/{dataset}/fields/0000.parquet",
-        images="<results>/{dataset}/images/0000",
-        masks="<results>/{dataset}/masks/0000.zarr",
+        fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
+        images=per_shard("<results>/{dataset}/images/{shard}"),
+        masks=per_shard("<results>/{dataset}/masks/{shard}.zarr"),
     output:
         gallery=report(
             "<results>/{dataset}/figures/fields.png",
@@ -70,9 +71,9 @@ rule draw_fields:
 
 
 rule draw_crops:
-    """Crops by location, and cell lines by location, from the first shard of a dataset."""
+    """Crops by location, and cell lines by location, from as many shards as it takes."""
     input:
-        crops="<results>/{dataset}/crops/0000.h5sc",
+        crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
     output:
         crops=report(
             "<results>/{dataset}/figures/crops.png",
@@ -178,6 +179,7 @@ rule report:
         vectors=[
             f"<results>/{name}/{config['datasets'][name]['model']}/cells.h5ad" for name in vector_datasets()
         ],
+        plates=collect("<results>/{dataset}/quality/plates.tsv", dataset=segmented()),
         galleries=collect("<results>/{dataset}/figures/fields.png", dataset=segmented()),
         crops=collect("<results>/{dataset}/figures/crops.png", dataset=image_datasets()),
         lines=collect("<results>/{dataset}/figures/lines.png", dataset=image_datasets()),

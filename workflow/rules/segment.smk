@@ -40,7 +40,12 @@ rule check_plates:
         qc=per_shard("<results>/{dataset}/qc/{shard}.parquet"),
     output:
         fields="<results>/{dataset}/quality/fields.tsv",
-        plates="<results>/{dataset}/quality/plates.tsv",
+        plates=report(
+            "<results>/{dataset}/quality/plates.tsv",
+            caption="../report/plate_quality.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "table": "plates"},
+        ),
     log:
         "<logs>/{dataset}/check_plates.log",
     benchmark:

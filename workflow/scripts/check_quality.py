@@ -13,6 +13,7 @@ with job(snakemake):
         snakemake.output.quality,
         fields_paths=snakemake.input.fields,
         dataset=snakemake.wildcards.dataset,
+        border_cells=snakemake.params.border_cells,
         out_field_quality_tsv=snakemake.output.field_quality,
         out_downloads_tsv=snakemake.output.downloads,
     )

@@ -37,7 +37,9 @@ def beside(paths):
 with job(snakemake):
     files, out, params = snakemake.input, snakemake.output, snakemake.params
     sources, agreements = beside(files.sources), beside(files.agreements)
-    galleries = {folder.parent: path for folder, path in beside(files.galleries).items()}
+    galleries, plates = (
+        {folder.parent: path for folder, path in beside(paths).items()} for paths in (files.galleries, files.plates)
+    )
     datasets = [
         {"name": name, "simulated": params.config["datasets"][name]["source"] == "simulate"} for name in params.datasets
     ]
@@ -48,6 +50,7 @@ with job(snakemake):
         dataset |= {key: files[name][number] for key, name in DATASET_FILES.items()}
         folder = Path(dataset["quality_tsv"]).parent
         dataset |= {"source_json": sources.get(folder), "gallery_png": galleries.get(folder)}
+        dataset["plates_tsv"] = plates.get(folder)
     maps = [dict(zip(("dataset", "model", "line"), parts, strict=False)) for parts in params.mapped]
     for number, entry in enumerate(maps):
         entry |= {key: files[name][number] for key, name in MAP_FILES.items()}

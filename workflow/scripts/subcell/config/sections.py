@@ -20,8 +20,9 @@ class Segmentation(Section):
 
     model: str = Field(
         "compact",
-        description="`compact` (ships with the workflow, runs on a CPU), `cpsam_v2` (Cellpose-SAM, downloads on first use) "
-        "or the path of a Cellpose model",
+        description="`compact` (ships with the workflow, runs on a CPU), `cpsam_v2` (Cellpose-SAM, downloads on first use), "
+        "`fine_tuned` (what the target `fine_tune` makes; the run makes it first), or a path: `.safetensors` of compact "
+        "networks, else a Cellpose model",
     )
     working_um_per_px: float = Field(
         0.32,

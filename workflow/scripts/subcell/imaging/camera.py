@@ -23,6 +23,10 @@ STRETCHED_SHARE, STRETCHED_PIXELS = 5e-6, 3
 have no more than two there."""
 
 
+CAMERA_BITS = (10, 12, 14, 16)
+"""Bits of cameras whose pixels are saved as 16 bit."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """Corrections of a dataset's images; by default none, as is right for HPA's display-stretched images.
@@ -135,4 +139,4 @@ def bit_depth(image: NDArray[Any]) -> int:
     if image.dtype == np.uint8:
         return 8
     brightest = int(image.max(initial=0))
-    return next(bits for bits in (10, 12, 14, 16) if brightest < 2**bits)
+    return next(bits for bits in CAMERA_BITS if brightest < 2**bits)

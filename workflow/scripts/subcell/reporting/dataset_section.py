@@ -77,6 +77,7 @@ def describe_dataset(
         "set_aside_reasons": _reasons(aside),
         "pictures": pictures,
         "quality": _describe_fields(entry.get("field_quality_tsv"), name, figures),
+        "plates": _describe_plates(entry.get("plates_tsv")),
         "downloads": downloads,
         "channels": downloads["channels"] if downloads else None,
         "source": describe_source(entry.get("source_json"), settings, simulated=simulated),
@@ -85,7 +86,8 @@ def describe_dataset(
 
 _NOTHING: dict[str, Any] = {
     "simulated": False, "by_line": {}, "tissues": {}, "set_aside": [], "set_aside_rows": 0, "set_aside_reasons": [],
-    "pictures": {}, "quality": None, "downloads": None, "channels": None, "source": {"licence": UNKNOWN_LICENCE},
+    "pictures": {}, "quality": None, "plates": None,
+    "downloads": None, "channels": None, "source": {"licence": UNKNOWN_LICENCE},
 }  # fmt: skip
 """What there is to say of a dataset without images."""
 
@@ -109,16 +111,29 @@ def _describe_fields(path: str | Path | None, name: str, figures: Figures) -> di
     """Figure of the quality of all fields, and those that differ from the others."""
     if not path:
         return None
-    text = dict.fromkeys(("field_id", "cell_line", "plate", "status", "unusual"), str)
+    text = dict.fromkeys(("field_id", "cell_line", "plate", "status", "pixel_size_warning", "unusual"), str)
     table = pd.read_csv(path, sep="\t", dtype=text, encoding="utf-8").fillna(dict.fromkeys(text, ""))
     good = table[table["status"] == "ok"]
     unusual = table[table["unusual"] != ""]
     return {
         "figure": figures.add(f"{name}_field_quality", quality_figure(good), table) if len(good) else None,
-        "measures": list(MEASURES.values()),
+        "measures": [title for name, title in MEASURES.items() if table[name].notna().any()],
         "unusual": unusual.head(ROWS_SHOWN).to_dict("records"),
         "unusual_rows": len(unusual),
         "fields": len(table),
+    }
+
+
+def _describe_plates(path: str | Path | None) -> dict[str, Any] | None:
+    """Plates that stand out from the others, a row a measure."""
+    if not path:
+        return None
+    table = pd.read_csv(path, sep="\t", dtype={"plate": str, "metric": str}, encoding="utf-8").fillna({"plate": ""})
+    outlying = table[table["outlier"].astype(bool)]
+    return {
+        "outlying": outlying.head(ROWS_SHOWN).to_dict("records"),
+        "outlying_plates": outlying["plate"].nunique(),
+        "plates": table["plate"].nunique(),
     }
 
 

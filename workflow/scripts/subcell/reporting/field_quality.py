@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from subcell.segmentation.pixel_size import beside_other_fields
+from subcell.segmentation.plates import LIMIT, robust_z
 from subcell.segmentation.tables import QC_SCHEMA
 
 MEASURES = {
@@ -16,13 +17,14 @@ MEASURES = {
     "cell_area_um2": "Cell, median, µm²",
     "focus": "Focus of the DNA channel",
     "saturated_fraction": "Saturated pixels, share",
+    "agreement_f1": "Agreement of two segmenters, F1",
 }
-FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, "pixel_size_warning", "unusual")
+ABOUT_PIXELS = ("border_fraction", "bit_depth", "stretched_channels", "camera_offset", "pixel_size_warning")
+FIELD_QUALITY_COLUMNS = ("field_id", "cell_line", "plate", "status", *MEASURES, *ABOUT_PIXELS, "unusual")
 DOWNLOADS_COLUMNS = ("channel", "host", "status", "reason", "files", "bytes", "retried", "tries")
 
 FEWEST_TO_COMPARE = 8
-UNUSUAL_Z = 3.5
-"""Robust z-score beyond which a field is called unusual (Iglewicz and Hoaglin's limit)."""
+"""A line with fewer fields is compared with the dataset."""
 
 
 def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
@@ -35,8 +37,8 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
 
     Notes
     -----
-    A field is compared with those of its line (with all where a line has fewer than `FEWEST_TO_COMPARE`): unusual is a
-    modified z-score, 0.6745 (x - median) / MAD, beyond `UNUSUAL_Z`; for focus only below, for saturation only above. Its
+    A field is compared with those of its line (lines of fewer than `FEWEST_TO_COMPARE` with each other): unusual is a
+    `robust_z` beyond `LIMIT`, as in the tables of plates; for focus and agreement only below, for saturation only above. Its
     pixel size is unusual where nuclei are of a size that none have, or beside those of its line.
     """
     known = fields.set_index("field_id")
@@ -46,13 +48,17 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
         table[name] = table["field_id"].map(known[name]).fillna("") if name in known else ""
     for name in MEASURES:
         table[name] = pd.to_numeric(qc[name], errors="coerce").to_numpy()
+    for name in ABOUT_PIXELS:
+        table[name] = qc[name].to_numpy()
     good = table["status"] == "ok"
     sizes = table[good].groupby("cell_line")["field_id"].transform("size")
     group = table["cell_line"].where(sizes.reindex(table.index).fillna(0) >= FEWEST_TO_COMPARE, "")
     unusual = pd.Series("", index=table.index)
     for name, title in MEASURES.items():
-        scores = table[good].groupby(group[good])[name].transform(_modified_z)
-        beyond = {"focus": -scores, "saturated_fraction": scores}.get(name, scores.abs()) > UNUSUAL_Z
+        by_group = table[good].groupby(group[good])[name]
+        scores = by_group.transform(lambda values, name=name: robust_z(values.to_numpy(float), name))
+        one_sided = {"focus": -scores, "agreement_f1": -scores, "saturated_fraction": scores}
+        beyond = one_sided.get(name, scores.abs()) > LIMIT
         marked = beyond.reindex(table.index).fillna(False).astype(bool)
         unusual[marked] += title.split(",")[0].lower() + "; "
     alone = qc["pixel_size_warning"].fillna("").to_numpy()
@@ -61,14 +67,6 @@ def field_quality_table(qc: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     ]
     unusual[table["pixel_size_warning"] != ""] += "pixel size; "
     return table.assign(unusual=unusual.str.removesuffix("; "))[list(FIELD_QUALITY_COLUMNS)]
-
-
-def _modified_z(values: pd.Series) -> pd.Series:
-    if values.notna().sum() < FEWEST_TO_COMPARE:
-        return pd.Series(0.0, index=values.index)
-    median = values.median()
-    spread = (values - median).abs().median()
-    return 0.6745 * (values - median) / spread if spread > 0 else pd.Series(0.0, index=values.index)
 
 
 def downloads_table(ledgers: Sequence[pd.DataFrame]) -> pd.DataFrame:

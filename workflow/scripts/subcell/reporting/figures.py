@@ -330,6 +330,9 @@ METRIC_NAMES: Mapping[str, str] = {
     "ap50": "AP at IoU 0.5",
     "ap50_95": "AP, mean over IoU 0.5 to 0.95",
     "f1_50": "F1 at IoU 0.5",
+    "dna_intensity": "DNA intensity",
+    "nucleus_area_um2": "Nucleus, µm²",
+    "cell_area_um2": "Cell, µm²",
 }
 METRIC_SUBJECTS = {
     "nuclei": "Nuclei",

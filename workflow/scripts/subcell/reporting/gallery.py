@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +24,50 @@ from subcell.segmentation.masks import open_masks
 SHOWN_PX = 640
 """Longest side of a field in the gallery, in pixels."""
 
+ENOUGH_CELLS = 20_000
+"""Crop files are opened until they hold as many: from so many, some of every frequent kind are there."""
+
+NO_CELL = "No cell was cropped, so there is none to show."
+
 TILE_INCHES, TITLE_INCHES, GAP_INCHES = 3.5, 0.46, 0.1
 
 
 @matplotlib.rc_context(STYLE)
 def field_gallery(
-    images_dir: str | Path,
-    masks_path: str | Path,
+    images_dirs: Sequence[str | Path],
+    masks_paths: Sequence[str | Path],
     fields: pd.DataFrame,
     out_png: str | Path,
     *,
     n: int = 6,
     columns: int = 3,
 ) -> None:
-    """Draw some fields of a shard in colour, with the outlines of their cells and nuclei.
+    """Draw some fields of a dataset in colour, with the outlines of their cells and nuclei.
 
     Parameters
     ----------
-    images_dir : image folder of the shard
-    masks_path : its masks
-    fields : its table of fields
+    images_dirs : image folder of every shard, by its number
+    masks_paths : masks of every shard, by its number
+    fields : table of fields of all shards
     out_png : picture to write; without any field it holds a sentence that says so
-    n : how many fields at most
+    n : how many fields at most; a shard without one of them is not opened
     columns : how many side by side
     """
-    ledger, masks = read_ledger(images_dir), open_masks(masks_path)
-    usable = fields[fields["field_id"].isin(set(masks.field_ids))]
+    ledgers, masks = cache(read_ledger), cache(open_masks)
     tiles: list[tuple[Any, NDArray[Any], NDArray[Any]]] = []
-    for row in spread_over(usable, "locations", "cell_line").itertuples(index=False):
+    for row in spread_over(fields, "locations", "cell_line").itertuples(index=False):
         if len(tiles) == n:
             break
+        images_dir, store = images_dirs[row.shard], masks(masks_paths[row.shard])
+        if row.field_id not in store.field_ids:
+            continue
         try:
-            image, _ = read_field(images_dir, ledger, row.field_id)
+            image, _ = read_field(images_dir, ledgers(images_dir), row.field_id)
         except ImageError:
             continue  # set aside since, and named in the table of what was set aside
-        tiles.append((row, image, np.stack(masks.labels(row.field_id))))
+        tiles.append((row, image, np.stack(store.labels(row.field_id))))
     if not tiles:
-        save_figure(text_figure("No field of this shard was segmented, so there is none to show."), out_png)
+        save_figure(text_figure("No field was segmented, so there is none to show."), out_png)
         return
     columns = min(columns, len(tiles))
     rows = math.ceil(len(tiles) / columns)
@@ -104,15 +112,15 @@ def crop_gallery(
 
     Parameters
     ----------
-    crops_path : crop files of a dataset or of one shard
+    crops_path : crop files of a dataset; the first that hold `ENOUGH_CELLS` are opened
     out_png : picture to write; without any cell it holds a sentence that says so
     rows : how many locations or genes at most, the most frequent first
     cells : how many cells in a row
     """
-    store = CropStore(crops_path)
+    store = _open_enough(crops_path)
     groups = _groups_of_cells(store.obs, rows=rows, cells=cells)
     if not groups:
-        save_figure(text_figure("No cell was cropped in this shard, so there is none to show."), out_png)
+        save_figure(text_figure(NO_CELL), out_png)
         return
     gap, name_width = max(2, store.pixels // 32), 1.25
     strips = [(name, _strip(store.read(chosen), gap=gap)) for name, chosen in groups]
@@ -140,15 +148,16 @@ def line_gallery(
 
     Parameters
     ----------
-    crops_path : crop files of a dataset or of one shard
-    out_png : picture to write; without any known line and location it holds a sentence that says so
+    crops_path : crop files of a dataset; the first that hold `ENOUGH_CELLS` are opened
+    out_png : picture to write; without any cell, or any of known line and location, it holds a sentence that says so
     lines, locations : how many at most, the most frequent first
     """
-    store = CropStore(crops_path)
+    store = _open_enough(crops_path)
     table = store.obs.reset_index(drop=True)
     known = table[[name for name in ("cell_line", "locations") if name in table]].dropna()
     if known.shape[1] < 2 or known.empty:
-        save_figure(text_figure("Cell lines or locations are not known, so there is no gallery of both."), out_png)
+        unknown = "Cell lines or locations are not known, so there is no gallery of both."
+        save_figure(text_figure(unknown if len(store) else NO_CELL), out_png)
         return
     single = known[~known["locations"].str.contains(";")]
     known = single if len(single) else known
@@ -181,6 +190,17 @@ def line_gallery(
         text = "\n".join(_wrapped(shown_text(location, longest=36), 14))
         figure.text((name_width + (x + 0.5) * cell) / width, 1 - (head - 0.06) / height, text, **above)
     save_figure(figure, out_png, dpi=150)
+
+
+def _open_enough(paths: str | Path | Iterable[str | Path]) -> CropStore:
+    """The first crop files that together hold `ENOUGH_CELLS`, or all."""
+    opened, cells = [], 0
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        opened.append(path)
+        cells += len(CropStore(path))
+        if cells >= ENOUGH_CELLS:
+            break
+    return CropStore(opened)
 
 
 def _strip(images: NDArray[Any], *, gap: int) -> NDArray[np.float32]:

@@ -151,14 +151,14 @@ def _segmentation(config: Mapping[str, Any], datasets: Sequence[Mapping[str, Any
     if not here:
         return []
     found = config.get("segmentation") or {}
-    match found.get("model", "compact"):
-        case "compact":
-            by = (f"Nuclei and cells were segmented with a compact U-Net that predicts the flow fields of "
-                  f"Cellpose{cite('cellpose')}; masks were made from them by Cellpose's own dynamics.")  # fmt: skip
-        case "cpsam_v2":
-            by = f"Nuclei and cells were segmented with Cellpose-SAM{cite('cellpose-sam')}."
-        case model:
-            by = f"Nuclei and cells were segmented with the model {model}{cite('cellpose')}."
+    model = found.get("model", "compact")
+    if model == "compact" or model.endswith(".safetensors"):
+        weights = "" if model == "compact" else f" (weights from {model})"
+        by = (f"Nuclei and cells were segmented with a compact U-Net{weights} that predicts the flow fields of "
+              f"Cellpose{cite('cellpose')}; masks were made from them by Cellpose's own dynamics.")  # fmt: skip
+    else:
+        weights = "" if model == "cpsam_v2" else f" ({model})"
+        by = f"Nuclei and cells were segmented with Cellpose-SAM{cite('cellpose-sam')}{weights}."
     if found.get("cell_body") == "watershed":
         bodies = "bodies of cells were grown from them by watershed on microtubules and ER"
     else:
@@ -201,7 +201,8 @@ def _crops(config: Mapping[str, Any], datasets: Sequence[Mapping[str, Any]]) -> 
             "the mask of a nucleus is its DNA above Otsu's threshold."
         )
     if sentences and "border_cells" in crops:
-        kept = "kept and marked" if crops["border_cells"] == "keep" else "left out"
+        lost = sum(dataset["total"].get("cells_left_out_at_border", 0) for dataset in datasets)
+        kept = "kept and marked" if crops["border_cells"] == "keep" else f"left out ({grouped(lost)})"
         sentences.append(f"Cells cut by the edge of a field were {kept}.")
     return sentences
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -29,6 +30,7 @@ def collect_quality(
     out_quality_tsv: str | Path,
     *,
     dataset: str,
+    border_cells: Literal["keep", "drop"] = "keep",
     fields_paths: Paths = (),
     out_field_quality_tsv: str | Path | None = None,
     out_downloads_tsv: str | Path | None = None,
@@ -44,6 +46,7 @@ def collect_quality(
     out_set_aside_tsv : table to write, columns field_id, row, stage, reason
     out_quality_tsv : tidy table to write, columns `QUALITY_COLUMNS`
     dataset : its name
+    border_cells : whether cells that the edge of their field cuts were cropped
     fields_paths : table of fields of every shard; without it nothing is counted per cell line, gene or antibody
     out_field_quality_tsv, out_downloads_tsv : tables to write, see `subcell.reporting.field_quality`
 
@@ -61,7 +64,7 @@ def collect_quality(
     table = join_set_aside([*given, _set_aside_by_download(ledgers), _set_aside_by_segmentation(qc)])
     table = _first_stage_only(table)
     write_set_aside(table, out_set_aside_tsv)
-    write_tsv(quality_table(table, qc, cells, fields, dataset=dataset), out_quality_tsv)
+    write_tsv(quality_table(table, qc, cells, fields, dataset=dataset, border_cells=border_cells), out_quality_tsv)
     if out_field_quality_tsv:
         write_tsv(field_quality_table(qc, fields), out_field_quality_tsv)
     if out_downloads_tsv:
@@ -69,7 +72,13 @@ def collect_quality(
 
 
 def quality_table(
-    set_aside: pd.DataFrame, qc: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, *, dataset: str
+    set_aside: pd.DataFrame,
+    qc: pd.DataFrame,
+    cells: pd.DataFrame,
+    fields: pd.DataFrame,
+    *,
+    dataset: str,
+    border_cells: Literal["keep", "drop"] = "keep",
 ) -> pd.DataFrame:
     """Count and measure a dataset, in total and per cell line.
 
@@ -80,26 +89,36 @@ def quality_table(
     cells : one row a cell, with field_id, touches_border, nucleus_area_um2 and cell_area_um2
     fields : table of fields; may be empty
     dataset : its name
+    border_cells : whether cells that the edge of their field cuts were cropped
 
     Returns
     -------
     DataFrame with `QUALITY_COLUMNS`; an empty `cell_line` means all fields of the dataset, an empty `unit` a count or
-    share. Rows of the sheet that were set aside have no known line and count in the total only.
+    share. `cells` are those that were segmented; where those at the border were dropped, models saw
+    `cells_left_out_at_border` fewer. Rows of the sheet that were set aside have no known line and count in the total only.
     """
     lines = dict(zip(fields["field_id"], fields["cell_line"].fillna(NOT_GIVEN), strict=True))
-    rows = _measure(set_aside, qc, cells, fields, rejected=int((set_aside["stage"] == "sheet").sum()))
+    rows = _measure(
+        set_aside, qc, cells, fields, rejected=int((set_aside["stage"] == "sheet").sum()), border_cells=border_cells
+    )
     table = [("", *row) for row in rows]
     known = sorted(set(lines.values()) - {NOT_GIVEN})
     if known:
         later = set_aside[set_aside["stage"] != "sheet"]
         for line in [*known, *([NOT_GIVEN] if NOT_GIVEN in lines.values() else [])]:
             parts = (part[part["field_id"].map(lines) == line] for part in (later, qc, cells, fields))
-            table += [(line, *row) for row in _measure(*parts, rejected=0)]
+            table += [(line, *row) for row in _measure(*parts, rejected=0, border_cells=border_cells)]
     return pd.DataFrame([(dataset, *row) for row in table], columns=list(QUALITY_COLUMNS))
 
 
 def _measure(
-    set_aside: pd.DataFrame, qc: pd.DataFrame, cells: pd.DataFrame, fields: pd.DataFrame, *, rejected: int
+    set_aside: pd.DataFrame,
+    qc: pd.DataFrame,
+    cells: pd.DataFrame,
+    fields: pd.DataFrame,
+    *,
+    rejected: int,
+    border_cells: str,
 ) -> list[tuple[str, float, str]]:
     """(metric, value, unit) of some fields; a median of nothing is left out."""
     uncropped = set(set_aside["field_id"][set_aside["stage"] == "crop"])
@@ -116,6 +135,8 @@ def _measure(
         ("fields_set_aside", dropped, ""),
         ("cells", len(cells), ""),
     ]
+    if border_cells == "drop":
+        measured.append(("cells_left_out_at_border", cells["touches_border"].astype(bool).sum(), ""))
     for name, column in (("cell_lines", "cell_line"), ("antibodies", "antibody"), ("genes", "gene")):
         if fields[column].notna().any():
             measured.append((name, fields[column].nunique(), ""))
@@ -128,7 +149,7 @@ def _measure(
             ("cell_area_median", cells["cell_area_um2"].median(), "um2"),
         ]
     good = qc[qc["status"] == "ok"]
-    for column, summary in (("focus", "median"), ("saturated_fraction", "mean")):
+    for column, summary in (("focus", "median"), ("saturated_fraction", "mean"), ("agreement_f1", "mean")):
         values = good[column].dropna() if column in good else good["field_id"].iloc[:0]
         if len(values):
             measured.append((f"{column}_{summary}", getattr(values.astype(float), summary)(), ""))

@@ -45,8 +45,10 @@ def cited(config: Mapping[str, Any], *, from_hpa: bool, segmented: bool) -> dict
     """What a run has to cite, key -> {number, text, doi}; `segmented`: it found cells itself."""
     kinds = {settings.get("kind") for settings in config.get("models", {}).values()}
     wanted = {"snakemake"} | (kinds & {"subcell", "dino4cells", "bestfitting"})
-    if segmented:
-        wanted.add("cellpose-sam" if config.get("segmentation", {}).get("model") == "cpsam_v2" else "cellpose")
+    segmentation = config.get("segmentation", {}) if segmented else {"model": None}
+    for model in filter(None, (segmentation.get("model", "compact"), segmentation.get("compare_with"))):
+        # Compact networks predict Cellpose's flows; all that Cellpose 4 itself loads are Cellpose-SAM.
+        wanted.add("cellpose" if model == "compact" or model.endswith(".safetensors") else "cellpose-sam")
     if settings := config.get("map"):
         wanted |= {"leiden", "umap"} | ({"harmony"} if settings.get("batches") else set())
         wanted |= {"subcell"} if settings.get("method") == "paper" else set()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from subcell.channels import CHANNELS
+from subcell.imaging.camera import CAMERA_BITS
 from subcell.segmentation.scaling import resize_image
 
 FOCUS_UM_PER_PX = 0.32
@@ -123,7 +124,8 @@ def picture_quality(image: NDArray[Any], present: Sequence[str]) -> dict[str, fl
 
     Returns
     -------
-    saturated_fraction : the largest share, over channels, of pixels at the highest value of their type
+    saturated_fraction : the largest share, over channels, of pixels at full scale of their type or
+        camera
     background_<channel> : 1st percentile of the channel, NaN of a channel that is missing
     """
     return {
@@ -157,9 +159,9 @@ def _focus(plane: NDArray[Any], pixel_size_um: float) -> float:
 
 
 def _saturated(plane: NDArray[Any]) -> float:
-    """Share of saturated pixels; cameras of 12 bit save their pixels as 16 bit."""
-    if plane.dtype.kind != "u":
+    """Share of saturated pixels: those at full scale of their type or, where none is brighter, of a camera of fewer bits."""
+    if plane.dtype.kind != "u" or not plane.size:
         return 0.0
-    highest = int(plane.max(initial=0))
-    full = 4095 if plane.dtype == np.uint16 and highest == 4095 else np.iinfo(plane.dtype).max
-    return float((plane == full).mean()) if plane.size else 0.0
+    highest = int(plane.max())
+    bits = CAMERA_BITS if plane.dtype == np.uint16 else (8 * plane.dtype.itemsize,)
+    return float((plane == highest).mean()) if highest in {2**each - 1 for each in bits} else 0.0

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from subcell.channels import CHANNELS
 from subcell.replacing import replacing
 
-METRICS = (
-    *("cells", "nucleus_area_um2", "cell_area_um2", "dna_intensity", "focus", "saturated_fraction"),
-    *("border_fraction", "covered_fraction", *(f"background_{channel}" for channel in CHANNELS)),
-)
+METRICS = {
+    **{"cells": 1.0, "nucleus_area_um2": 5.0, "cell_area_um2": 20.0, "dna_intensity": 2.0, "focus": 0.01},
+    **{"saturated_fraction": 0.005, "border_fraction": 0.05, "covered_fraction": 0.05, "agreement_f1": 0.05},
+    **{f"background_{channel}": 2.0 for channel in CHANNELS},
+}
+"""What is compared -> the least spread that is believed, in its own unit (counts of intensities, else shares): where most
+values are equal, a single pixel or grey level more is no outlier."""
 
 LIMIT = 3.5
 """Robust z-score from which on a value is an outlier (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993)."""
 
-LEAST_SPREAD = 0.05
+LEAST_SHARE = 0.05
 """Share of the median below which no spread is believed: values that hardly vary would make outliers of each other."""
 
 FEWEST = 5
@@ -61,29 +64,31 @@ def outliers(qc: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         values = {metric: seen[metric].to_numpy(float) for metric in METRICS}
         before = len(found)
         for metric in METRICS:
-            scores = robust_z(values[metric])
+            scores = robust_z(values[metric], metric)
             found += [
                 (seen["field_id"].iloc[row], plate, metric, values[metric][row], _median(values[metric]), scores[row])
                 for row in np.flatnonzero(np.abs(scores) > LIMIT)
             ]
         counts = (len(fields), len(fields) - len(seen), len({row[0] for row in found[before:]}))
         summaries += [(plate, *counts, metric, _median(values[metric])) for metric in METRICS]
-    plates = pd.DataFrame(summaries, columns=list(PLATE_COLUMNS[:-2]))
-    plates["robust_z"] = plates.groupby("metric")["median"].transform(lambda middle: robust_z(middle.to_numpy(float)))
+    plates = pd.DataFrame(summaries, columns=list(PLATE_COLUMNS[:-2])).assign(robust_z=np.nan)
+    for metric, of_plates in plates.groupby("metric")["median"]:
+        plates.loc[of_plates.index, "robust_z"] = robust_z(of_plates.to_numpy(float), str(metric))
     plates["outlier"] = plates["robust_z"].abs() > LIMIT
     return pd.DataFrame(found, columns=list(FIELD_COLUMNS)), plates
 
 
-def robust_z(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def robust_z(values: NDArray[np.floating], metric: str) -> NDArray[np.floating]:
     """Distance from the median in units of the standard deviation that the median absolute deviation implies.
 
-    NaN for values that are not finite, and for all where fewer than `FEWEST` are.
+    That is no less than `METRICS` gives for the metric, nor than `LEAST_SHARE` of the median. NaN for values that are not
+    finite, and for all where fewer than `FEWEST` are.
     """
     known = values[np.isfinite(values)]
     if len(known) < FEWEST:
         return np.full(len(values), np.nan)
     middle = np.median(known)
-    spread = max(1.4826 * np.median(np.abs(known - middle)), LEAST_SPREAD * abs(middle), np.finfo(float).tiny)
+    spread = max(1.4826 * np.median(np.abs(known - middle)), LEAST_SHARE * abs(middle), METRICS[metric])
     scores: NDArray[np.floating] = (values - middle) / spread
     return scores
 
