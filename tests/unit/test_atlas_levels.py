@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 from subcell.atlas.filters import name_columns
 from subcell.atlas.graph import neighbour_graph
 from subcell.atlas.hierarchy import PAPER_STEPS, Step, choose_plateaus, link_levels, paper_steps, partition, persistence
-from subcell.atlas.plan import find_levels, steps_of
+from subcell.atlas.plan import find_levels, random_clusters, random_vectors, steps_of
 from subcell.atlas.planted import plant
 from subcell.atlas.stability import Kept, Problem, consensus, measure
 from subcell.atlas.units import summarise
@@ -84,8 +84,27 @@ def test_nested_levels_have_plain_clusters_beside_them_in_the_curve(planted):
     clusters = found.curve[levels:].max(axis=1) + 1
     assert (np.diff(clusters) >= 0).all()
     assert clusters[-1] > found.levels[-1].clusters >= clusters[0]
-    assert found.random_curve.shape == found.curve.shape
     assert len(found_levels(planted, "paper", curve=0).curve) == levels
+
+
+@pytest.mark.parametrize("method", ["ladder", "resolutions", "paper"])
+def test_random_clusters_are_as_many_and_as_large_as_the_maps(planted, method):
+    found = found_levels(planted, method, curve=3, seeds=1, bootstraps=0)
+    assert found.random_curve.shape == found.curve.shape
+    for own, random in zip(found.curve, found.random_curve, strict=True):
+        np.testing.assert_array_equal(np.bincount(random), np.bincount(own))
+    assert abs(adjusted_rand_score(found.labels[-1], found.random_labels[-1])) < 0.1
+
+
+def test_random_clusters_are_of_neighbours():
+    labels = np.repeat([0, 1, 2], [20, 15, 5])
+    random = random_clusters(labels, 1)
+    vectors = random_vectors(40, 1)
+    distances = np.linalg.norm(vectors[0] - vectors, axis=1)
+    assert set(np.argsort(distances)[:20]) == set(np.flatnonzero(random == 0))
+    assert (np.bincount(random) == [20, 15, 5]).all()
+    assert not (random == random_clusters(labels, 2)).all()
+    np.testing.assert_array_equal(random_clusters(np.arange(4), 1), np.arange(4))
 
 
 def test_plateaus_by_hand():

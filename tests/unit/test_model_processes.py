@@ -1,11 +1,14 @@
 """Training in two processes: the gradients of one, and a checkpoint that is written once."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -103,6 +106,64 @@ def test_two_processes_train_and_say_what_is_wrong(tmp_path, crop_file):
     assert all(torch.isfinite(weight).all() for weight in weights.values())
     with pytest.raises(SubcellError, match="3 items, which 2 GPUs cannot share evenly"):
         run_processes(2, arguments | {"items_per_batch": 3}, log=said.append)
+
+
+TRAINING = """
+import json
+import sys
+from subcell.model.processes import run_processes
+
+run_processes(2, json.loads(sys.argv[1]), log=lambda line: print(line, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_job_whose_processes_are_all_signalled_saves_and_goes_on_to_the_same_weights(tmp_path, crop_file):
+    """As Slurm does at a time limit: each process hears it by itself, again by torchrun, and those that read ahead do."""
+
+    def training(folder, *numbers):
+        arguments = {
+            "crop_paths": [str(crop_file)],
+            "recipe": "vit-prots-pool",
+            "size": "tiny",
+            "epochs": 8,
+            "items_per_batch": 4,
+            "cells_per_item": 2,
+            "items_per_antibody": 1,
+            "threads": 1,
+            "workers": 1,
+            "seed": 1,
+            "out_checkpoint": str(folder / "checkpoint.safetensors"),
+            "out_curves": str(folder / "training.parquet"),
+            "state_dir": str(folder / "state"),
+        }
+        command = [sys.executable, "-c", TRAINING, json.dumps(arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+        said = []
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as job:
+            for line in job.stdout:
+                said.append(line)
+                if line.startswith("step "):
+                    everyone = [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]
+                    for number in numbers:
+                        for process in everyone:
+                            with contextlib.suppress(psutil.NoSuchProcess):
+                                process.send_signal(number)
+        return job.returncode, "".join(said)
+
+    whole, ended = tmp_path / "whole", tmp_path / "ended"
+    assert training(whole)[0] == 0
+    for numbers in ([signal.SIGTERM, signal.SIGTERM], [signal.SIGUSR1], [signal.SIGINT]):
+        code, said = training(ended, *numbers)
+        assert code, said
+        assert "asked to end; saved after step" in said, said
+    code, said = training(ended)
+    assert code == 0, said
+    assert "step 0 of" not in said
+    weights, again = (load_file(folder / "checkpoint.safetensors") for folder in (whole, ended))
+    assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
 
 
 def test_a_process_alone_has_all_rows():

@@ -1,5 +1,6 @@
 """A training that is killed or asked to end goes on as if nothing had happened; what it keeps, and when it starts anew."""
 
+import multiprocessing
 import os
 import signal
 
@@ -13,6 +14,7 @@ from subcell.crops.store import CropStore, write_h5sc
 from subcell.errors import CheckpointError, SubcellError
 from subcell.model.checkpoint import load_encoder
 from subcell.model.loop import TrainingLoop
+from subcell.model.stopping import stop_requests
 
 
 class KilledError(Exception):
@@ -103,28 +105,46 @@ def test_changed_pixels_are_another_run(tmp_path, crop_file, monkeypatch) -> Non
     assert any(line.startswith("step 0 of 6") for line in lines)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_asked_to_end_it_saves_first_and_goes_on_to_the_same_weights(tmp_path, crop_file, monkeypatch, number) -> None:
-    settings = {"ema": 0.9, "select": "embedding_rank", "validate_every": 1}
+TERM, USR1, INT = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
+
+
+@pytest.mark.parametrize("numbers", [[TERM], [INT], [TERM, TERM], [USR1, TERM, TERM], [INT, TERM]])
+def test_asked_to_end_it_saves_first_and_goes_on_to_the_same_weights(tmp_path, crop_file, monkeypatch, numbers) -> None:
+    """However often it is asked, and though those that read ahead for it are asked as well, as Slurm does."""
+    settings = {"ema": 0.9, "select": "embedding_rank", "validate_every": 1, "workers": len(numbers) - 1}
     weights, curves = run(tmp_path / "whole", crop_file, **settings)
     take = TrainingLoop.step
 
     def interrupted(self, step, *args, **more):
         if step == 2:
-            os.kill(os.getpid(), number)
+            for number in numbers:
+                for process in (*multiprocessing.active_children(), multiprocessing.current_process()):
+                    os.kill(process.pid, number)
         return take(self, step, *args, **more)
 
-    before = signal.getsignal(number)
+    before = [signal.getsignal(number) for number in (TERM, USR1, INT)]
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLoop, "step", interrupted)
         with pytest.raises(SubcellError, match="asked to end; saved after step 3 of 6, run again to go on"):
             run(tmp_path / "ended", crop_file, **settings)
-    assert signal.getsignal(number) is before
+    assert [signal.getsignal(number) for number in (TERM, USR1, INT)] == before
     lines = []
     again, curves_again = run(tmp_path / "ended", crop_file, log=lines.append, **settings)
     assert any(line.startswith("step 3 of 6") for line in lines)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     pd.testing.assert_frame_equal(curves, curves_again)
+
+
+def test_a_second_interrupt_from_the_keyboard_does_not_wait() -> None:
+    with stop_requests() as asked:
+        signal.raise_signal(INT)
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(INT)
+    with stop_requests(interruptible=False) as asked:
+        for _ in range(3):
+            signal.raise_signal(INT)
+        assert asked()
 
 
 def test_a_large_batch_s_means_resume_alike(tmp_path, crop_file, monkeypatch) -> None:

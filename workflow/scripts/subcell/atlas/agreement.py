@@ -141,12 +141,13 @@ def agreement_rows(
     partitions : (P, N) at rising resolutions
     resolutions, levels : (P,) of each; None where it is no level of the map
     references : related pairs
-    random : (P, N) clusters of random vectors, found in the same way
+    random : (P, N) clusters of the same sizes among random vectors
     published : see `read_published`; compared with the level of the same number by adjusted Rand index
 
     Returns
     -------
-    `COLUMNS`; `shuffled` is what shuffled labels give on average
+    `COLUMNS`; `shuffled` is what shuffled labels give on average, `random` what clusters of the same sizes give among
+    random vectors
     """
     rows = []
     for place, (labels, resolution, level) in enumerate(zip(partitions, resolutions, levels, strict=True)):

@@ -112,14 +112,14 @@ def enrich_levels(
     random: Partitions | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Test all levels and sources, and the same with shuffled labels and with the clusters of random vectors.
+    """Test all levels and sources, and the same with shuffled labels and with clusters of random vectors.
 
     Parameters
     ----------
     partitions : (levels, N) clusters of the map
     members : terms of the units, a source each
     limits : what is tested
-    random : (levels, N) clusters of the same number of random vectors, found in the same way
+    random : (levels, N) clusters of the same sizes among random vectors
     seed : of shuffling
 
     Returns

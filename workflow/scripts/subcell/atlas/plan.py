@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from subcell.atlas.graph import neighbour_graph
 from subcell.atlas.hierarchy import (
     Level,
     Method,
@@ -49,7 +48,7 @@ class Found:
     persistence : a (clusters,) a level: share of the rungs of a ladder that have the cluster; nan without a ladder
     curve : (P, N) partitions at rising resolutions, the map's levels among them; of a nested map the levels, then plain
         clusters of one graph at rising resolutions
-    random_curve : the same for random vectors
+    random_curve : (P, N) clusters of the same sizes among random vectors, see `random_clusters`
     resolutions, level_of : (P,) of `curve`; level from 1, None in between
     """
 
@@ -153,11 +152,8 @@ def find_levels(
         rungs = np.array([at[resolution] for resolution in grid])
         chosen = [grid.index(step.resolution) for step in steps]
     sweep = [Step(float(f"{r:.3g}"), steps[0].neighbors) for r in np.geomspace(*SWEEP, curve)] if nested else []
-    rung_steps = list(steps) if nested else [Step(resolution, steps[0].neighbors) for resolution in grid]
-    random_rungs = _of_random_vectors(len(points), rung_steps, nested, seed)
     if sweep:
         rungs = np.vstack([rungs, partition(graph, problem.points, sweep, seed)])
-        random_rungs = np.vstack([random_rungs, _of_random_vectors(len(points), sweep, False, seed)])
         grid += [step.resolution for step in sweep]
     level_of: list[int | None] = [None] * len(grid)
     for number, place in enumerate(chosen, start=1):
@@ -172,7 +168,7 @@ def find_levels(
         one_block=summaries.one_block() if summaries is not None else float("nan"),
         persistence=lasting,
         curve=rungs,
-        random_curve=random_rungs,
+        random_curve=np.array([random_clusters(labels, seed) for labels in rungs]),
         resolutions=grid,
         level_of=level_of,
     )
@@ -183,7 +179,27 @@ def random_vectors(points: int, seed: int) -> NDArray[np.float32]:
     return np.random.default_rng([seed, 1]).normal(size=(points, RANDOM_FEATURES)).astype(np.float32)
 
 
-def _of_random_vectors(points: int, steps: Sequence[Step], nested: bool, seed: int) -> Partitions:
-    vectors = random_vectors(points, seed)
-    graph = sparse.csr_array((points, points)) if nested else neighbour_graph(vectors, steps[0].neighbors, seed)
-    return partition(graph, vectors, steps, seed, nested=nested)
+def random_clusters(labels: NDArray[np.int_], seed: int) -> NDArray[np.int_]:
+    """Clusters of neighbours among random vectors, as many and as large as those of a partition.
+
+    At the map's resolutions Leiden leaves random vectors in one cluster where the map has several, and cuts them finer
+    where it has many: shares of related pairs would then compare numbers of clusters.
+
+    Parameters
+    ----------
+    labels : (N,) cluster of each point, from 0
+    seed : of `random_vectors`
+
+    Returns
+    -------
+    (N,) cluster of each point: the first point that is left and those nearest to it, cluster by cluster
+    """
+    vectors = random_vectors(len(labels), seed)
+    found, left = np.empty(len(labels), int), np.arange(len(labels))
+    for cluster, size in enumerate(np.bincount(labels)):
+        distances = np.square(vectors[left] - vectors[left[:1]]).sum(axis=1)
+        near = np.zeros(len(left), bool)
+        near[np.argsort(distances, kind="stable")[:size]] = True
+        found[left[near]] = cluster
+        left = left[~near]
+    return found

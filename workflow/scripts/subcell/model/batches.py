@@ -17,6 +17,7 @@ from subcell.model.inputs import mask_and_scale, some_masked
 from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe
 from subcell.model.sampler import ItemSampler
+from subcell.model.stopping import ignore_signals
 
 
 class View(NamedTuple):
@@ -93,7 +94,12 @@ def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: i
     """
     rows = _RowsOfSteps(sampler, first, steps)
     return DataLoader(
-        Crops(store), sampler=rows, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
+        Crops(store),
+        sampler=rows,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=ignore_signals,
     )
 
 

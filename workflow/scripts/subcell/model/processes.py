@@ -20,9 +20,10 @@ from torch import distributed
 from torch.distributed.nn.functional import all_gather
 
 from subcell.errors import SubcellError
-from subcell.model.stopping import handled
+from subcell.model.stopping import SIGNALS, handled
 
 LIBRARY = Path(__file__).resolve().parents[2]
+TORCHRUN_HANDS_ON = ",".join(number.name for number in SIGNALS)
 MISTAKE = "subcell: "
 """What a process puts before a line that the user can act on."""
 
@@ -85,6 +86,7 @@ def run_processes(count: int, arguments: dict[str, Any], *, log: Callable[[str],
         path.write_text(json.dumps(arguments))
         # fmt: off
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}",
+                   f"--signals-to-handle={TORCHRUN_HANDS_ON}",
                    "-m", "subcell.model.processes", str(path)]
         # fmt: on
         search = os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -20,7 +20,7 @@ from subcell.model.curves import Curves
 from subcell.model.kept import KeptEncoders
 from subcell.model.loop import TrainingLoop
 from subcell.model.optimisation import Schedule
-from subcell.model.processes import any_process, rank
+from subcell.model.processes import any_process, processes, rank
 from subcell.model.resume import load_state, save_state
 from subcell.model.sampler import ItemSampler
 from subcell.model.stopping import stop_requests
@@ -108,7 +108,9 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
         kept.prune(done)
 
     start = began = said = saved = time.monotonic()
-    with closing(curves), torch.random.fork_rng(), _say_what_died(), stop_requests() as asked_to_stop:
+    # An interrupt reaches each of several processes twice, by torchrun too.
+    listening = stop_requests(interruptible=processes() == 1)
+    with closing(curves), torch.random.fork_rng(), _say_what_died(), listening as asked_to_stop:
         # Whoever is told that training has begun may ask it to end: by then every process listens.
         any_process(False, loop.device)
         log(f"step {first} of {course.steps}, {course.cells} cells a step, {per_epoch} steps an epoch")

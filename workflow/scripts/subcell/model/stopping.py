@@ -12,10 +12,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 @contextmanager
-def handled(act: Callable[[], object]) -> Iterator[None]:
-    """Do something when one of the signals comes, instead of dying; a second one acts as it does without this.
+def handled(act: Callable[[], object], *, interruptible: bool = True) -> Iterator[None]:
+    """Do something when the first of the signals comes, instead of dying; others change nothing.
 
+    At a time limit Slurm signals every process of a job, and torchrun hands its own on: one request comes several times.
     Only a process's first thread can do so; elsewhere nothing changes.
+
+    Parameters
+    ----------
+    act : called once
+    interruptible : a second interrupt from the keyboard acts as it does without this
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -26,12 +32,18 @@ def handled(act: Callable[[], object]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def once(number: int, frame: object) -> None:
-        restore()
-        act()
+    came = False
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal came
+        if interruptible and number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
+        if not came:
+            came = True
+            act()
 
     for number in SIGNALS:
-        signal.signal(number, once)
+        signal.signal(number, handle)
     try:
         yield
     finally:
@@ -39,8 +51,14 @@ def handled(act: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether the process has been asked to end."""
+def stop_requests(*, interruptible: bool = True) -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether the process has been asked to end; see `handled`."""
     asked = threading.Event()
-    with handled(asked.set):
+    with handled(asked.set, interruptible=interruptible):
         yield asked.is_set
+
+
+def ignore_signals(_number: int) -> None:
+    """Let a process that works for another live until that one ends it: for DataLoader's `worker_init_fn`."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
