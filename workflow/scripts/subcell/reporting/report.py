@@ -61,8 +61,8 @@ def write_report(
     out_html : file to write
     config : the whole configuration, defaults included
     datasets : of each: name, quality_tsv, set_aside_tsv, gallery_png, crops_png; where there are any lines_png,
-        field_quality_tsv, plates_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it. Of a dataset of
-        vectors name and cells_h5ad alone
+        field_quality_tsv, plates_tsv, downloads_tsv, source_json; `simulated` where the configuration does not say it. Of
+        a dataset of vectors name and cells_h5ad alone
     benchmarks : result files, those that were not run included
     not_run_tsv : what was asked for and could not be run
     templates : folder with `subcell.reporting.page.page_files`
