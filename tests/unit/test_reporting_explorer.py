@@ -4,13 +4,14 @@ import base64
 import json
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import report_example as example
 
 from subcell.crops.store import CropStore
-from subcell.reporting.cells_on_map import place_cells
+from subcell.reporting.cells_on_map import CellsOnMap, place_cells
 from subcell.reporting.explorer import describe_cluster, write_explorer
 from subcell.reporting.expression_of_units import expression_of_units
 from subcell.reporting.packing import (
@@ -205,10 +206,22 @@ def test_explorer_of_a_map_with_everything_beside_it(atlas):
     assert len(found["pictures"]["captions"]) == unpack(found["pictures"]["starts"])[-1] == 24
     attention = found["pictures"]["attention"]
     values = unpack(attention["values"]).reshape(24, attention["rows"], attention["columns"])
-    assert (values.max(axis=(1, 2)) == 255).all()
+    assert 0 < (values > 0).mean() < 1
 
     write_explorer(folder / "again.json", **files, **common, simulated=False, more=tables)
     assert (folder / "again.json").read_bytes() == (folder / "explorer.json").read_bytes()
+
+
+def test_attention_shows_where_it_is_more_than_even(tmp_path):
+    maps = np.full((3, 2, 2, 2), 0.25, np.float16)
+    maps[1] = [[0.125, 0.5], [0.25, 0.125]]  # twice as much as even, of all four patches
+    maps[2] = [[0.3125, 0.25], [0.25, 0.1875]]
+    with h5py.File(tmp_path / "cells.h5ad", "w") as file:
+        file["obsm/attention"] = maps
+    nothing = np.zeros(0)
+    placed = CellsOnMap(tmp_path / "cells.h5ad", pd.DataFrame(), nothing, nothing, nothing)
+    found = placed.attention_of(np.array([2, 0, 1]))
+    np.testing.assert_array_equal(found, [[[64, 0], [0, 0]], [[0, 0], [0, 0]], [[0, 255], [0, 0]]])
 
 
 def test_neighbours_without_a_table_are_the_most_similar(atlas):

@@ -27,7 +27,7 @@ function drawTile(data, tile, { half = null, attention = false } = {}) {
   return canvas;
 }
 
-// Where the pooling of the model looks, over the right half: the brighter, the more.
+// Where the pooling of the model looks more than evenly, over the right half: the brighter, the more.
 function drawAttention(context, { rows, columns, values }, tile, side) {
   for (let n = 0; n < rows * columns; n++) {
     const share = values[tile * rows * columns + n] / 255;
@@ -73,7 +73,7 @@ function unitPage(data, row, { onUnit, onCluster, onClose }) {
     const code = level.codes[row], cluster = level.clusters[code];
     if (!cluster) return element("li", {}, "–");
     return element("li", {}, element("button", { type: "button", class: "plain", onclick: () => onCluster(number, code) },
-      `Level ${level.level}: cluster ${cluster.cluster}`), ` ${cluster.name || ""}, ${cluster.size} members`);
+      `Level ${level.level}: cluster ${cluster.cluster}`), `${cluster.name ? ` ${cluster.name}` : ""}, ${cluster.size} members`);
   })));
 
   const near = data.neighborsOf(row);
@@ -101,5 +101,6 @@ function unitCells(data, row) {
     element("input", { type: "checkbox", onchange: (event) => host.replaceChildren(...draw(event.target.checked)) }), "Show where the model looks");
   return element("div", {}, host, toggle || null, element("p", { class: "quiet" },
     `Left all stains (microtubules red, protein green, nucleus blue, ER faint yellow), right the protein alone; ${data.pictures.um} µm a side. `
-    + "From the most typical cell, nearest to the mean vector, to an unusual one. These cells share their contrast."));
+    + "From the most typical cell, nearest to the mean vector, to an unusual one. These cells share their contrast."
+    + (data.pictures.attention ? " The model looks where it is amber, the more the brighter; without colour, no more than at any other place." : "")));
 }

@@ -62,15 +62,16 @@ class CellsOnMap:
         return found
 
     def attention_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        """Attention of some cells, the mean over heads, as (cells, h, w) in 0..255 of each cell's highest value; None
-        where it was not kept or there are too many cells."""
+        """Attention of some cells, the mean over heads, (cells, h, w): 0 where it is no more than spread evenly, 255 where it
+        is highest in the cell, and at least twice as much; None where it was not kept or there are too many cells."""
         with h5py.File(self.path, "r") as file:
             if ATTENTION not in file or len(rows) > MOST_ATTENTION:
                 return None
             order = np.unique(rows)
             values = np.asarray(file[ATTENTION][order], np.float32).mean(axis=1)[np.searchsorted(order, rows)]
-        highest = np.maximum(values.max(axis=(1, 2), keepdims=True), 1e-9)
-        return (values / highest * 255).round().astype(np.uint8)
+        more = values / np.maximum(values.mean(axis=(1, 2), keepdims=True), 1e-9) - 1
+        highest = np.maximum(more.max(axis=(1, 2), keepdims=True), 1)
+        return (np.maximum(more, 0) / highest * 255).round().astype(np.uint8)
 
 
 def place_cells(
