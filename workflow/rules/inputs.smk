@@ -10,6 +10,11 @@ from pathlib import Path
 from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
+if not os.path.isdir(str(workflow.current_basedir)):
+    raise WorkflowError(
+        f"This workflow brings its library and its resources along, so it runs in a clone of its own, not as a module "
+        f"from {workflow.current_basedir}: clone the repository, and run snakemake there."
+    )
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
