@@ -71,7 +71,9 @@ def _call(*command: str) -> None:
 
 def _wait_for_nodes() -> None:
     for _ in range(60):
-        found = subprocess.run(["sinfo", "-h", "-N", "-p", "batch", "-o", "%t"], capture_output=True, text=True, check=False).stdout
+        found = subprocess.run(
+            ["sinfo", "-h", "-N", "-p", "batch", "-o", "%t"], capture_output=True, text=True, check=False
+        ).stdout
         if found.split() == ["idle"] * len(NODES):
             return
         time.sleep(0.5)
