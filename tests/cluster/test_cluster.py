@@ -91,7 +91,8 @@ def test_a_group_may_write_what_a_run_wrote(local, cluster, project):
 def test_a_network_goes_to_the_partition_that_has_gpus_and_other_jobs_to_the_other(cluster, project):
     vectors = [f"results/tiny/{model}/cells/0000.h5ad" for model in ("random_vit", "shortcuts")]
     partitions = ("--slurm-partition-config", "profiles/slurm/partitions.yaml")
-    more = ("--set-resources", "embed:cpus_per_task=1", "--config", "gpus=1", "models={shortcuts: {kind: shortcuts}}")
+    few = [f"{rule}:cpus_per_task=1" for rule in ("segment", "embed")]  # beside a GPU they ask for more than a node has
+    more = ("--set-resources", *few, "--config", "gpus=1", "models={shortcuts: {kind: shortcuts}}")
     finish(project, *vectors, *SLURM, *partitions, "--sdm", "conda", "--force", *more)
     done = (cluster / "jobs.txt").read_text().splitlines()[-2:]
     assert sorted(re.search(r"Partition=(\S+)", line)[1] for line in done) == ["batch", "gpu"]
