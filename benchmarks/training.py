@@ -145,27 +145,29 @@ class Case:
         self.network.train()
         seconds, waits = [], []
         start = time.perf_counter()
-        for number, (rows, crops) in enumerate(self.batches()):
-            waits.append(time.perf_counter() - start)
-            self.loop.step(number, rows, crops, learning_rate=1e-4)
-            wait_for(self.device)
-            seconds.append(time.perf_counter() - start)
-            start = time.perf_counter()
+        with self.batches() as batches:
+            for number, (rows, crops) in enumerate(batches):
+                waits.append(time.perf_counter() - start)
+                self.loop.step(number, rows, crops, learning_rate=1e-4)
+                wait_for(self.device)
+                seconds.append(time.perf_counter() - start)
+                start = time.perf_counter()
         return float(self.cells / np.median(seconds[1:])), float(np.sum(waits[1:]) / np.sum(seconds[1:]))
 
     def read(self, *, augment: bool) -> float:
         """Cells a second of reading shuffled crops, with or without making views of them."""
         seconds = []
         start = time.perf_counter()
-        for _, crops in self.batches():
-            if augment:
-                generator = torch.Generator(self.device).manual_seed(0)
-                make_views(
-                    crops.to(self.device), recipe=self.network.recipe, cells_per_item=self.item, generator=generator
-                )
-                wait_for(self.device)
-            seconds.append(time.perf_counter() - start)
-            start = time.perf_counter()
+        with self.batches() as batches:
+            for _, crops in batches:
+                if augment:
+                    generator = torch.Generator(self.device).manual_seed(0)
+                    make_views(
+                        crops.to(self.device), recipe=self.network.recipe, cells_per_item=self.item, generator=generator
+                    )
+                    wait_for(self.device)
+                seconds.append(time.perf_counter() - start)
+                start = time.perf_counter()
         return float(self.cells / np.median(seconds[1:]))
 
 

@@ -166,6 +166,32 @@ def test_a_job_whose_processes_are_all_signalled_saves_and_goes_on_to_the_same_w
     assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
 
 
+FAILING = """
+import sys
+from pathlib import Path
+from training_example import run
+
+def fail(line):
+    if line.startswith("epoch 1"):
+        raise RuntimeError("it fails")
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2], workers=2, validate_every=1, log=fail)
+"""
+
+
+def test_a_training_that_fails_does_not_wait_for_what_reads_ahead(tmp_path, crop_file):
+    script = tmp_path / "fails.py"
+    script.write_text(FAILING)
+    search = os.pathsep.join([str(SCRIPTS), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, crop_file], env={**os.environ, "PYTHONPATH": search}, timeout=120,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "it fails" in done.stderr
+    assert done.returncode == 1
+
+
 def test_a_process_alone_has_all_rows():
     values = torch.arange(6).reshape(3, 2)
     assert gather(values) is values

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from subcell.crops.reader import Crops
 from subcell.crops.store import CropStore
@@ -17,7 +19,7 @@ from subcell.model.inputs import mask_and_scale, some_masked
 from subcell.model.processes import processes, rank
 from subcell.model.recipes import Recipe
 from subcell.model.sampler import ItemSampler
-from subcell.model.stopping import ignore_signals
+from subcell.model.stopping import deaf_children
 
 
 class View(NamedTuple):
@@ -78,8 +80,11 @@ def _views_of_block(crops: torch.Tensor, recipe: Recipe, cells_per_item: int, ge
     return views
 
 
-def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: int, workers: int) -> DataLoader:
-    """Read the crops of all batches from one step on.
+@contextmanager
+def read_batches(
+    store: CropStore, sampler: ItemSampler, *, first: int, steps: int, workers: int
+) -> Iterator[Iterator[Any]]:
+    """Read the crops of all batches from one step on; the processes that read end with the `with` block.
 
     Parameters
     ----------
@@ -90,17 +95,20 @@ def read_batches(store: CropStore, sampler: ItemSampler, *, first: int, steps: i
 
     Returns
     -------
-    Iterable of row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
+    Row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
     """
     rows = _RowsOfSteps(sampler, first, steps)
-    return DataLoader(
-        Crops(store),
-        sampler=rows,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=ignore_signals,
+    loader = DataLoader(
+        Crops(store), sampler=rows, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
     )
+    with deaf_children():
+        batches = iter(loader)
+    try:
+        yield batches
+    finally:
+        # Left to themselves while an exception is about they would be sent a signal that they do not hear, and waited for.
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()
 
 
 class _RowsOfSteps(Sampler[NDArray[np.int64]]):

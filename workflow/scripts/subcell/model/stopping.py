@@ -58,7 +58,11 @@ def stop_requests(*, interruptible: bool = True) -> Iterator[Callable[[], bool]]
         yield asked.is_set
 
 
-def ignore_signals(_number: int) -> None:
-    """Let a process that works for another live until that one ends it: for DataLoader's `worker_init_fn`."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Start processes that the signals do not reach: they work for this one, and live until it ends them or itself ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
