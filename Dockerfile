@@ -7,7 +7,7 @@ WORKDIR /workflow
 COPY Makefile requirements-uv.txt requirements.lock ./
 # Set-up compiles the map's neighbour search with the library.
 COPY workflow/scripts workflow/scripts
-RUN make .venv && rm -rf /root/.cache
+RUN make .venv && rm -rf ~/.cache
 COPY . .
 ENV PATH=/workflow/.venv/bin:$PATH
 ENTRYPOINT ["snakemake"]

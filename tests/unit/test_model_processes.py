@@ -61,6 +61,23 @@ if rank() == 0:
 """
 
 
+def arguments_of(folder, crop_file, **more):
+    """Of a training of a few cells a step, as they are handed to processes."""
+    return {
+        "crop_paths": [str(crop_file)],
+        "recipe": "vit-prots-pool",
+        "size": "tiny",
+        "items_per_batch": 4,
+        "cells_per_item": 2,
+        "items_per_antibody": 1,
+        "threads": 1,
+        "out_checkpoint": str(folder / "checkpoint.safetensors"),
+        "out_curves": str(folder / "training.parquet"),
+        "state_dir": str(folder / "state"),
+        **more,
+    }
+
+
 @pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one(tmp_path):
     """Of the whole batch, reconstruction and classifier included, whether a process's part passes at once or not."""
@@ -84,21 +101,8 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_and_say_what_is_wrong(tmp_path, crop_file):
-    arguments = {
-        "crop_paths": [str(crop_file)],
-        "recipe": "mae-cells-prots-pool",
-        "size": "tiny",
-        "epochs": 2,
-        "items_per_batch": 4,
-        "cells_per_item": 2,
-        "items_per_antibody": 1,
-        "warmup_epochs": 1,
-        "validate_every": 1,
-        "threads": 1,
-        "out_checkpoint": str(tmp_path / "checkpoint.safetensors"),
-        "out_curves": str(tmp_path / "training.parquet"),
-        "state_dir": str(tmp_path / "state"),
-    }
+    given = {"recipe": "mae-cells-prots-pool", "epochs": 2, "warmup_epochs": 1, "validate_every": 1}
+    arguments = arguments_of(tmp_path, crop_file, **given)
     said = []
     run_processes(2, arguments, log=said.append)
     assert any("step 0 of 2, 8 cells a step" in line for line in said), said
@@ -122,21 +126,7 @@ def test_a_job_whose_processes_are_all_signalled_saves_and_goes_on_to_the_same_w
     """As Slurm does at a time limit: each process hears it by itself, again by torchrun, and those that read ahead do."""
 
     def training(folder, *numbers):
-        arguments = {
-            "crop_paths": [str(crop_file)],
-            "recipe": "vit-prots-pool",
-            "size": "tiny",
-            "epochs": 8,
-            "items_per_batch": 4,
-            "cells_per_item": 2,
-            "items_per_antibody": 1,
-            "threads": 1,
-            "workers": 1,
-            "seed": 1,
-            "out_checkpoint": str(folder / "checkpoint.safetensors"),
-            "out_curves": str(folder / "training.parquet"),
-            "state_dir": str(folder / "state"),
-        }
+        arguments = arguments_of(folder, crop_file, epochs=8, workers=1, seed=1)
         command = [sys.executable, "-c", TRAINING, json.dumps(arguments)]
         environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
         said = []
@@ -201,20 +191,7 @@ def test_a_process_alone_has_all_rows():
 @pytest.mark.slow
 def test_asked_to_end_torchrun_hands_it_on_and_the_state_is_saved(tmp_path, crop_file):
     """A long training, ended by a signal to the job as soon as it says that it has begun."""
-    arguments = {
-        "crop_paths": [str(crop_file)],
-        "recipe": "vit-prots-pool",
-        "size": "tiny",
-        "epochs": 5000,
-        "items_per_batch": 4,
-        "cells_per_item": 2,
-        "items_per_antibody": 1,
-        "threads": 1,
-        "validate_every": 5000,
-        "out_checkpoint": str(tmp_path / "checkpoint.safetensors"),
-        "out_curves": str(tmp_path / "training.parquet"),
-        "state_dir": str(tmp_path / "state"),
-    }
+    arguments = arguments_of(tmp_path, crop_file, epochs=5000, validate_every=5000)
 
     def end(line):
         if line.startswith("step 0 of"):

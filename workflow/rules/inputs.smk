@@ -23,6 +23,7 @@ from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.config.reruns import embedded_with, learned_from
 from subcell.errors import ConfigError
+from subcell.segmentation.kinds import is_compact
 
 COLLECTIONS = ("hpa", "subcell_crops")
 """Sources that are public collections: a release is read first, then fields are selected from it."""
@@ -270,8 +271,7 @@ def segmentation_weights():
 
 def tunes_compact():
     """Whether `fine_tune` starts from compact networks rather than from one of Cellpose's."""
-    model = config["fine_tune"]["model"]
-    return model == "compact" or model.endswith(".safetensors")
+    return is_compact(config["fine_tune"]["model"])
 
 
 def fine_tuned_weights():

@@ -17,12 +17,12 @@ import yaml
 
 from subcell.config import resolve
 from subcell.config.suite import CONTROLS, SUITE
+from subcell.embedding.models import NETWORKS
 from subcell.model.plan import TRAINING_ANTIBODIES, count_training, describe_training, flops_per_s
 
 CONSTANTS = Path(__file__).resolve().parents[3] / "resources" / "costs.tsv"
 REFERENCE_PX = 448
 """Crops for which the constants hold."""
-WITHOUT_NETWORK = ("handcrafted", "shortcuts", "imported")
 GPU, CORE = "H100 SXM", "x86-64 core"
 """Devices of resources/training.tsv that the hours are of."""
 TRAINING_SHARE = 0.7
@@ -101,7 +101,7 @@ def stages_of(
     cells = fields * c["cells"]
     scale = (config["crops"]["pixels"] / REFERENCE_PX) ** 2
     crop_tb = cells * c["crop_mb"] * scale / 1e6
-    sizes = [size_of(model) for model in config["models"].values() if model["kind"] not in WITHOUT_NETWORK]
+    sizes = [size_of(model) for model in config["models"].values() if model["kind"] in NETWORKS]
     stages = [
         Stage("download", shards, wire_h=fields * 4 * c["request_s"] / 3600, tb=fields * 4 * c["image_mb"] / 1e6),
         Stage("segment", shards, cpu_h=fields * c["segment_cpu_s"] / 3600, tb=fields * c["masks_mb"] / 1e6),

@@ -111,9 +111,8 @@ def held_out_cells(table: frozen.Cells, fewest: int) -> tuple[frozen.Cells, str]
     test = (stained & (table.column("split") == "test")).to_numpy()
     if table.column("antibody")[test].nunique() >= fewest:
         return table.kept(test), "those of held-out antibodies"
-    return table.kept(
-        stained.to_numpy()
-    ), "those of all antibodies, also of those that trained a network: too few are held out"
+    which = "those of all antibodies, also of those that trained a network: too few are held out"
+    return table.kept(stained.to_numpy()), which
 
 
 def some_cells(part: frozen.Cells, *, seed: int) -> tuple[frozen.Cells, str]:

@@ -93,9 +93,9 @@ def read_batches(
     first, steps : number of the first step and of all of them, counted over epochs
     workers : processes that read ahead; 0 reads in this one
 
-    Returns
-    -------
-    Row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
+    Yields
+    ------
+    iterator of row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
     """
     rows = _RowsOfSteps(sampler, first, steps)
     loader = DataLoader(

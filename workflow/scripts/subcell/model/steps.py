@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,16 +110,12 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
     start = began = said = saved = time.monotonic()
     # An interrupt reaches each of several processes twice, by torchrun too.
     listening = stop_requests(interruptible=processes() == 1)
-    with ExitStack() as stack:
-        for held in (closing(curves), torch.random.fork_rng(), _say_what_died()):
-            stack.enter_context(held)
-        asked_to_stop = stack.enter_context(listening)
+    reading = read_batches(course.store, course.sampler, first=first, steps=course.steps, workers=course.workers)
+    with closing(curves), torch.random.fork_rng(), _say_what_died(), listening as asked_to_stop, reading as batches:
         # Whoever is told that training has begun may ask it to end: by then every process listens.
         any_process(False, loop.device)
         log(f"step {first} of {course.steps}, {course.cells} cells a step, {per_epoch} steps an epoch")
         loop.network.train()
-        reading = read_batches(course.store, course.sampler, first=first, steps=course.steps, workers=course.workers)
-        batches = stack.enter_context(reading)
         for step, (rows, crops) in enumerate(batches, start=first):
             waited = time.monotonic() - began
             measured = loop.step(step, rows, crops, learning_rate=course.schedule.rate(step))

@@ -7,6 +7,7 @@ from typing import Any
 
 from subcell.channels import CHANNELS
 from subcell.reporting.results import counted, grouped
+from subcell.segmentation.kinds import is_compact
 
 STAINS = {"microtubules": "microtubules", "er": "ER", "nucleus": "DNA", "protein": "the protein"}
 SIMULATED = "scores on it test the workflow and say nothing of biology"
@@ -152,7 +153,7 @@ def _segmentation(config: Mapping[str, Any], datasets: Sequence[Mapping[str, Any
         return []
     found = config.get("segmentation") or {}
     model = found.get("model", "compact")
-    if model == "compact" or model.endswith(".safetensors"):
+    if is_compact(model):
         weights = "" if model == "compact" else f" (weights from {model})"
         by = (f"Nuclei and cells were segmented with a compact U-Net{weights} that predicts the flow fields of "
               f"Cellpose{cite('cellpose')}; masks were made from them by Cellpose's own dynamics.")  # fmt: skip

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from subcell.segmentation.kinds import is_compact
+
 PIN = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*==\s*([^\s;]+)")
 
 CITATIONS = {
@@ -48,7 +50,7 @@ def cited(config: Mapping[str, Any], *, from_hpa: bool, segmented: bool) -> dict
     segmentation = config.get("segmentation", {}) if segmented else {"model": None}
     for model in filter(None, (segmentation.get("model", "compact"), segmentation.get("compare_with"))):
         # Compact networks predict Cellpose's flows; all that Cellpose 4 itself loads are Cellpose-SAM.
-        wanted.add("cellpose" if model == "compact" or model.endswith(".safetensors") else "cellpose-sam")
+        wanted.add("cellpose" if is_compact(model) else "cellpose-sam")
     if settings := config.get("map"):
         wanted |= {"leiden", "umap"} | ({"harmony"} if settings.get("batches") else set())
         wanted |= {"subcell"} if settings.get("method") == "paper" else set()

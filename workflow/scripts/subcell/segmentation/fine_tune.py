@@ -19,6 +19,7 @@ from subcell.errors import ImageError, SheetError
 from subcell.imaging.read import read_label_image, read_plane
 from subcell.segmentation.cellpose_model import load_cellpose
 from subcell.segmentation.examples import Example, make_example
+from subcell.segmentation.kinds import is_compact
 from subcell.segmentation.network import INPUTS, load_networks, save_networks
 from subcell.segmentation.scaling import normalise, resize_image, resize_labels
 from subcell.segmentation.scoring import pooled, score_masks
@@ -91,7 +92,7 @@ def fine_tune(
         raise SheetError(f"{sheet}: {len(fields)} labelled field(s) leave none to train on; give at least two")
     log(f"{len(trained)} fields to train on, {len(held)} held out: {', '.join(field.field_id for field in held)}")
     Path(out_weights).parent.mkdir(parents=True, exist_ok=True)
-    if model == "compact" or model.endswith(".safetensors"):
+    if is_compact(model):
         networks, _ = load_networks(COMPACT_WEIGHTS if model == "compact" else model)
         for name in INPUTS:
             examples = [_example(field, name, working_um_per_px) for field in trained if name in field.labels]

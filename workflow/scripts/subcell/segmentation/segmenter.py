@@ -25,6 +25,7 @@ from subcell.segmentation.flows import (
     tile_size,
     tiles_of,
 )
+from subcell.segmentation.kinds import is_compact
 from subcell.segmentation.network import INPUTS, load_networks
 from subcell.segmentation.pairing import keep_pairs, pair
 from subcell.segmentation.scaling import normalise, resize_image, resize_labels
@@ -142,7 +143,7 @@ class Segmenter:
         self.same_cell_um = same_cell_um
         self.device = torch.device(device)
         self._networks: dict[str, Any]
-        if model == "compact" or str(model).endswith(".safetensors"):
+        if is_compact(str(model)):
             networks, _ = load_networks(COMPACT_WEIGHTS if model == "compact" else model)
             self._networks = {name: network.to(self.device) for name, network in networks.items()}
             self._cellpose = False
