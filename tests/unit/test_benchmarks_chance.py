@@ -7,12 +7,21 @@ What is left in the vectors is never nothing: antibodies, lines, wells differ, f
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_example import share_that_holds_chance, table_of_proteins
+from benchmark_example import share_that_holds_chance, table_of_proteins, write_cells
 from test_benchmarks_interactions import proteome, written
 from test_benchmarks_perturbation import screen
 from test_benchmarks_transcriptome import planted
 
-from subcell.benchmarks import cell_line, hierarchy, interactions, localization, mlp, perturbation, transcriptome
+from subcell.benchmarks import (
+    cell_line,
+    external,
+    hierarchy,
+    interactions,
+    localization,
+    mlp,
+    perturbation,
+    transcriptome,
+)
 
 LEAST = 45 / 50
 CLASSIFIER = {"head_seeds": 1, "head_batch_size": 256}
@@ -38,6 +47,20 @@ def test_classifiers_of_what_is_not_there(task, short_training, tmp_path):
         return of_groups(table["antibody"], seed)
 
     assert share_that_holds_chance(task, tmp_path, table, vectors, **CLASSIFIER) >= LEAST
+
+
+def test_classifiers_from_home_of_what_is_not_there(short_training, tmp_path):
+    table = table_of_proteins(48, cells=2, lines=("HeLa", "U2OS"), two_antibodies=0)
+    away = table_of_proteins(96, cells=2, lines=("HeLa",), two_antibodies=0).drop(columns="split")
+    away = away[~away["gene"].isin(table["gene"])]
+
+    def vectors(seed):
+        at_home = of_groups(table["antibody"], 1000 + seed)
+        write_cells(tmp_path / "home.h5ad", table, at_home)
+        return of_groups(away["antibody"], seed)
+
+    asked = {"home_cells": tmp_path / "home.h5ad", "home": "home", **CLASSIFIER}
+    assert share_that_holds_chance(external, tmp_path, away, vectors, **asked) >= LEAST
 
 
 def test_lines_that_look_as_different_as_they_like(tmp_path):

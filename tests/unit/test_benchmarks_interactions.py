@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from planted_cells import score
 
-from subcell.benchmarks import interactions
+from subcell.benchmarks import frozen, interactions
 from subcell.benchmarks.interactions import recall_at_precision
 from subcell.benchmarks.pairs import draw_pairs, fold_of_genes, read_references
 from subcell.errors import SheetError
@@ -175,6 +175,14 @@ def test_several_sources_have_their_own_scores(tmp_path):
     )
     assert scores["cosine_auroc"]["value"] > 0.8
     assert scores["bioplex_cosine_auroc"]["value"] > 0.7
+
+
+def test_what_differs_by_line_alone_makes_no_protein_differ():
+    obs, _, _ = proteome(np.random.default_rng(0))
+    obs["cell_line"] = np.resize(["HeLa", "U-2 OS", "A-431"], len(obs))
+    by_line = np.array([[0.1, 3.3], [0.7, 1e3], [0.3, 7.7]], np.float32)[pd.factorize(obs["cell_line"])[0]]
+    vectors, _ = interactions.proteins(frozen.Cells(by_line, obs))
+    assert (vectors == 0).all()
 
 
 def test_perfect_features_are_found(tmp_path):

@@ -1,5 +1,7 @@
 """Localization: perfect features score 1, random ones chance, and what is missing is said."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ from benchmark_cells import (
     write_cells,
 )
 
-from subcell.benchmarks import cell_line, localization, mlp
+from subcell.benchmarks import cell_line, frozen, localization, mlp
 from subcell.benchmarks.frozen import scored_classes
 from subcell.benchmarks.labels import label_table, released_classes
 from subcell.benchmarks.metrics import macro_ap
@@ -199,6 +201,20 @@ def test_weights_that_were_trained_elsewhere_need_the_genes_of_their_whole_list(
     release.to_parquet(tmp_path / "release.parquet")
     written = run(localization.run, tmp_path, obs, one_hot(obs), **asked, release=tmp_path / "release.parquet")[1]
     assert metrics_of(written)["unseen_gene_macro_ap"]["n"] == test["antibody"].nunique() - 1
+
+
+def test_means_of_groups_need_no_copy_of_all_vectors(monkeypatch):
+    monkeypatch.setattr(frozen, "ROWS_AT_ONCE", 1000)
+    rng = np.random.default_rng(0)
+    vectors, codes = rng.normal(size=(40_000, 64)).astype(np.float32), rng.integers(-1, 7, 40_000)
+    tracemalloc.start()
+    found = frozen.group_means(vectors, codes, 7)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < vectors.nbytes / 4
+    # Float sums of single precision would be off by more.
+    wanted = [vectors[codes == code].astype(float).mean(axis=0) for code in range(7)]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13)
 
 
 def test_a_group_is_had_if_one_of_its_classes_is():

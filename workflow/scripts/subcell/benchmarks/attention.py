@@ -5,7 +5,8 @@ in the last block) is scored as a segmenter: average precision with which its at
 patches that hold a structure, a patch counting by its share of the structure. Structures are the nucleus (mask),
 microtubules and ER (above Otsu's threshold in the cell) and, where the simulator drew them, nucleoli and centrosomes. Of
 each structure the best head is chosen on half of the cells and scored on the other half. `structure_ap` (the headline) is
-the mean over structures; its chance is what attention spread evenly gives, and beside it stand three controls: the
+the mean over structures. Its chance is what attention dealt at random to the patches of a cell gives, which is above the
+share of the structure, the fewer the patches the more; beside it stand four controls: even attention (that share), the
 intensity of all channels together, the best head of the same network untrained, and the best head on another cell's
 attention.
 `share_in_cell` and `share_in_nucleus` are the attention of the pooling on them, beside their share of the crop.
@@ -35,7 +36,10 @@ from subcell.embedding.sampling import sample_held_out
 
 BENCHMARK, UNIT = "attention", "antibody"
 HEADLINE = "structure_ap"
-SOURCES = ("network", "uniform", "intensity", "untrained", "other_cell")
+CONTROLS = ("uniform", "intensity", "untrained", "other_cell")
+SOURCES = ("network", "random", *CONTROLS)
+RANDOM_MAPS = 20
+"""How many are averaged for what chance gives."""
 LEAST_CELLS = 8
 BATCH = 32
 
@@ -99,6 +103,7 @@ def run(
         source: {name: best_head(head_scores(values, wanted, cell)) for name, wanted in found.items()}
         for source, values in shown.items()
     }
+    scores["random"] = {name: by_chance(wanted, cell, seed=seed) for name, wanted in found.items()}
     antibody = obs["antibody"].astype(object) if "antibody" in obs else pd.Series(None, obs.index, dtype=object)
     units, codes = np.unique(antibody.where(antibody.notna(), obs["field_id"]).to_numpy(str), return_inverse=True)
     metrics, headline = _structure_metrics(scores, codes, len(units), bootstraps=bootstraps, seed=seed)
@@ -193,6 +198,12 @@ def head_scores(
     return scores
 
 
+def by_chance(wanted: NDArray[np.floating], cell: NDArray[np.floating], *, seed: int) -> NDArray[np.floating]:
+    """What a head that looks anywhere scores in each cell, (N,): the mean of `RANDOM_MAPS` random ones."""
+    maps = np.random.default_rng(seed).random((len(wanted), RANDOM_MAPS, *wanted.shape[1:]))
+    return head_scores(maps, wanted, cell).mean(axis=1)
+
+
 def best_head(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     """Score of each cell by the head that is best on the other half of the cells, (N,); scores (N, heads)."""
     found = np.full(len(scores), np.nan)
@@ -236,16 +247,16 @@ def _structure_metrics(
     seed: int,
 ) -> tuple[list[Metric], Any]:
     stacked = {source: np.column_stack(list(of.values())) for source, of in scores.items()}
-    chance = float(np.nanmean(_column_means(stacked["uniform"])))
+    chance = float(np.nanmean(_column_means(stacked["random"])))
     counted: dict[str, Any] = {"n": units, "unit": UNIT}
     resampled: dict[str, Any] = {"bootstraps": bootstraps, "seed": seed}
     headline = _mean_over(stacked["network"], codes, units, **resampled)
     metrics = [as_metric(HEADLINE, headline, chance=chance, **counted)]
     for name, values in scores["network"].items():
-        level = float(np.nanmean(scores["uniform"][name]))
+        level = float(np.nanmean(scores["random"][name]))
         estimate = _mean_over(values[:, None], codes, units, **resampled)
         metrics.append(as_metric(f"{name}_ap", estimate, chance=level, **counted))
-    for source in ("intensity", "untrained", "other_cell"):
+    for source in CONTROLS:
         estimate = _mean_over(stacked[source], codes, units, **resampled)
         metrics.append(as_metric(f"control_{source}_ap", estimate, chance=chance, **counted))
     return metrics, headline

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_metric
 from subcell.benchmarks.metrics import BOUNDS, METRICS, chance_of, class_ap, macro_ap
@@ -20,6 +21,7 @@ from subcell.embedding.store import read_vectors
 SPLITS = ("train", "valid", "test")
 UNITS = ("antibody", "gene")
 """Columns whose values are resampled for the intervals: the first that a dataset has."""
+ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,23 @@ def read_cells(path: str | Path, *, choose: Callable[[pd.DataFrame], NDArray[np.
         for place, row in enumerate(rows):
             features[place] = vectors[row]
         return Cells(features, obs.iloc[rows])
+
+
+def group_means(vectors: NDArray[np.floating], codes: NDArray[np.int_], groups: int) -> NDArray[np.float64]:
+    """Mean vector of each group, (groups, D).
+
+    Parameters
+    ----------
+    vectors : (N, D); a piece at a time is taken in double precision, never all
+    codes : (N,) group of each row, each at least once; rows of -1 are left out
+    """
+    sums = np.zeros((groups, vectors.shape[1]))
+    for start in range(0, len(codes), ROWS_AT_ONCE):
+        rows = start + np.flatnonzero(codes[start : start + ROWS_AT_ONCE] >= 0)
+        present, place = np.unique(codes[rows], return_inverse=True)
+        within = sparse.csr_array((np.ones(len(rows)), (place, np.arange(len(rows)))), (len(present), len(rows)))
+        sums[present] += within @ vectors[rows]
+    return sums / np.bincount(codes[codes >= 0], minlength=groups)[:, None]
 
 
 def resampled_unit(cells: Cells) -> str | None:
@@ -236,11 +255,8 @@ def per_unit(
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating], NDArray[Any]]:
     """Mean probability of each unit's cells, and the classes that at least half of them have."""
     names, codes = np.unique(units, return_inverse=True)
-    counts = np.bincount(codes)[:, None]
-    sums = np.zeros((2, len(names), truth.shape[1]))
-    np.add.at(sums[0], codes, truth)
-    np.add.at(sums[1], codes, probabilities)
-    return sums[0] / counts >= 0.5, sums[1] / counts, names
+    shares, means = (group_means(values, codes, len(names)) for values in (truth, probabilities))
+    return shares >= 0.5, means, names
 
 
 def class_details(

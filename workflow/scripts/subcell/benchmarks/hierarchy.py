@@ -134,11 +134,9 @@ def means_of_units(
 ) -> tuple[NDArray[np.float64], list[str], NDArray[np.int_]]:
     """Mean vector of each unit, (U, D), names in sorted order, and the number of its location."""
     names, codes = np.unique(units.to_numpy(str), return_inverse=True)
-    sums = np.zeros((len(names), features.shape[1]))
-    np.add.at(sums, codes, features)
     place = np.zeros(len(names), int)
     place[codes] = pd.Index(scored).get_indexer(pd.Index(locations.to_numpy(object)))
-    return sums / np.bincount(codes)[:, None], list(map(str, names)), place
+    return frozen.group_means(features, codes, len(names)), list(map(str, names)), place
 
 
 def similarity_of(

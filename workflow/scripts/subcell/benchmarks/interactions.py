@@ -185,12 +185,16 @@ def proteins(cells: frozen.Cells) -> tuple[NDArray[np.floating], pd.DataFrame]:
     single = (gene.notna() & ~gene.fillna("").str.contains(";")).to_numpy()
     if not single.any():
         return np.zeros((0, 1)), pd.DataFrame()
-    features = cells.features[single].astype(float)
-    features -= _mean_of_group(features, line[single])
-    names, codes = np.unique(gene[single].to_numpy(str), return_inverse=True)
-    means = _group_sums(features, codes) / np.bincount(codes)[:, None]
+    codes, names = pd.factorize(gene.where(single), sort=True)
+    line_codes, lines = pd.factorize(line.where(single), sort=True)
+    # The mean of cells that have lost the mean of their line, without another copy of all cells.
+    share = pd.crosstab(codes[single], line_codes[single], normalize="index").to_numpy()
+    whole = frozen.group_means(cells.features, codes, len(names))
+    means = whole - share @ frozen.group_means(cells.features, line_codes, len(lines))
     spread = means.std(axis=0)
-    vectors = (means - means.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    # What differs by line alone is rounding now, not to be blown up.
+    flat = spread <= 1e-9 * np.abs(whole).max(axis=0)
+    vectors = np.where(flat, 0, (means - means.mean(axis=0)) / np.where(flat, 1, spread))
     part = pd.DataFrame({name: cells.column(name)[single] for name in ("locations", "plate", "antibody")})
     by_gene = part.groupby(gene[single].to_numpy(str))
     about = pd.DataFrame(
@@ -322,13 +326,3 @@ def _references(
         more = {key: about[key] for key in ("min_score", "baits", "aliases") if about.get(key)}
         found += read_references(path, about["name"], **more)
     return found
-
-
-def _group_sums(values: NDArray[np.floating], codes: NDArray[np.int_]) -> NDArray[np.floating]:
-    return np.asarray(sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes))))) @ values)
-
-
-def _mean_of_group(values: NDArray[np.floating], groups: pd.Series) -> NDArray[np.floating]:
-    """For each row the mean of its group."""
-    _, codes = np.unique(groups.to_numpy(str), return_inverse=True)
-    return (_group_sums(values, codes) / np.bincount(codes)[:, None])[codes]

@@ -147,12 +147,11 @@ def profiles_of(table: frozen.Cells) -> tuple[NDArray[np.float32], pd.DataFrame]
     columns = ("gene", "antibody", "cell_line", "split")
     about = pd.DataFrame({name: table.column(name).to_numpy(object) for name in (*columns, "locations")})
     known = about[list(columns)].notna().all(axis=1).to_numpy()
-    about, features = about[known], table.features[known]
-    groups = about.groupby(["antibody", "cell_line"], sort=True)
-    codes = groups.ngroup().to_numpy()
-    sums = np.zeros((groups.ngroups, features.shape[1]), np.float64)
-    np.add.at(sums, codes, features)
-    return (sums / np.bincount(codes)[:, None]).astype(np.float32), groups.first().reset_index()
+    groups = about[known].groupby(["antibody", "cell_line"], sort=True)
+    codes = np.full(len(known), -1)
+    codes[known] = groups.ngroup()
+    means = frozen.group_means(table.features, codes, groups.ngroups)
+    return means.astype(np.float32), groups.first().reset_index()
 
 
 def centred(vectors: NDArray[np.float32], profiles: pd.DataFrame) -> NDArray[np.float32]:

@@ -228,10 +228,9 @@ def well_profiles(cells: frozen.Cells) -> Wells | None:
     key = (
         columns["antibody"].astype(str) + "\t" + columns["cell_line"].astype(str) + "\t" + place.fillna("").astype(str)
     )
-    wells, codes = np.unique(key[known].to_numpy(str), return_inverse=True)
-    sums = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes))))) @ cells.features[known].astype(float)
+    codes, wells = pd.factorize(key.where(known), sort=True)
     named = [name.split("\t") for name in wells]
-    means = sums / np.bincount(codes)[:, None]
+    means = frozen.group_means(cells.features, codes, len(wells))
     return Wells(means, np.array([name[0] for name in named]), np.array([name[1] for name in named]))
 
 
