@@ -88,7 +88,9 @@ def read_cells(path: str | Path, *, choose: Callable[[pd.DataFrame], NDArray[np.
         return Cells(features, obs.iloc[rows])
 
 
-def group_means(vectors: NDArray[np.floating], codes: NDArray[np.int_], groups: int) -> NDArray[np.float64]:
+def group_means(
+    vectors: NDArray[np.floating] | NDArray[np.bool_], codes: NDArray[np.int_], groups: int
+) -> NDArray[np.float64]:
     """Mean vector of each group, (groups, D).
 
     Parameters

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.fabric.strategies import DDPStrategy
 from numpy.typing import NDArray
 
@@ -92,6 +93,8 @@ class TrainingLoop:
             torch.set_float32_matmul_precision("high")  # TF32, as the reference
         self.network = network
         self._fabric = Fabric(
+            # Said, or within a Slurm job it looks for processes that `srun` would have started.
+            plugins=TorchElasticEnvironment() if processes() > 1 else LightningEnvironment(),
             accelerator=device,
             devices=processes(),
             strategy=DDPStrategy() if processes() > 1 else "auto",
