@@ -1,6 +1,6 @@
 """Speed of what the benchmarks compute, and that it is the same.
 
-    .venv/bin/python benchmarks/scoring.py                              200,000 cells x 1,536, ten seeds: hours on a CPU
+    .venv/bin/python benchmarks/scoring.py                              200,000 cells x 1,536, ten seeds: 5 minutes
     .venv/bin/python benchmarks/scoring.py --cells 4000 --features 256  the demo's size
     .venv/bin/python benchmarks/scoring.py --device cuda                on a GPU
 
