@@ -30,7 +30,17 @@ def test_planted_groups_are_found(tmp_path):
     assert found["value"] > 0.6
     assert found["low"] > 0
     assert result["details"]["p_value"] < 0.01
-    assert found["n"] == TABLE.loc[TABLE["split"] == "test", "antibody"].nunique()
+    # The interval is over locations; how many proteins stand for them is a detail.
+    assert (found["n"], found["unit"]) == (8, "location")
+    assert result["details"]["units"] == TABLE.loc[TABLE["split"] == "test", "antibody"].nunique()
+
+
+def test_a_protein_that_lies_elsewhere_in_another_field_stands_for_neither(tmp_path, few_orders):
+    vectors, twice = noise(len(TABLE), 8, 0), (TABLE["antibody"] == "HPA00000").to_numpy()
+    moved = TABLE.copy()
+    moved.loc[moved.index[twice][0], "locations"] = "Cytosol"
+    without = run_task(hierarchy, tmp_path, TABLE[~twice], vectors[~twice])
+    assert headline(run_task(hierarchy, tmp_path, moved, vectors)) == headline(without)
 
 
 def test_locations_without_likeness_are_at_chance(tmp_path, few_orders):

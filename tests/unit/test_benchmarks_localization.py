@@ -22,6 +22,7 @@ from subcell.benchmarks import cell_line, frozen, localization, mlp
 from subcell.benchmarks.frozen import scored_classes
 from subcell.benchmarks.labels import label_table, released_classes
 from subcell.benchmarks.metrics import macro_ap
+from subcell.benchmarks.result import PROBABILITY, TRUTH
 from subcell.errors import SubcellError
 
 
@@ -182,9 +183,20 @@ def test_an_unseen_gene_has_no_antibody_in_training_labelled_or_not(tmp_path):
     shared = obs.assign(gene=obs["gene"].replace(partner))
     silent = shared["gene"].isin(named["train"][: half // 2]) & (shared["split"] == "train")
     unlabelled = shared.assign(locations=shared["locations"].where(~silent))
+    vectors = one_hot(obs) + np.random.default_rng(0).normal(size=(len(obs), len(PLACES)))
     for table in (shared, unlabelled):
-        written = run(localization.run, tmp_path, table, one_hot(obs), split_by="paper")[1]
-        assert metrics_of(written)["unseen_gene_macro_ap"]["n"] == half
+        written = run(localization.run, tmp_path, table, vectors, split_by="paper")[1]
+        found = metrics_of(written)["unseen_gene_macro_ap"]
+        assert found["n"] == half
+        # By the classifiers of the headline: what they say of these very cells.
+        said = pd.read_parquet(tmp_path / "m.parquet")
+        classes = written["settings"]["unseen_gene_classes"]
+        of_unseen = said["unit"].isin(table.loc[~table["gene"].isin(named["train"]), "antibody"])
+        truth, probability = (
+            said.loc[of_unseen, [f"{part}{name}" for name in classes]] for part in (TRUTH, PROBABILITY)
+        )
+        once = np.ones((1, int(of_unseen.sum())))
+        assert found["value"] == pytest.approx(macro_ap(truth.to_numpy(bool), probability.to_numpy(float), once)[0])
 
 
 def test_weights_that_were_trained_elsewhere_need_the_genes_of_their_whole_list(tmp_path):

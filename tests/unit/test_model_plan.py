@@ -55,7 +55,7 @@ def test_memory_is_what_a_pass_keeps() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        network.encoder(torch.rand(16, 4, 32, 32)).vector.sum()
+        network.encoder(torch.rand(2 * 16, 4, 32, 32)).vector.sum()
     shared = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
     real = sum(size for pointer, size in kept.items() if pointer not in shared)
     network.classifier = None

@@ -38,7 +38,8 @@ def test_variants_are_the_papers(name: str) -> None:
     assert (recipe.temperature, recipe.masked_cells, recipe.scaling, recipe.drop_landmarks) == (0.1, 0.5, "minmax", 0)
     # View 1 of a masked autoencoder is reconstructed, so its intensities stay.
     assert recipe.intensity == ((False, True) if name.startswith("mae") else (True, True))
-    assert recipe.views == (1 if name in ("mae", "vit-supervised") else 2)
+    assert recipe.views == (1 if name == "mae" else 2)
+    assert recipe.loses_channels == (name != "mae")
 
 
 def test_stains_are_in_the_order_of_the_crops_and_the_protein_is_among_them() -> None:

@@ -86,6 +86,7 @@ def bootstrap(
     bootstraps: int,
     seed: int,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    rows: int = 0,
 ) -> Estimate:
     """A score that is a function of how often each unit counts, and its interval.
 
@@ -95,12 +96,14 @@ def bootstrap(
     units : independent units
     bootstraps, seed : see `draw_units`
     bounds : what the score can reach
+    rows : what the statistic weighs in each resample, if more than the units: as many resamples are asked for at a time as
+        memory allows
     """
     value = float(statistic(np.ones((1, units), np.int64))[0])
     replicates: NDArray[np.floating] = np.zeros(0)
     if units > 1:
         counts = draw_units(units, bootstraps=bootstraps, seed=seed)
-        block = max(1, BLOCK_NUMBERS // units)
+        block = max(1, BLOCK_NUMBERS // max(units, rows))
         replicates = np.concatenate([statistic(counts[start : start + block]) for start in range(0, bootstraps, block)])
     low, high = interval(replicates, value, bounds=bounds)
     return Estimate(value, low, high, replicates)
@@ -144,13 +147,11 @@ def bootstrap_metric(
     """
     truth, scores = np.asarray(truth), np.asarray(scores)
     names, codes = np.unique(np.asarray(units), return_inverse=True)
-    block = max(1, BLOCK_NUMBERS // max(1, len(codes)))
 
     def weighted(counts: NDArray[np.int64]) -> NDArray[np.floating]:
-        parts = [counts[start : start + block][:, codes] for start in range(0, len(counts), block)]
-        return np.concatenate([metric(truth, scores, weights) for weights in parts])
+        return metric(truth, scores, counts[:, codes])
 
-    return bootstrap(weighted, len(names), bootstraps=bootstraps, seed=seed, bounds=bounds)
+    return bootstrap(weighted, len(names), bootstraps=bootstraps, seed=seed, bounds=bounds, rows=len(codes))
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate:

@@ -2,7 +2,7 @@
 
 Antibodies and lines are kept from a linear probe only. A network that was trained on the dataset has learned from them, the
 antibodies as labels: of such a network these scores say what its vectors lend to a probe, not what they are worth on what
-it never saw. Genes without any antibody in training were kept from both.
+it never saw. Genes without any antibody in training were kept from both, and are scored by the classifiers of the headline.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from subcell.benchmarks.leakage import any_of
 from subcell.benchmarks.probes import linear_probe
 
 HEADLINE = "macro_ap"
-KEPT_FROM_BOTH = "unseen_gene_"
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,14 @@ class Asked:
         where = {**self.sides, **sides}
         return linear_probe(self.features, self.truth, train=where["train"], valid=where["valid"], test=where["test"])
 
+    def classes_in(self, rows: NDArray[np.bool_]) -> list[int]:
+        """Numbers of the locations that enough proteins of some cells have, and not all of the cells."""
+        many = [self.units[rows & has].nunique() >= self.min_units and not has[rows].all() for has in self.truth.T]
+        return [number for number, enough in enumerate(many) if enough]
+
     def score(self, name: str, rows: NDArray[np.bool_], said: NDArray[np.floating]) -> tuple[frozen.Scores, str]:
-        """Macro AP of some cells, of locations that enough of their proteins have; or what it needs."""
-        held = [
-            n for n in range(self.truth.shape[1]) if self.units[rows & self.truth[:, n]].nunique() >= self.min_units
-        ]
-        held = [n for n in held if not self.truth[rows, n].all()]
+        """Macro AP of some cells, over `classes_in` them; or what it needs."""
+        held = self.classes_in(rows)
         if len(held) < 2:
             needed = f"needs two locations, each of {self.min_units} held-out proteins of this kind (found {len(held)})"
             return frozen.Scores([], {}), needed
@@ -68,33 +69,23 @@ class Asked:
         return frozen.score([HEADLINE], truth, said[:, held], drawn, **self.counted, prefix=name), ""
 
 
-def held_out_otherwise(
-    asked: Asked, *, trained_genes: set[str], unknown_antibodies: int
-) -> tuple[frozen.Scores, dict[str, str]]:
+def held_out_otherwise(asked: Asked) -> tuple[frozen.Scores, dict[str, str]]:
     """Scores of the linear probe when something else is held out than genes.
-
-    Parameters
-    ----------
-    trained_genes, unknown_antibodies : see `subcell.benchmarks.leakage.training_genes`
 
     Returns
     -------
     scores : `held_out_antibody_macro_ap`, of antibodies that were left out of training while another antibody of their
-        gene stayed; `unseen_gene_macro_ap`, of test genes without any antibody in training, where not all are;
-        `held_out_line_macro_ap`, of test proteins in lines that were left out of training, each line in turn. With labels
-        of genes a line tells nothing new, and the last is called `line_invariance_macro_ap`
+        gene stayed; `held_out_line_macro_ap`, of test proteins in lines that were left out of training, each line in turn.
+        With labels of genes a line tells nothing new, and the last is called `line_invariance_macro_ap`
     not_given : score -> what it needs
     """
     of_genes = bool((asked.cells.column("label_level") == "gene").any())
     parts = {
         "held_out_antibody_": _held_out_antibodies(asked),
-        KEPT_FROM_BOTH: _unseen_genes(asked, trained_genes, unknown_antibodies),
         "line_invariance_" if of_genes else "held_out_line_": _held_out_lines(asked),
     }
     scores, not_given = frozen.Scores([], {}), {}
     for name, part in parts.items():
-        if part is None:
-            continue
         found, reason = (frozen.Scores([], {}), part) if isinstance(part, str) else asked.score(name, *part)
         scores += found
         if reason:
@@ -102,11 +93,39 @@ def held_out_otherwise(
     return scores, not_given
 
 
+def unseen_genes(
+    asked: Asked, probabilities: NDArray[np.floating], *, trained: set[str], unknown: int
+) -> tuple[frozen.Scores, list[int], str]:
+    """Score of test genes without any antibody in training, by the classifiers themselves; empty where all are such.
+
+    Parameters
+    ----------
+    probabilities : (test cells, C) what the classifiers say
+    trained, unknown : see `subcell.benchmarks.leakage.training_genes`
+
+    Returns
+    -------
+    scores : `unseen_gene_macro_ap`
+    classes : numbers of those that it is the mean of: they may be fewer than of the other scores
+    reason : what it needs, or nothing
+    """
+    none = frozen.Scores([], {})
+    if unknown:
+        return none, [], f"needs the gene of every training antibody ({unknown} of those listed lack it)"
+    gene, test = asked.cells.column("gene"), asked.sides["test"]
+    seen = any_of(gene, trained)
+    rows = test & gene.notna().to_numpy() & ~seen
+    if not (test & seen).any():
+        return none, [], ""
+    scores, reason = asked.score("unseen_gene_", rows, probabilities[rows[test]])
+    return scores, [] if reason else asked.classes_in(rows), reason
+
+
 def of_the_probe_only(scores: frozen.Scores) -> dict[str, str]:
-    """What must be said beside scores of `held_out_otherwise`; nothing where nothing must."""
-    names = [metric.metric for metric in scores.metrics if not metric.metric.startswith(KEPT_FROM_BOTH)]
+    """What must be said beside scores of `held_out_otherwise`; nothing where there are none."""
+    names = ", ".join(metric.metric for metric in scores.metrics)
     limit = "held out from the linear probe only; a network that was trained on this dataset has seen them"
-    return {"held_out_otherwise": f"{', '.join(names)}: antibodies or lines {limit}"} if names else {}
+    return {"held_out_otherwise": f"{names}: antibodies or lines {limit}"} if names else {}
 
 
 Said = tuple[NDArray[np.bool_], NDArray[np.floating]]
@@ -123,18 +142,6 @@ def _held_out_antibodies(asked: Asked) -> Said | str:
     if not rows.any():
         return "needs training genes with two antibodies"
     return rows, asked.probe(train=train & ~rows, test=rows)
-
-
-def _unseen_genes(asked: Asked, trained: set[str], unknown: int) -> Said | str | None:
-    """Test cells none of whose genes train; None where that is all of them."""
-    if unknown:
-        return f"needs the gene of every training antibody ({unknown} of those listed lack it)"
-    gene, test = asked.cells.column("gene"), asked.sides["test"]
-    seen = any_of(gene, trained)
-    rows = test & gene.notna().to_numpy() & ~seen
-    if not (test & seen).any():
-        return None
-    return (rows, asked.probe(test=rows)) if rows.any() else "needs test genes that do not train"
 
 
 def _held_out_lines(asked: Asked) -> Said | str:

@@ -56,6 +56,8 @@ def run(
         return write_result(not_run(reason, **names), out_json, out_parquet)
     of_unit = table.column(unit)
     single = (locations.notna() & ~locations.astype(str).str.contains(";") & of_unit.notna()).to_numpy()
+    # One that lies in one place in a line and in another elsewhere stands for neither.
+    single &= locations[single].groupby(of_unit[single]).nunique().reindex(of_unit).eq(1).to_numpy()
     fine, coarse = (groups_of(locations[single].unique(), grouping) for grouping in (FINE, COARSE))
     held_out = single & (table.column("split") == "test").to_numpy()
     chosen, which = held_out, "those of held-out proteins"
@@ -84,7 +86,7 @@ def run(
     test = mantel(similarity, truth, orders=ORDERS, seed=seed)
     result = Result(
         **names,
-        metrics=[Metric(HEADLINE, test.r, *test.interval(), 0.0, len(units), 0, unit)],
+        metrics=[Metric(HEADLINE, test.r, *test.interval(), 0.0, len(scored), 0, "location")],
         replicates={HEADLINE: kept(found)},
         units_key=units_key(units),
         settings={
@@ -98,7 +100,7 @@ def run(
             f"resamples of {unit}s",
             "seed": seed,
         },
-        details={"p_value": test.p, "exact": test.exact, "cells": int(chosen.sum()), "locations": len(scored)},
+        details={"p_value": test.p, "exact": test.exact, "cells": int(chosen.sum()), "units": len(units)},
     )
     one, other = np.triu_indices(len(scored), 1)
     pairs = pd.DataFrame(

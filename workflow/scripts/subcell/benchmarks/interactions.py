@@ -297,6 +297,7 @@ def _score(
                 bootstraps=bootstraps,
                 seed=seed,
                 bounds=(0, 1),
+                rows=len(truth),
             )
             headline = headline or found
             once = np.ones((1, len(truth)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
-from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise, of_the_probe_only
+from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise, of_the_probe_only, unseen_genes
 from subcell.benchmarks.labels import groups_of, kaggle_classes, label_table, released_classes, with_labels_of_cells
 from subcell.benchmarks.leakage import check_split, training_genes, trains_too
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
@@ -139,15 +140,19 @@ def run(
         )
     for name, some in grouped(classes, test_truth, probabilities).items():
         scores += frozen.score([HEADLINE], *some, test_units, **counted, suffix=name)
-    counted["head_seeds"] = 0
+    asked = Asked(part, features, wanted, sides, units, counted, min_test_antibodies)
+    unseen, unseen_classes, lacking = unseen_genes(asked, probabilities, trained=trained, unknown=unknown)
+    scores += unseen
+    counted = {**counted, "head_seeds": 0}
     for prefix, said in (
         ("linear_", linear_probe(features, wanted, **sides)),
         ("knn_", nearest_neighbors(features, wanted, train=sides["train"], test=test)),
     ):
         scores += frozen.score([HEADLINE], test_truth, said, test_units, **counted, prefix=prefix)
-    asked = Asked(part, features, wanted, sides, units, counted, min_test_antibodies)
-    further, not_given = held_out_otherwise(asked, trained_genes=trained, unknown_antibodies=unknown)
+    further, not_given = held_out_otherwise(replace(asked, counted=counted))
     scores += further
+    if lacking:
+        not_given["unseen_gene_macro_ap"] = lacking
     found = Result(
         **names,
         metrics=scores.metrics,
@@ -168,6 +173,7 @@ def run(
             ),
             **shared,
             **of_the_probe_only(further),
+            **({"unseen_gene_classes": [classes[n] for n in unseen_classes]} if unseen_classes else {}),
         },
         details={
             "cells": {name: int(rows.sum()) for name, rows in sides.items()},

@@ -17,6 +17,7 @@ from subcell.benchmarks.bootstrap import bootstrap_mean, units_key
 from subcell.benchmarks.leakage import check_split
 from subcell.benchmarks.name_codes import name_codes
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
+from subcell.names import names_in
 
 BENCHMARK = "retrieval"
 UNIT = "gene"
@@ -177,7 +178,7 @@ def questions(profiles: pd.DataFrame, *, across_lines: bool) -> Queries:
     Of two profiles that could ask for each other one asks, chosen by a hash: the second question would be nearly the same.
     """
     names = profiles[["gene", "antibody", "cell_line"]].to_numpy(str)
-    places = [_places(text) for text in profiles["locations"]]
+    places, genes = ([frozenset(names_in(text)) for text in profiles[name]] for name in ("locations", "gene"))
     found: list[tuple[int, int, list[int]]] = []
     for _, rows in profiles[(profiles["split"] == "test").to_numpy()].groupby("gene", sort=True):
         for one in rows.index:
@@ -186,8 +187,9 @@ def questions(profiles: pd.DataFrame, *, across_lines: bool) -> Queries:
                 wanted = same_antibody and not same_line if across_lines else same_line and not same_antibody
                 if not wanted or not _asks(names[one], names[other]):
                     continue
-                others = np.flatnonzero((names[:, 2] == names[other, 2]) & (names[:, 0] != names[other, 0]))
-                matched = [int(row) for row in others if places[row] & places[one]]
+                others = np.flatnonzero(names[:, 2] == names[other, 2])
+                # An antibody of several genes is none of another gene than any of them.
+                matched = [int(row) for row in others if places[row] & places[one] and not genes[row] & genes[one]]
                 if matched:
                     found.append((one, other, _some(matched, names)))
     most = max((len(distractors) for _, _, distractors in found), default=0)
@@ -244,10 +246,6 @@ def _precisions(similarity: NDArray[np.floating], asked: Queries, orders: NDArra
     wrong = similarity[query[:, :, None], orders[:, asked.distractors]]
     above = ((wrong > right) & there).sum(axis=2) + ((wrong == right) & there).sum(axis=2) / 2
     return np.asarray(1 / (1 + above))
-
-
-def _places(text: Any) -> frozenset[str]:
-    return frozenset(filter(None, (part.strip() for part in str(text or "").split(";"))))
 
 
 def _asks(one: NDArray[Any], other: NDArray[Any]) -> bool:

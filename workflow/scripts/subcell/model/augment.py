@@ -1,7 +1,7 @@
 """Augmentations of the paper, computed for a whole batch at once on the images' device.
 
-All take and give float images (N, C, H, W) and draw from `generator`, which lives on the same device. Nothing is
-clamped, as in the reference.
+All take and give float images (N, C, H, W) and draw from `generator`, which lives on the same device. Brightness, contrast
+and sharpness end within 0..1, as torchvision's do, which the reference calls; noise may leave it.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def intensity(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tens
 
 
 def remove_channel(images: torch.Tensor, *, generator: torch.Generator, p: float = 0.25) -> torch.Tensor:
-    """Set one channel to zero, never the last, which is the protein."""
+    """Set one channel to zero, never the last, which is the protein; not of two, or the protein would be left alone."""
     count, channels = images.shape[:2]
-    if channels == 1:
+    if channels <= 2:
         return images
     chosen = torch.randint(channels - 1, (count,), generator=generator, device=generator.device)
     chosen = torch.where(_coin((count,), p, generator), chosen, -1)
@@ -124,22 +124,24 @@ def drop_landmarks(images: torch.Tensor, *, p: float, generator: torch.Generator
 
 
 def rescale_protein(images: torch.Tensor, *, generator: torch.Generator, p: float = 0.25) -> torch.Tensor:
-    """Give the protein channel a maximum drawn from 0 to 2."""
+    """Multiply the protein channel by 0 to 2 over the maximum of all channels, so that a dim protein stays dim."""
     count, channels = images.shape[:2]
-    highest = images[:, -1].amax(dim=(1, 2))
-    factor = _uniform((count,), 0, 2, generator) / torch.where(highest > 0, highest, 1.0)
+    factor = _uniform((count,), 0, 2, generator) / (images.amax(dim=(1, 2, 3)) + 1e-6)
     factors = torch.ones(count, channels, device=images.device)
     factors[:, -1] = torch.where(_coin((count,), p, generator), factor, 1.0)
     return images * factors[:, :, None, None]
 
 
 def jitter(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-    """Brightness and contrast of each channel, factors 0.5 to 1.5; the contrast is about the channel's mean."""
+    """Brightness and contrast of each channel, factors 0.5 to 1.5, in either order; the contrast is about the mean."""
     shape = (*images.shape[:2], 1, 1)
     brightness = _uniform(shape, 0.5, 1.5, generator)
     contrast = _uniform(shape, 0.5, 1.5, generator)
-    mean = images.mean(dim=(2, 3), keepdim=True)
-    return torch.addcmul(brightness * (1 - contrast) * mean, images, brightness * contrast)
+    brighter_first = _coin(shape, 0.5, generator)
+    first = images * torch.where(brighter_first, brightness, 1.0)
+    first = torch.clamp(first, max=torch.where(brighter_first, 1.0, torch.inf))
+    stretched = torch.lerp(first.mean(dim=(2, 3), keepdim=True), first, contrast).clamp_(0, 1)
+    return stretched.mul_(torch.where(brighter_first, 1.0, brightness)).clamp_(0, 1)
 
 
 def blur_or_sharpen(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
@@ -176,22 +178,21 @@ def _gaussian_blur(planes: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 def _sharpen(planes: torch.Tensor) -> torch.Tensor:
-    """Twice the plane minus the plane smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13; the border stays."""
+    """Twice the plane minus the plane smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, within 0..1; the border stays."""
     inner = planes[..., 1:-1, 1:-1]
     around = F.avg_pool2d(planes, 3, stride=1) * 9
     sharpened = planes.clone()
     sharpened[..., 1:-1, 1:-1] = 2 * inner - (around + 4 * inner) / 13
-    return sharpened
+    return sharpened.clamp_(0, 1)
 
 
 def add_noise(images: torch.Tensor, *, generator: torch.Generator, p: float = 0.5) -> torch.Tensor:
-    """Add normal noise of deviation 0.01 to 0.05 to each channel with probability p."""
-    shape = images.shape[:2]
-    sigma = _uniform(shape, 0.01, 0.05, generator)
-    chosen = _coin(shape, p, generator).nonzero(as_tuple=True)
-    noise = torch.randn((len(chosen[0]), *images.shape[2:]), generator=generator, device=generator.device)
+    """Add normal noise to an image with probability p, of another deviation from 0.01 to 0.05 in each channel."""
+    sigma = _uniform((*images.shape[:2], 1, 1), 0.01, 0.05, generator)
+    chosen = _coin((len(images),), p, generator).nonzero()[:, 0]
+    noise = torch.randn((len(chosen), *images.shape[1:]), generator=generator, device=generator.device)
     noisy = images.clone()
-    noisy[chosen] = images[chosen] + noise.mul_(sigma[chosen][:, None, None])
+    noisy[chosen] += noise.mul_(sigma[chosen])
     return noisy
 
 

@@ -58,7 +58,13 @@ class Recipe:
     @property
     def views(self) -> int:
         """Views of a cell in a batch."""
-        return 2 if self.contrasts else 1
+        return 2 if self.contrasts or self.supervised else 1
+
+    @property
+    def loses_channels(self) -> bool:
+        """Whether views come without some channel at times, so that the network knows fields that lack one."""
+        removed = len(self.channels) > 2 and any(self.intensity[: self.views])
+        return bool(self.drop_landmarks or removed)
 
     @property
     def contrasts(self) -> bool:

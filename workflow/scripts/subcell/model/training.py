@@ -262,7 +262,7 @@ def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe)
         "pooling": recipe.pooling,
         "scaling": recipe.scaling,
         # The intensity augmentations take landmark channels away, so the network knows what to do without one.
-        "dropped_channels": bool(recipe.drop_landmarks or any(recipe.intensity[: recipe.views])),
+        "dropped_channels": recipe.loses_channels,
         "training_cells": len(rows),
         "antibodies_sha256": digest("antibody"),
         "genes_sha256": digest("gene"),
