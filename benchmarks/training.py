@@ -25,7 +25,7 @@ import timm
 import torch
 
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.model.batches import make_views, read_batches
+from subcell.model.batches import RowsOfSteps, make_views, read_batches
 from subcell.model.loop import CellLabels, TrainingLoop
 from subcell.model.plan import cost_of_step
 from subcell.model.pretraining import Pretraining
@@ -138,7 +138,7 @@ class Case:
         )
 
     def batches(self):
-        return read_batches(self.store, self.sampler, first=0, steps=self.steps + 1, workers=self.workers)
+        return read_batches(self.store, RowsOfSteps(self.sampler, 0, self.steps + 1), workers=self.workers)
 
     def train(self) -> tuple[float, float]:
         """Cells a second of whole steps, and the share of the time spent waiting for crops."""

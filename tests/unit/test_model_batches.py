@@ -264,6 +264,14 @@ def crops(count: int = 32) -> torch.Tensor:
     return made
 
 
+@pytest.mark.parametrize("recipe", ["mae-cells-prots-pool", "vit-prots-pool"])
+def test_crops_of_16_bits_give_the_views_that_8_bits_give(recipe: str) -> None:
+    given = {"recipe": RECIPES[recipe], "cells_per_item": 4}
+    narrow = make_views(crops(), **given, generator=generator())
+    wide = make_views(crops().to(torch.uint16), **given, generator=generator())
+    assert all(torch.equal(one.images, other.images) for one, other in zip(narrow, wide, strict=True))
+
+
 def test_half_of_each_item_loses_its_surroundings_in_each_view(monkeypatch) -> None:
     monkeypatch.setattr("subcell.model.batches.geometry", lambda images, masks, generator: (images, masks))
     monkeypatch.setattr("subcell.model.batches.intensity", lambda images, generator: images)

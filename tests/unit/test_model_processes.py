@@ -27,7 +27,7 @@ from lightning.fabric.strategies import DDPStrategy
 from subcell.model.batches import View
 from subcell.model.gradients import compute_gradients
 from subcell.model.pretraining import Labels, Pretraining
-from subcell.model.processes import average_gradients, processes, rank
+from subcell.model.processes import average_gradients, mean_of_processes, processes, rank
 from subcell.model.recipes import recipe_named
 from subcell.model.sizes import Size
 
@@ -56,6 +56,7 @@ for name in ("mae-cells-prots-pool", "vit-prots-pool"):
         average_gradients(network.parameters())
         found |= {f"{name} {cells_per_pass} {part}": weight.grad for part, weight in network.named_parameters()
                   if weight.grad is not None}
+        found[f"{name} {cells_per_pass} losses"] = mean_of_processes(torch.stack([*losses.values()]))
 if rank() == 0:
     torch.save(found, sys.argv[1])
 """

@@ -46,6 +46,10 @@ def test_memory_of_a_training_holds_the_batches_that_are_read_ahead(atlas):
     assert atlas.memory_to_train(MODEL, 1) > 14 * batch_mb
     assert atlas.memory_to_train(MODEL, 2) == 2 * atlas.memory_to_train(MODEL, 1)
     assert rules_of("config.yaml").memory_to_train(MODEL, 1) < 5000
+    assert (
+        rules_of("config/images.yaml").crop_mb()
+        == 2 * 6 * rules_of("config/images.yaml").config["crops"]["pixels"] ** 2 / 1e6
+    )
 
 
 def test_weights_are_reckoned_with(atlas):

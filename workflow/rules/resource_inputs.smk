@@ -7,7 +7,10 @@ STATE_MB = {"tiny": 31, "small": 614, "base": 4510}
 """Weights, gradients and the optimiser's means of a masked autoencoder of each size (`make plan`)."""
 
 CROP_PLANES = 6
-"""Two masks and four channels, a byte a pixel."""
+"""Two masks and four channels."""
+
+OF_8_BITS = "simulate", "hpa"
+"""Sources whose pixels are a byte; others may have two."""
 
 GPU_BATCH = 128
 """Cells that a GPU embeds at a time."""
@@ -26,8 +29,9 @@ def minutes(least):
 
 
 def crop_mb():
-    """Megabytes of one crop in memory."""
-    return CROP_PLANES * config["crops"]["pixels"] ** 2 / 1e6
+    """Megabytes of one crop in memory, as it is stored."""
+    narrow = all(dataset["source"] in OF_8_BITS for dataset in config["datasets"].values())
+    return CROP_PLANES * (1 if narrow else 2) * config["crops"]["pixels"] ** 2 / 1e6
 
 
 def memory_to_train(wildcards, attempt):

@@ -13,15 +13,13 @@ from subcell.crops.store import CropStore
 
 
 class Crops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Row numbers of a batch -> themselves and its crops, in any worker process."""
+    """Row numbers of a batch -> themselves and its crops as stored, in any worker process."""
 
     def __init__(self, store: CropStore) -> None:
         self._store = store
 
     def __getitem__(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        images = self._store.read(rows)
-        # Torch knows little of uint16.
-        return torch.from_numpy(rows), torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.int32))
+        return torch.from_numpy(rows), torch.from_numpy(self._store.read(rows))
 
 
 def shuffled_crops(
@@ -56,4 +54,6 @@ def shuffled_crops(
     numbers = np.arange(len(store)) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     order = np.random.default_rng((seed, epoch)).permutation(numbers)
     batches = [order[start : start + batch_size] for start in range(first * batch_size, len(order), batch_size)]
-    yield from DataLoader(Crops(store), sampler=batches, batch_size=None, num_workers=workers)
+    for numbers_read, images in DataLoader(Crops(store), sampler=batches, batch_size=None, num_workers=workers):
+        # Torch knows little of uint16.
+        yield numbers_read, images.to(torch.int32) if images.dtype == torch.uint16 else images

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,7 +63,8 @@ def make_views(
 
 
 def _views_of_block(crops: torch.Tensor, recipe: Recipe, cells_per_item: int, generator: torch.Generator) -> list[View]:
-    own = crops[:, 1] > 0
+    # Torch can hardly compute with uint16.
+    own = crops[:, 1].float() > 0
     pixels = recipe.stains(crops).float()
     if recipe.drop_landmarks:
         pixels = drop_landmarks(pixels, p=recipe.drop_landmarks, generator=generator)
@@ -82,36 +83,34 @@ def _views_of_block(crops: torch.Tensor, recipe: Recipe, cells_per_item: int, ge
 
 @contextmanager
 def read_batches(
-    store: CropStore, sampler: ItemSampler, *, first: int, steps: int, workers: int
-) -> Iterator[Iterator[Any]]:
-    """Read the crops of all batches from one step on; the processes that read end with the `with` block.
+    store: CropStore, batches: Iterable[NDArray[np.int64]], *, workers: int
+) -> Iterator[Iterator[tuple[torch.Tensor, torch.Tensor]]]:
+    """Read the crops of batches ahead; the processes that read end with the `with` block.
 
     Parameters
     ----------
     store : of crops
-    sampler : of their row numbers
-    first, steps : number of the first step and of all of them, counted over epochs
-    workers : processes that read ahead; 0 reads in this one
+    batches : row numbers of each, (N,)
+    workers : processes that read; 0 reads in this one
 
     Yields
     ------
-    iterator of row numbers (N,) and crops (N, 6, H, W), uint8, or int32 for wider ones
+    iterator of row numbers (N,) and crops (N, 6, H, W) as stored, uint8 or uint16
     """
-    rows = _RowsOfSteps(sampler, first, steps)
     loader = DataLoader(
-        Crops(store), sampler=rows, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
+        Crops(store), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
     )
     with deaf_children():
-        batches = iter(loader)
+        coming = iter(loader)
     try:
-        yield batches
+        yield coming
     finally:
         # Left to themselves while an exception is about they would be sent a signal that they do not hear, and waited for.
-        if isinstance(batches, _MultiProcessingDataLoaderIter):
-            batches._shutdown_workers()
+        if isinstance(coming, _MultiProcessingDataLoaderIter):
+            coming._shutdown_workers()
 
 
-class _RowsOfSteps(Sampler[NDArray[np.int64]]):
+class RowsOfSteps(Sampler[NDArray[np.int64]]):
     """This process's part of the batches of all epochs from a step on."""
 
     def __init__(self, sampler: ItemSampler, first: int, steps: int) -> None:

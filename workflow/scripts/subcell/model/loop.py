@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -21,11 +22,13 @@ from subcell.model.encoder import Encoder
 from subcell.model.gradients import compute_gradients
 from subcell.model.optimisation import build_optimizer
 from subcell.model.pretraining import Labels, Pretraining
-from subcell.model.processes import average_gradients, processes, rank
+from subcell.model.processes import average_gradients, mean_of_processes, processes, rank
 from subcell.model.sampler import Positives, positive_labels
 from subcell.model.validation import location_table
 
 CLIP_NORM = 1.0
+LONGEST_WAIT = timedelta(hours=6)
+"""How long processes wait for each other: one of them looks at all validation cells, and the others for it."""
 Spare = Literal["none", "gene", "locations"]
 
 
@@ -97,7 +100,7 @@ class TrainingLoop:
             plugins=TorchElasticEnvironment() if processes() > 1 else LightningEnvironment(),
             accelerator=device,
             devices=processes(),
-            strategy=DDPStrategy() if processes() > 1 else "auto",
+            strategy=DDPStrategy(timeout=LONGEST_WAIT) if processes() > 1 else "auto",
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         if processes() > 1:
@@ -169,10 +172,10 @@ class TrainingLoop:
             autocast=self._fabric.autocast,
             cells_per_pass=self._cells_per_pass,
         )
-        loss = losses["loss"].item()
-        if not math.isfinite(loss):
+        measured = dict(zip(losses, mean_of_processes(torch.stack([*losses.values()])).tolist(), strict=True))
+        if not math.isfinite(measured["loss"]):
             raise SubcellError(
-                f"the loss of step {number + 1} is {loss}; lower `training.learning_rate` or lengthen "
+                f"the loss of step {number + 1} is {measured['loss']}; lower `training.learning_rate` or lengthen "
                 "`training.warmup_epochs`"
             )
         average_gradients(self.network.parameters())
@@ -180,7 +183,7 @@ class TrainingLoop:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._take_into_average(number)
-        return {name: value.item() for name, value in losses.items()} | {"gradient_norm": norms[1].item()}
+        return measured | {"gradient_norm": norms[1].item()}
 
     @torch.no_grad()
     def _take_into_average(self, number: int) -> None:

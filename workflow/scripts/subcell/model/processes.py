@@ -24,6 +24,8 @@ from subcell.model.stopping import SIGNALS, handled
 
 LIBRARY = Path(__file__).resolve().parents[2]
 TORCHRUN_HANDS_ON = ",".join(number.name for number in SIGNALS)
+TO_SAVE_S = 600
+"""How long torchrun lets processes end their step and save when it is asked to end; it would kill them after 30 s."""
 MISTAKE = "subcell: "
 """What a process puts before a line that the user can act on."""
 
@@ -59,6 +61,15 @@ def average_gradients(weights: Iterable[torch.nn.Parameter]) -> None:
         gradient.div_(processes())
 
 
+def mean_of_processes(values: torch.Tensor) -> torch.Tensor:
+    """Mean over all processes, of what each measured on its part of a batch."""
+    values = values.detach().clone()
+    if processes() > 1:
+        distributed.all_reduce(values)
+        values /= processes()
+    return values
+
+
 def any_process(true: bool, device: torch.device) -> bool:
     """Whether it is true in one of the processes."""
     if processes() == 1:
@@ -86,7 +97,7 @@ def run_processes(count: int, arguments: dict[str, Any], *, log: Callable[[str],
         path.write_text(json.dumps(arguments))
         # fmt: off
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}",
-                   f"--signals-to-handle={TORCHRUN_HANDS_ON}",
+                   f"--signals-to-handle={TORCHRUN_HANDS_ON}", f"--shutdown-timeout={TO_SAVE_S}",
                    "-m", "subcell.model.processes", str(path)]
         # fmt: on
         search = os.pathsep.join([str(LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])])

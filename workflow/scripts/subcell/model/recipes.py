@@ -53,7 +53,7 @@ class Recipe:
 
     def stains(self, crops: torch.Tensor) -> torch.Tensor:
         """What of (N, 6, H, W) stored crops the network sees, (N, channels, H, W)."""
-        return crops[:, [2 + CHANNELS.index(name) for name in self.channels]]
+        return torch.stack([crops[:, 2 + CHANNELS.index(name)] for name in self.channels], dim=1)
 
     @property
     def views(self) -> int:

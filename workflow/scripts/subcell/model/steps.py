@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from subcell.crops.store import CropStore
 from subcell.errors import SubcellError
-from subcell.model.batches import read_batches
+from subcell.model.batches import RowsOfSteps, read_batches
 from subcell.model.curves import Curves
 from subcell.model.kept import KeptEncoders
 from subcell.model.loop import TrainingLoop
@@ -110,8 +110,16 @@ def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: C
     start = began = said = saved = time.monotonic()
     # An interrupt reaches each of several processes twice, by torchrun too.
     listening = stop_requests(interruptible=processes() == 1)
-    reading = read_batches(course.store, course.sampler, first=first, steps=course.steps, workers=course.workers)
-    with closing(curves), torch.random.fork_rng(), _say_what_died(), listening as asked_to_stop, reading as batches:
+    rows_of_steps = RowsOfSteps(course.sampler, first, course.steps)
+    reading = read_batches(course.store, rows_of_steps, workers=course.workers)
+    own_gpu = [loop.device] if loop.device.type == "cuda" else []
+    with (
+        closing(curves),
+        torch.random.fork_rng(own_gpu),
+        _say_what_died(),
+        listening as asked_to_stop,
+        reading as batches,
+    ):
         # Whoever is told that training has begun may ask it to end: by then every process listens.
         any_process(False, loop.device)
         log(f"step {first} of {course.steps}, {course.cells} cells a step, {per_epoch} steps an epoch")
@@ -154,7 +162,9 @@ def _validate(
     if not len(rows):
         of_training = np.sort(next(course.sampler.epoch(0)))
         rows, classes, split = np.unique(of_training)[:UNLABELLED_WATCHED], (), "train"
-    values = watch(loop.network, course.store, rows, classes, device=loop.device, encoder=loop.encoder)
+    values = watch(
+        loop.network, course.store, rows, classes, device=loop.device, encoder=loop.encoder, workers=course.workers
+    )
     log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
     problem = collapsed(values)
     if problem:

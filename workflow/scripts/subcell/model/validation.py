@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from subcell.crops.store import CropStore
+from subcell.model.batches import read_batches
 from subcell.model.encoder import Encoder
 from subcell.model.inputs import Inputs
 from subcell.model.pretraining import Pretraining
@@ -58,6 +59,7 @@ def watch(
     *,
     device: torch.device | str,
     encoder: Encoder | None = None,
+    workers: int = 0,
     batch: int = 128,
 ) -> dict[str, float]:
     """Look at the masked, not augmented cells in these rows.
@@ -68,6 +70,7 @@ def watch(
     store, rows : the cells; none give no values
     classes : of the network's classifier; none to leave it out
     encoder : gives the vectors instead of the network's own
+    workers : processes that read crops ahead
     batch : cells embedded at a time
 
     Returns
@@ -81,7 +84,9 @@ def watch(
     network.eval()
     encoder.eval()
     inputs = Inputs(network.recipe.channels, scale="percentile" if network.recipe.scaling == "percentile" else "cell")
-    vectors = torch.cat([encoder(inputs(crops.to(device))).vector for crops in _read(store, rows, batch)])
+    batches = np.split(rows, range(batch, len(rows), batch))
+    with read_batches(store, batches, workers=workers) as reading:
+        vectors = torch.cat([encoder(inputs(crops.to(device))).vector for _, crops in reading])
     obs = store.obs.iloc[rows]
     locations, known = location_table(obs, classes)
     scores = score_locations(network, vectors, locations, known) if classes else {}
@@ -89,11 +94,6 @@ def watch(
     network.train()
     encoder.train()
     return scores | ({} if found is None else {"retrieval": found}) | spread(vectors)
-
-
-def _read(store: CropStore, rows: NDArray[np.int64], batch: int) -> Iterator[torch.Tensor]:
-    for start in range(0, len(rows), batch):
-        yield torch.from_numpy(store.read(rows[start : start + batch]).astype(np.float32))
 
 
 def score_locations(
