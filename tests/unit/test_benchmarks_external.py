@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from planted_cells import score, write_cells
 
 from subcell.benchmarks import external
+from subcell.catalog.fields import write_fields
 
 PLACES = ("Cytosol", "Mitochondria", "Nucleoli", "Nucleoplasm")
 SETTINGS = {"head_seeds": 1, "head_batch_size": 256, "min_test_antibodies": 2, "home": "home"}
@@ -30,12 +32,24 @@ def cells_of(rng, *, antibodies, first=0, shift=0.0, split=True):
     return pd.DataFrame(rows).set_index("cell_id"), np.array(vectors)
 
 
-def scored(folder, *, shift, first=100, **options):
+def scored(folder, *, shift=0.0, first=100, antibodies=24, at_home=48, change=None, **options):
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    home = write_cells(folder / "home.h5ad", *cells_of(rng, antibodies=48))
-    there = cells_of(rng, antibodies=24, first=first, shift=shift, split=False)
-    return score(external, folder, *there, home_cells=home, **SETTINGS, **options)
+    home = write_cells(folder / "home.h5ad", *cells_of(rng, antibodies=at_home))
+    obs, vectors = cells_of(rng, antibodies=antibodies, first=first, shift=shift, split=False)
+    obs = change(obs) if change else obs
+    return score(external, folder, obs, vectors, home_cells=home, **SETTINGS, **options)
+
+
+def names(*numbers):
+    return {f"HPA{number:05d}" for number in numbers}
+
+
+def fields_of(folder, obs):
+    """The table of fields that cells lie in."""
+    folder.mkdir()
+    write_fields(obs[["field_id", "antibody", "gene", "split"]].drop_duplicates(), folder / "0000.parquet")
+    return folder / "0000.parquet"
 
 
 def test_without_a_shift_nothing_drops(tmp_path):
@@ -77,3 +91,58 @@ def test_what_is_missing_is_said(tmp_path):
     assert result["reason"].startswith("needs vectors of one model")
     _, result, _ = score(external, tmp_path, obs.drop(columns="locations"), vectors, home_cells=home, **SETTINGS)
     assert result["reason"] == "needs locations, in both datasets"
+
+
+def test_what_a_network_has_seen_is_not_scored(tmp_path):
+    """Of a dataset that trains a network the test part is left, and of it what no other such dataset has seen."""
+    rng = np.random.default_rng(1)
+    itself = fields_of(tmp_path / "itself", cells_of(rng, antibodies=48, first=100)[0])
+    _, result, table = scored(tmp_path, antibodies=48, network_fields=[itself])
+    tested = {number for number in range(100, 148) if (number // 4) % 4 == 3}
+    assert set(table["antibody"]) == names(*tested)
+    assert result["details"]["cells_left_out"]["of_training_antibodies_or_genes"] == 6 * (48 - len(tested))
+    # Another network learned from the gene of a test protein, by another antibody and in a dataset without a split.
+    about = cells_of(rng, antibodies=1, first=108, split=False)[0].assign(antibody="HPA1")
+    other = fields_of(tmp_path / "other", about)
+    _, _, table = scored(tmp_path, antibodies=48, network_fields=[itself, other])
+    assert set(table["antibody"]) == names(*tested - {108})
+    # Where all trains nothing is left, and that is said.
+    everything = fields_of(tmp_path / "all", cells_of(rng, antibodies=48, first=100, split=False)[0])
+    _, result, _ = scored(tmp_path, antibodies=48, network_fields=[everything])
+    assert "288 cells of d are of antibodies or genes that train" in result["reason"]
+
+
+def test_listed_antibodies_are_not_scored(tmp_path):
+    (tmp_path / "seen.txt").write_bytes("\ufeffHPA00100\n HPA00101 \n\n".encode())
+    _, result, table = scored(tmp_path, seen_antibodies=[tmp_path / "seen.txt"])
+    assert set(table["antibody"]) == names(*range(102, 124))
+    assert result["details"]["cells_left_out"]["seen_antibodies"] == 12
+
+
+def test_cells_of_no_known_antibody_are_not_scored(tmp_path):
+    """Nothing shows that they did not train."""
+
+    def change(obs):
+        return obs.assign(antibody=obs["antibody"].where(obs["antibody"] != "HPA00100"))
+
+    scores, result, table = scored(tmp_path, change=change)
+    assert set(table["unit"]) == names(*range(101, 124))
+    assert scores["external_macro_ap"]["n"] == 23
+    assert result["details"]["cells_left_out"]["no_antibody"] == 6
+
+
+def test_the_spread_over_classifiers_is_that_of_the_headline(tmp_path):
+    scores, result, _ = scored(tmp_path, shift=0.6)
+    (alone,) = result["details"]["head_seeds"]["macro_ap"]
+    assert alone == pytest.approx(scores["external_macro_ap"]["value"])
+    assert alone < scores["home_macro_ap"]["value"] - 0.05
+
+
+def test_rare_locations_get_the_weight_that_is_asked_for(tmp_path):
+    tables = {way: scored(tmp_path / way, at_home=37, balance=way)[1:] for way in ("none", "loss")}
+    assert {way: result["settings"]["balanced"] for way, (result, _) in tables.items()} == {
+        "none": "none",
+        "loss": "loss",
+    }
+    probabilities = [table.filter(like="prob_").to_numpy() for _, table in tables.values()]
+    assert not np.allclose(*probabilities)

@@ -1,5 +1,6 @@
 """Localization: perfect features score 1, random ones chance, and what is missing is said."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -23,6 +24,7 @@ from subcell.benchmarks.frozen import scored_classes
 from subcell.benchmarks.labels import label_table, released_classes
 from subcell.benchmarks.metrics import macro_ap
 from subcell.benchmarks.result import PROBABILITY, TRUTH
+from subcell.catalog.fields import write_fields
 from subcell.errors import SubcellError
 
 
@@ -291,11 +293,10 @@ def test_labels_of_single_cells_replace_those_of_fields(tmp_path):
     table.iloc[0, 1], table.iloc[1, 1] = "Discarded", "Unsure|Cytosol"
     table.iloc[2:].to_csv(tmp_path / "labels.csv", index=False)
     (tmp_path / "seen.txt").write_text("HPA00063\n")
-    sets = {"d": {"seen_antibodies": [str(tmp_path / "seen.txt")]}}
     table.to_csv(tmp_path / "labels.csv", index=False)
     result, _, _ = run(
         localization.run, tmp_path, obs.assign(locations="Cytosol"), one_hot(obs) + 0.1 * noise_like(obs, 4),
-        cell_labels=tmp_path / "labels.csv", test_sets=sets,
+        cell_labels=tmp_path / "labels.csv", seen_antibodies=[tmp_path / "seen.txt"],
     )  # fmt: skip
     assert result.metrics[0].value > 0.95
     left_out = result.details["cells_left_out"]
@@ -303,6 +304,61 @@ def test_labels_of_single_cells_replace_those_of_fields(tmp_path):
     pd.concat([table, table.iloc[:1]]).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(SubcellError, match="occurs twice"):
         run(localization.run, tmp_path, obs, one_hot(obs), cell_labels=tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_listed_antibodies_are_left_out_whatever_else_is_asked(tmp_path, elsewhere):
+    """Released weights know them; the first name follows a byte order mark."""
+    obs = table_of_cells(antibodies=64)
+    vectors = one_hot(obs) + 0.1 * noise_like(obs, 4)
+    tested = sorted(obs.loc[obs["split"] == "test", "antibody"].unique())
+    (tmp_path / "seen.txt").write_text(f"\ufeff{tested[0]}\n{tested[1]}\n", encoding="utf-8")
+    asked = {"seen_antibodies": [tmp_path / "seen.txt"]}
+    if elsewhere:
+        learned = obs[obs["split"] != "test"]
+        asked["train_cells"] = write_cells(tmp_path / "h.h5ad", learned, vectors[(obs["split"] != "test").to_numpy()])
+    result, _, predictions = run(localization.run, tmp_path, obs, vectors, **asked)
+    assert sorted(predictions["antibody"].unique()) == tested[2:]
+    assert result.details["cells_left_out"]["seen_antibodies"] == 16
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"antibody": None}, "needs antibody, by which"),
+        (
+            {"antibody": "Anti-" + table_of_cells()["antibody"]},
+            "none of the 1 .*first there: HPA00001, first here: Anti-HPA",
+        ),
+    ],
+)
+def test_lists_that_can_leave_out_nobody_are_not_passed_over(tmp_path, change, reason):
+    (tmp_path / "seen.txt").write_text("HPA00001\n")
+    obs = table_of_cells()
+    asked = {"seen_antibodies": [tmp_path / "seen.txt"]}
+    assert run(localization.run, tmp_path, obs, one_hot(obs), **asked)[1]["status"] == "ok"
+    written = run(localization.run, tmp_path, obs.assign(**change), one_hot(obs), **asked)[1]
+    assert re.search(reason, written["reason"])
+
+
+def test_what_a_network_has_seen_is_scored_by_no_classifier_from_elsewhere(tmp_path):
+    """Networks learned from this dataset, too: its test part is left; and from a third, which shares a gene with that."""
+    trained, other = table_of_cells(antibodies=64), table_of_cells(antibodies=64)
+    other.index = "other " + other.index
+    other["antibody"], other["gene"] = "X" + other["antibody"], "X" + other["gene"]
+    cells = write_cells(tmp_path / "trained.h5ad", trained, one_hot(trained) + 0.1 * noise_like(trained, 4))
+    tested = sorted(other.loc[other["split"] == "test", "gene"].unique())
+    third = pd.DataFrame({"field_id": ["z"], "antibody": ["Z"], "gene": [f"{tested[0]};Z"], "split": ["valid"]})
+    paths = []
+    for name, fields in (("other", other), ("third", third)):
+        (tmp_path / name).mkdir()
+        paths.append(tmp_path / name / "0000.parquet")
+        write_fields(fields[["field_id", "antibody", "gene", "split"]].drop_duplicates(), paths[-1])
+    result, _, predictions = run(
+        localization.run, tmp_path, other, one_hot(other), train_cells=cells, network_fields=paths
+    )
+    assert sorted(predictions["gene"].unique()) == tested[1:]
+    assert result.details["cells_left_out"]["of_training_antibodies_or_genes"] == len(other) - len(predictions)
 
 
 def test_labels_in_released_order_then_others():

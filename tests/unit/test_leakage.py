@@ -115,10 +115,53 @@ def test_what_trained_a_network_on_another_dataset_is_not_tested(tmp_path, home,
     ]
     elsewhere = {"home": (OTHER.assign(**home), [ledger_table(rows)])}
     out = tmp_path / "leakage.tsv"
+    asked = {"by": "gene", "dataset": "d", "out_tsv": out, "networks": ["d", "home"]}
     with pytest.raises(SubcellError, match=found):
-        check_dataset(FIELDS, [ledger()], by="gene", dataset="d", out_tsv=out, trained_on=elsewhere)
+        check_dataset(FIELDS, [ledger()], **asked, elsewhere=elsewhere)
     clean = {"home": (OTHER.assign(gene=["G1", "G3"]), [ledger_table()])}
-    check_dataset(FIELDS, [ledger()], by="gene", dataset="d", out_tsv=out, trained_on=clean)
+    check_dataset(FIELDS, [ledger()], **asked, elsewhere=clean)
     table = pd.read_csv(out, sep="\t").set_index("checked")
     assert table.loc["genes, those of home that train", ["train", "test", "on_both_sides"]].tolist() == [1, 1, 0]
     assert pd.isna(table["on_both_sides"].iloc[-1])
+
+
+def home_with(*images, **columns):
+    """Another dataset, `home`, with such images of its training field, and columns that are others."""
+    rows = [
+        {"field_id": "x", "channel": "protein", "file": f"x{number}", "status": "ok", "sha256": sha256}
+        for number, sha256 in enumerate(("own", *images))
+    ]
+    return {"home": (OTHER.assign(**columns), [ledger_table(rows)])}
+
+
+@pytest.mark.parametrize("learned", [{"networks": ["home"]}, {}])
+def test_where_every_part_is_scored_every_part_is_checked(tmp_path, learned):
+    """Classifiers of home are scored on all fields of `d`, but those of antibodies and genes that trained."""
+    out = tmp_path / "leakage.tsv"
+    asked = {"by": "gene", "dataset": "d", "out_tsv": out, "classifiers": ["home"], **learned}
+    # Field a trains in `d`, yet its image trained at home.
+    with pytest.raises(SubcellError, match=r"1 images are the same file as .* of home, .*: protein of a\. Remove"):
+        check_dataset(FIELDS, [ledger()], **asked, elsewhere=home_with("protein-a"))
+    # Its gene trained at home too: it is left out, and so is b; c and d are scored.
+    check_dataset(FIELDS, [ledger()], **asked, elsewhere=home_with("protein-a", gene=["G1", "G9"]))
+    table = pd.read_csv(out, sep="\t").set_index("checked")
+    counts = ["train", "test", "on_both_sides"]
+    where = "where every part is scored"
+    assert table.loc[f"genes, {where}: those on both sides are left out", counts].tolist() == [1, 3, 1]
+    assert table.loc[f"antibodies, {where}: those on both sides are left out", counts].tolist() == [1, 3, 0]
+    assert table.loc[f"images by hash of what is left, {where}", counts].tolist() == [2, 4, 0]
+    # Without classifiers from elsewhere its training part is not scored.
+    check_dataset(FIELDS, [ledger()], by="gene", dataset="d", out_tsv=out, elsewhere=home_with("protein-a"), **learned)
+
+
+def test_a_dataset_that_trains_a_network_leaves_its_own_training_part_out(tmp_path):
+    out = tmp_path / "leakage.tsv"
+    asked = {"by": "gene", "dataset": "d", "out_tsv": out, "networks": ["home", "d"], "classifiers": ["home"]}
+    check_dataset(FIELDS, [ledger()], **asked, elsewhere=home_with())
+    table = pd.read_csv(out, sep="\t").set_index("checked")
+    genes = "genes, where every part is scored: those on both sides are left out"
+    assert table.loc[genes, ["train", "test", "on_both_sides"]].tolist() == [3, 3, 2]
+    # A field in no part is no field of training; its image is.
+    free = FIELDS.assign(split=["train", "train", None, "test"])
+    with pytest.raises(SubcellError, match=r"1 images .* of d, .*: protein of c\. "):
+        check_dataset(free, [ledger(c="a")], **asked, elsewhere=home_with())

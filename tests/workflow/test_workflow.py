@@ -99,6 +99,46 @@ scoring: {{test_sets: {{away: {{train_on: home, cell_labels: {labels}}}}}}}
     assert str(labels) in localization or "results/home/shortcuts/cells.h5ad" in localization
 
 
+def test_what_networks_have_seen_is_known_where_every_part_is_scored(project, tmp_path):
+    """One network learned from two datasets, and is scored a second time as the checkpoint of another model."""
+    seen, config = tmp_path / "seen.txt", tmp_path / "config.yaml"
+    config.write_text(
+        f"""
+datasets:
+  one: {{source: simulate, benchmarks: [localization]}}
+  two: {{source: simulate, seed: 2, benchmarks: [external]}}
+  away: {{source: simulate, seed: 3, benchmarks: [localization]}}
+models:
+  vit: {{kind: subcell, recipe: vit-prots, train_on: [one, two], evaluate_on: [two, away]}}
+  again: {{kind: subcell, checkpoint: results/models/vit/checkpoint.safetensors, evaluate_on: [two]}}
+  shortcuts: {{kind: shortcuts, evaluate_on: [away]}}
+map: {{models: []}}
+scoring: {{test_sets: {{away: {{train_on: one, seen_antibodies: [{seen}]}}}}}}
+"""
+    )
+    code, text = run("-n", "results/away/vit/benchmarks/localization.json", "--configfile", config, cwd=project)
+    assert code != 0
+    assert str(seen) in text
+    seen.touch()
+    code, text = run("-n", "--configfile", config, cwd=project)
+    assert code == 0, text
+    for job in (
+        "Scoring vit on two, trained elsewhere",
+        "Scoring again on two, trained elsewhere",
+        "Scoring the controls of external on two",
+        "Scoring localization of away by vit",
+        # All models are scored on the same cells.
+        "Scoring localization of away by shortcuts",
+    ):
+        (asked,) = (part for part in text.split("[") if f"{job}\n" in part)
+        for other in ("one", "two"):
+            assert f"results/{other}/fields/0000.parquet" in asked, (job, other)
+    # Home is scored too, by networks that are asked for elsewhere only.
+    for dataset, other in (("one", "two"), ("two", "one"), ("away", "one")):
+        (asked,) = (part for part in text.split("[") if f"Checking the split of {dataset}\n" in part)
+        assert f"results/{other}/images/0000" in asked, dataset
+
+
 @pytest.mark.parametrize(
     ("config", "columns", "expected"),
     [

@@ -150,7 +150,7 @@ rule controls:
 rule check_leakage:
     """That nothing, not even an image under another name, is on both sides of a split or trains a network elsewhere."""
     input:
-        unpack(training_fields),
+        unpack(fields_elsewhere),
         fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
         images=per_shard("<results>/{dataset}/images/{shard}"),
     output:
@@ -167,7 +167,9 @@ rule check_leakage:
         runtime=30,
     params:
         by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
-        trained_on=lambda wildcards: other_training_datasets(wildcards.dataset),
+        elsewhere=lambda wildcards: learned_elsewhere(wildcards.dataset),
+        networks=lambda wildcards: training_datasets(wildcards.dataset),
+        classifiers=lambda wildcards: classifier_datasets(wildcards.dataset),
         code=code_version("benchmarks/leakage.py", "imaging"),
     message:
         "Checking the split of {wildcards.dataset}"

@@ -44,10 +44,16 @@ def home_of(dataset):
     return home if home != dataset else None
 
 
-def home_cells(dataset):
-    """Input of `external`: vectors of the home dataset by the same model."""
-    home = home_of(dataset)
-    return {"home_cells": f"<results>/{home}/{{model}}/cells.h5ad"} if home else {}
+def external_inputs(wildcards):
+    """Input function: what `external` reads beside the vectors of a dataset, where there is a home."""
+    home = home_of(wildcards.dataset)
+    if not home:
+        return {}
+    return {
+        "home_cells": f"<results>/{home}/{scored_model(wildcards)}/cells.h5ad",
+        **seen_inputs(wildcards.dataset),
+        **listed_inputs(wildcards.dataset),
+    }
 
 
 EXTRA_INPUTS = {"transcriptome": expression_of, "interactions": pairs_of}
@@ -88,6 +94,11 @@ def first_model(wildcards):
     return next(model for dataset, model in pairs() if dataset == wildcards.dataset)
 
 
+def scored_model(wildcards):
+    """The model of a score; of controls, which have none, the first of the dataset."""
+    return dict(wildcards.items()).get("model") or first_model(wildcards)
+
+
 def task_inputs(wildcards):
     """Input function: what a benchmark's controls are scored from."""
     cells = f"<results>/{wildcards.dataset}/{first_model(wildcards)}/cells.h5ad"
@@ -95,8 +106,7 @@ def task_inputs(wildcards):
     if wildcards.benchmark == "localization":
         more |= localization_inputs(wildcards)
     if wildcards.benchmark == "external":
-        home = home_of(wildcards.dataset)
-        more |= {"home_cells": f"<results>/{home}/{first_model(wildcards)}/cells.h5ad"} if home else {}
+        more |= external_inputs(wildcards)
     return {"cells": cells, **more}
 
 
@@ -115,10 +125,10 @@ def task_settings(benchmark, dataset=None):
 def localization_inputs(wildcards):
     """Input function: what localization reads beside the vectors of a dataset."""
     wanted = config["scoring"]["test_sets"].get(wildcards.dataset, {})
-    more = {}
+    more = listed_inputs(wildcards.dataset)
     if wanted.get("train_on"):
-        model = dict(wildcards.items()).get("model") or first_model(wildcards)
-        more["train_cells"] = f"<results>/{wanted['train_on']}/{model}/cells.h5ad"
+        more["train_cells"] = f"<results>/{wanted['train_on']}/{scored_model(wildcards)}/cells.h5ad"
+        more |= seen_inputs(wildcards.dataset)
     if wanted.get("cell_labels"):
         more["cell_labels"] = wanted["cell_labels"]
     split = config["datasets"][wildcards.dataset]["split"]
@@ -129,18 +139,59 @@ def localization_inputs(wildcards):
     return more
 
 
-def other_training_datasets(dataset):
-    """Other datasets that train a model which is scored on this one."""
-    scorers = [model for name, model in pairs() if name == dataset]
-    learned = [name for model in scorers for name in config["models"][model].get("train_on") or []]
-    return [name for name in dict.fromkeys(learned) if name != dataset]
+def listed_inputs(dataset):
+    """Lists of antibodies that a network was trained on elsewhere, where a dataset has such."""
+    lists = config["scoring"]["test_sets"].get(dataset, {}).get("seen_antibodies")
+    return {"seen_antibodies": lists} if lists else {}
 
 
-def training_fields(wildcards):
+def seen_inputs(dataset):
+    """Fields of all datasets that train a network which is scored on this one, where one does."""
+    fields = [
+        path
+        for name in training_datasets(dataset)
+        for path in collect("<results>/{dataset}/fields/{shard}.parquet", dataset=name, shard=shards(name))
+    ]
+    return {"network_fields": fields} if fields else {}
+
+
+def learned_on(model):
+    """Datasets that a network was trained on here, also one that is given as the checkpoint of another model."""
+    made = {f"{pathvar('results')}/models/{name}/checkpoint.safetensors": name for name in trained_models()}
+    origin = made.get(config["models"][model].get("checkpoint"), model)
+    return config["models"][origin].get("train_on") or []
+
+
+def training_datasets(dataset):
+    """Datasets that train a network which is scored on this one, or elsewhere with this one as home; itself too if it does."""
+    there = [name for name in config["datasets"] if external_home(name) == dataset]
+    scorers = [model for name, model in pairs() if name in (dataset, *there)]
+    return list(dict.fromkeys(name for model in scorers for name in learned_on(model)))
+
+
+def external_home(dataset):
+    """The home dataset of one that `external` is asked for."""
+    return home_of(dataset) if "external" in asked_benchmarks(dataset) else None
+
+
+def classifier_datasets(dataset):
+    """Datasets whose classifiers are scored on every part of this one, and not on its test part alone."""
+    located = "localization" in asked_benchmarks(dataset)
+    trains = config["scoring"]["test_sets"].get(dataset, {}).get("train_on") if located else None
+    return list(dict.fromkeys(filter(None, (external_home(dataset), trains))))
+
+
+def learned_elsewhere(dataset):
+    """Other datasets with images from which something learned that is scored on this one."""
+    names = dict.fromkeys(training_datasets(dataset) + classifier_datasets(dataset))
+    return [name for name in names if name != dataset and name in image_datasets()]
+
+
+def fields_elsewhere(wildcards):
     """Input function: fields and images of those datasets."""
     return {
         f"{what}_{name}": collect(f"<results>/{name}/{what}/{{shard}}{end}", shard=shards(name))
-        for name in other_training_datasets(wildcards.dataset)
+        for name in learned_elsewhere(wildcards.dataset)
         for what, end in (("fields", ".parquet"), ("images", ""))
     }
 

@@ -173,7 +173,7 @@ rule robustness:
 
 use rule localization as external with:
     input:
-        unpack(lambda wildcards: home_cells(wildcards.dataset)),
+        unpack(external_inputs),
         cells="<results>/{dataset}/{model}/cells.h5ad",
     output:
         scores="<results>/{dataset}/{model}/benchmarks/external.json",

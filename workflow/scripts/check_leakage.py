@@ -6,15 +6,17 @@ from subcell.catalog.fields import read_fields
 from subcell.imaging.ledger import read_ledger
 
 with job(snakemake):
-    inputs, others = snakemake.input, snakemake.params.trained_on
+    inputs, params = snakemake.input, snakemake.params
     check_dataset(
         read_fields(inputs.fields),
         map(read_ledger, inputs.images),
-        by=snakemake.params.by,
+        by=params.by,
         dataset=snakemake.wildcards.dataset,
         out_tsv=snakemake.output.table,
-        trained_on={
+        elsewhere={
             other: (read_fields(inputs[f"fields_{other}"]), map(read_ledger, inputs[f"images_{other}"]))
-            for other in others
+            for other in params.elsewhere
         },
+        networks=params.networks,
+        classifiers=params.classifiers,
     )

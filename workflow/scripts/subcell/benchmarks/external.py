@@ -1,15 +1,17 @@
 """External: what a classifier that was trained at home is worth on images from elsewhere.
 
 Protocol. Location classifiers are trained as in `localization`, on the training cells of the model's home dataset, and score
-two sets of cells that they never saw: the held-out proteins at home, and those of the external dataset whose proteins are
-not in the training cells. Nothing is fitted on the external dataset, not even a mean. Classes are those that are scored on
-both sides, by labels alone. `external_macro_ap` (the headline) is the score there, `home_macro_ap` that at home and `drop`
-the difference: what another microscope, laboratory or line costs. Average precision also falls where classes are rarer;
-chance stands beside both. The interval comes from resampling the external antibodies.
+two sets of cells that they never saw: the held-out proteins at home, and those of the external dataset whose proteins train
+neither these classifiers nor a network that is scored there. All models are scored on the same cells. Nothing is fitted on the
+external dataset, not even a mean. Classes are those that are scored on both sides, by labels alone. `external_macro_ap` (the
+headline) is the score there, `home_macro_ap` that at home and `drop` the difference: what another microscope, laboratory or
+line costs. Average precision also falls where classes are rarer; chance stands beside both. The interval comes from resampling
+the external antibodies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ import pandas as pd
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
-from subcell.benchmarks.leakage import trains_too
-from subcell.benchmarks.localization import label_table, perfect_features
+from subcell.benchmarks.labels import label_table, lacks_antibodies, read_antibodies, without_antibodies
+from subcell.benchmarks.leakage import TRAINING, seen_by_networks, trains_too
+from subcell.benchmarks.localization import perfect_features
 from subcell.benchmarks.result import Metric, Result, not_run, write_result
 
 __all__ = ["BENCHMARK", "UNIT", "perfect_features", "run"]
@@ -40,8 +43,11 @@ def run(
     simulated: bool,
     home_cells: str | Path | None = None,
     home: str = "",
+    network_fields: Sequence[str | Path] = (),
+    seen_antibodies: Sequence[str | Path] = (),
     head_seeds: int = 10,
     head_batch_size: int = 8192,
+    balance: str = "none",
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
@@ -57,19 +63,24 @@ def run(
     dataset, model, simulated : go into the result
     home_cells : vectors of the home dataset by the same model; obs with `split` too
     home : its name
-    head_seeds, head_batch_size, bootstraps, min_test_antibodies, seed, device : as in `localization`
+    network_fields, seen_antibodies : as in `localization`; what they name is not scored on the external dataset
+    head_seeds, head_batch_size, balance, bootstraps, min_test_antibodies, seed, device : as in `localization`
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     if not home_cells:
         return write_result(
             not_run("needs a home dataset, where classifiers are trained", **names), out_json, out_parquet
         )
-    here, there = _labelled(frozen.read_cells(cells)), _labelled(frozen.read_cells(home_cells))
-    unit = frozen.resampled_unit(here)
-    reason = _missing(here, there, unit)
+    table, listed = frozen.read_cells(cells), read_antibodies(seen_antibodies)
+    others, left_out = without_antibodies(table, listed)
+    here, there = _labelled(others), _labelled(frozen.read_cells(home_cells))
+    unit = next((name for name in frozen.UNITS if all(part.column(name).notna().any() for part in (here, there))), None)
+    reason = lacks_antibodies(table, listed, seen_antibodies) or _missing(here, there, unit)
     if reason or unit is None:
         return write_result(not_run(reason, **names), out_json, out_parquet)
-    joined, split, side = _joined(here, there)
+    here, there = (part.kept(part.column(unit).notna().to_numpy()) for part in (here, there))
+    joined, split, side = _joined(here, there, seen_by_networks(network_fields))
+    seen = len(here.obs) - int((side == "external").sum())
     units = joined.column(unit)
     truth = label_table(joined.column("locations"))
     scored = [
@@ -81,20 +92,23 @@ def run(
         truth[classes], split, what="locations", unit=unit, min_test_units=min_test_antibodies
     )
     if reason:
-        return write_result(not_run(f"{reason}, in {dataset} and in {home}", **names), out_json, out_parquet)
+        known = f"; {seen} cells of {dataset} are of antibodies or genes that train" if seen else ""
+        return write_result(not_run(f"{reason}, in {dataset} and in {home}{known}", **names), out_json, out_parquet)
     from subcell.benchmarks.mlp import PROTOCOL, standardise
 
     wanted = truth[classes].to_numpy(bool)
+    test = (split == "test").to_numpy()
+    elsewhere = (side[test] == "external").to_numpy()
     probabilities, spread = frozen.predict_held_out(
         standardise(joined.features, (split == "train").to_numpy()),
         wanted,
         split.to_numpy(),
         seeds=range(seed, seed + head_seeds),
         batch_size=head_batch_size,
+        balance=balance,
         device=device,
+        headline=elsewhere,
     )
-    test = (split == "test").to_numpy()
-    elsewhere = (side[test] == "external").to_numpy()
     test_truth, test_units = wanted[test], units[test].to_numpy(str)
     counted: dict[str, Any] = {"unit": unit, "head_seeds": head_seeds, "bootstraps": bootstraps, "seed": seed}
     outside = frozen.score(
@@ -114,12 +128,19 @@ def run(
             "task": f"locations of a cell by classifiers trained on {home}; nothing is fitted on {dataset}",
             "home": home,
             "classes": classes,
+            "balanced": balance,
             **frozen.settings_of(
                 {**PROTOCOL, "batch_size": head_batch_size}, **counted, min_test_antibodies=min_test_antibodies
             ),
         },
         details={
             "cells": {"external": int(elsewhere.sum()), "home": int((~elsewhere).sum())},
+            "cells_left_out": {
+                "no_locations": int(table.column("locations").isna().sum()),
+                f"no_{unit}": int(table.column(unit).isna().sum()),
+                "seen_antibodies": left_out,
+                "of_training_antibodies_or_genes": seen,
+            },
             "classes": frozen.class_details(
                 classes,
                 truth[test][elsewhere],
@@ -141,16 +162,18 @@ def _labelled(cells: frozen.Cells) -> frozen.Cells:
     return cells.kept(cells.column("locations").notna().to_numpy())
 
 
-def _joined(here: frozen.Cells, there: frozen.Cells) -> tuple[frozen.Cells, pd.Series, pd.Series]:
+def _joined(
+    here: frozen.Cells, there: frozen.Cells, networks: pd.DataFrame
+) -> tuple[frozen.Cells, pd.Series, pd.Series]:
     """Cells of both, the side of the split each is on, and where it comes from.
 
-    External cells of an antibody or gene that the classifiers are trained or chosen on are left out.
+    External cells of an antibody or gene that trains a network, or that the classifiers are trained or chosen on, are left out.
     """
     home_split = there.column("split")
     kept = home_split.isin(frozen.SPLITS).to_numpy()
     there, home_split = there.kept(kept), home_split[kept]
-    known = home_split.isin(("train", "valid")).to_numpy()
-    here = here.kept(~trains_too(here.obs, there.obs[known]))
+    known = home_split.isin(TRAINING).to_numpy()
+    here = here.kept(~(trains_too(here.obs, there.obs[known]) | trains_too(here.obs, networks)))
     columns = ["locations", "split", "field_id", *frozen.UNITS]
     obs = pd.concat(
         [pd.DataFrame({name: cells.column(name) for name in columns}) for cells in (there, here)],

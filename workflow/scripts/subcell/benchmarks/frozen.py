@@ -183,6 +183,7 @@ def predict_held_out(
     batch_size: int,
     balance: Any = "none",
     device: str = "cpu",
+    headline: NDArray[np.bool_] | slice = slice(None),
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Train a classifier a seed on the training cells and average what they say of the test cells.
 
@@ -194,18 +195,19 @@ def predict_held_out(
     seeds : of the classifiers
     batch_size : cells a step
     balance, device : see `subcell.benchmarks.mlp.fit_mlps`
+    headline : (test cells,) those that the first score is of; all when absent
 
     Returns
     -------
     probabilities : (test cells, C) mean over classifiers
-    spread : what each classifier reached by itself, and after how many epochs
+    spread : what each classifier reached by itself on these cells, and after how many epochs
     """
     from subcell.benchmarks.mlp import fit_mlps
 
     rows = {name: split == name for name in SPLITS}
     fits = fit_mlps(features, truth, **rows, seeds=seeds, batch_size=batch_size, balance=balance, device=device)
-    once = np.ones((1, int(rows["test"].sum())))
-    alone = [float(macro_ap(truth[rows["test"]], fit.probabilities, once)[0]) for fit in fits]
+    wanted = truth[rows["test"]][headline]
+    alone = [float(macro_ap(wanted, fit.probabilities[headline], np.ones((1, len(wanted))))[0]) for fit in fits]
     spread = {
         "seeds": list(seeds),
         "macro_ap": alone,

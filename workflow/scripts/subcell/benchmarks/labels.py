@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from subcell.benchmarks.frozen import Cells
+from subcell.benchmarks.leakage import any_of
 from subcell.errors import SubcellError
 
 CLASSES_FILE = Path(__file__).parents[4] / "resources" / "location_classes.tsv"
@@ -55,9 +56,7 @@ def groups_of(classes: Iterable[str], grouping: str = GROUPING) -> dict[str, str
     return {name: known[name] for name in classes if known.get(name)}
 
 
-def with_labels_of_cells(
-    cells: Cells, table: str | Path, *, seen_antibodies: Sequence[str | Path] = ()
-) -> tuple[Cells, dict[str, int]]:
+def with_labels_of_cells(cells: Cells, table: str | Path) -> tuple[Cells, dict[str, int]]:
     """Cells with labels that people gave to each of them, as the test set of the Kaggle challenge has them.
 
     Parameters
@@ -65,7 +64,6 @@ def with_labels_of_cells(
     cells : all cells of a dataset
     table : csv or tsv with `cell_id` (or `field_id` and `label`, the cell's number) and `locations`, ";" or "|" between
         several. Rows with Discarded or Unsure are left out, and so are cells that are not in the table
-    seen_antibodies : files of antibodies, one a line, whose cells are left out because a model was trained on them
 
     Returns
     -------
@@ -85,17 +83,44 @@ def with_labels_of_cells(
         )
     of_cell = labels[~unusable].set_index("cell_id")["locations"]
     labelled = ids.isin(of_cell.index)
-    antibody = cells.column("antibody").astype(str).reset_index(drop=True)
-    seen = antibody.isin({name for path in seen_antibodies for name in _lines_of(path)})
-    kept = (labelled & ~seen).to_numpy()
+    kept = labelled.to_numpy()
     rest = cells.kept(kept)
     obs = rest.obs.assign(locations=of_cell.loc[ids[kept]].to_numpy(object), label_level="cell")
     left_out = {
         "not_in_the_table": int((~known).sum()),
         "discarded_or_unsure": int((known & ~labelled).sum()),
-        "seen_antibodies": int((labelled & seen).sum()),
     }
     return Cells(rest.features, obs), left_out
+
+
+def without_antibodies(cells: Cells, antibodies: set[str]) -> tuple[Cells, int]:
+    """Cells of other antibodies than these, and how many were left out."""
+    seen = any_of(cells.column("antibody"), antibodies)
+    return cells.kept(~seen), int(seen.sum())
+
+
+def lacks_antibodies(cells: Cells, antibodies: set[str], lists: Sequence[str | Path]) -> str:
+    """Why no cell can be left out by lists of antibodies, "needs ..."; "" where some can, or where there are no lists."""
+    about = cells.column("antibody")
+    if not lists or any_of(about, antibodies).any():
+        return ""
+    if about.isna().all():
+        return "needs antibody, by which `seen_antibodies` leaves cells out"
+    return (
+        f"needs an antibody of {', '.join(map(str, lists))} (`seen_antibodies`): none of the {len(antibodies)} there is in the "
+        f"dataset (first there: {min(antibodies, default='none')}, first here: {about.dropna().min()}). Write them alike, or "
+        "leave the lists out"
+    )
+
+
+def read_antibodies(lists: Iterable[str | Path]) -> set[str]:
+    """Names in files of antibodies, one a line.
+
+    Raises
+    ------
+    SubcellError : a file cannot be read
+    """
+    return {name for path in lists for name in _lines_of(path)}
 
 
 def _read_labels(path: str | Path) -> pd.DataFrame:
@@ -116,6 +141,6 @@ def _read_labels(path: str | Path) -> pd.DataFrame:
 
 def _lines_of(path: str | Path) -> list[str]:
     try:
-        return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as problem:
+        return [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as problem:
         raise SubcellError(f"{path}: cannot read the list of antibodies ({problem})") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from subcell.catalog.fields import WHOLE_FILE
+from subcell.catalog.fields import WHOLE_FILE, read_fields
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
@@ -89,6 +89,26 @@ def trains_too(obs: pd.DataFrame, learned: pd.DataFrame) -> NDArray[np.bool_]:
     return seen
 
 
+def learned_rows(split: pd.Series) -> NDArray[np.bool_]:
+    """Rows that train or choose, (N,); where no row has a side, networks learn from all of them."""
+    return split.isin(TRAINING).to_numpy() if split.notna().any() else np.ones(len(split), bool)
+
+
+def seen_by_networks(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Antibody and gene of the fields that networks learned from.
+
+    Parameters
+    ----------
+    paths : tables of fields; those of one dataset lie in one folder
+    """
+    folders: dict[Path, list[str | Path]] = {}
+    for path in paths:
+        folders.setdefault(Path(path).parent, []).append(path)
+    tables = [read_fields(shards) for shards in folders.values()]
+    seen = [table.loc[learned_rows(table["split"]), ["antibody", "gene"]] for table in tables]
+    return pd.concat([pd.DataFrame(columns=["antibody", "gene"], dtype=object), *seen], ignore_index=True)
+
+
 def training_genes(
     obs: pd.DataFrame, split: pd.Series, *, lists: Sequence[str | Path] = (), release: str | Path | None = None
 ) -> tuple[set[str], int]:
@@ -141,6 +161,9 @@ def duplicates_between_sides(fields: pd.DataFrame, files: pd.DataFrame) -> pd.Da
 Listed = tuple[pd.DataFrame, Iterable[pd.DataFrame]]
 """Fields of a dataset with `split`, and the ledgers of its images."""
 
+Learned = tuple[pd.DataFrame, set[str]]
+"""Fields of a dataset that train or choose, and the hashes of their images."""
+
 
 def check_dataset(
     fields: pd.DataFrame,
@@ -149,7 +172,9 @@ def check_dataset(
     by: str,
     dataset: str,
     out_tsv: str | Path,
-    trained_on: Mapping[str, Listed] = MappingProxyType({}),
+    elsewhere: Mapping[str, Listed] = MappingProxyType({}),
+    networks: Collection[str] = (),
+    classifiers: Collection[str] = (),
 ) -> None:
     """Check a whole dataset, its images included, and write what was checked.
 
@@ -162,7 +187,10 @@ def check_dataset(
     by : how the dataset is split
     dataset : for the message
     out_tsv : table to write, `LEAKAGE_COLUMNS`
-    trained_on : other datasets that train a model which is scored on this one
+    elsewhere : other datasets that something which is scored on this one was trained on
+    networks : datasets that train a network which is scored on this one; this one may be among them
+    classifiers : datasets whose classifiers are scored on every part of this one, by `external` or `test_sets`; they leave
+        out cells of antibodies and genes that these datasets or those of networks train
 
     Raises
     ------
@@ -186,14 +214,48 @@ def check_dataset(
         if f"{plural}_in_train_and_test" in counts
     ]
     rows.append(_row_of_images("images by hash", _hashes(trained, files), _hashes(tested, files)))
-    for name, (others, their_ledgers) in trained_on.items():
-        known = others["split"].notna().any()
-        learned = others[others["split"].isin(TRAINING).to_numpy()] if known else others
-        hashes = _hashes(learned, _images(their_ledgers)), _hashes(tested, files)
-        rows += _check_other(learned, tested, hashes, by=by, dataset=dataset, other=name)
+    others = {name: _learned(table, _images(theirs)) for name, (table, theirs) in elsewhere.items()}
+    for name, (known, hashes) in others.items():
+        if name in networks:
+            rows += _check_other(known, tested, (hashes, _hashes(tested, files)), by=by, dataset=dataset, other=name)
+    if classifiers:
+        own = {dataset: _learned(fields, files)} if dataset in {*networks, *classifiers} else {}
+        rows += _check_all_parts(fields, files, {**own, **others}, dataset=dataset)
     with replacing(out_tsv) as to:
         table = pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)).astype({"on_both_sides": "Int64"})
         table.to_csv(to, sep="\t", index=False, lineterminator="\n")
+
+
+def _learned(fields: pd.DataFrame, files: pd.DataFrame) -> Learned:
+    known = fields[learned_rows(fields["split"])]
+    return known, _hashes(known, files)
+
+
+def _check_all_parts(
+    fields: pd.DataFrame, files: pd.DataFrame, sources: Mapping[str, Learned], *, dataset: str
+) -> list[dict[str, object]]:
+    """Rows about fields of every part: those whose antibody or gene was learned from are left out, others may be scored."""
+    known = pd.concat([table for table, _ in sources.values()], ignore_index=True)
+    # A cell without antibody and gene belongs to no unit, and is not scored.
+    named = fields[["antibody", "gene"]].notna().any(axis=1).to_numpy()
+    scored = _hash_of(fields[named & ~trains_too(fields, known)], files)
+    for name, (_, hashes) in sources.items():
+        twins = scored[scored["hash"].isin(hashes)]
+        if len(twins):
+            shown = "; ".join(f"{row.channel} of {row.field_id}" for row in twins.head(SHOWN).itertuples())
+            raise SubcellError(
+                f"dataset {dataset}: {len(twins)} images are the same file as one of the training or validation part of "
+                f"{name}, from which something learned that `external` or `test_sets` scores here: {shown}. Remove these "
+                f"fields from the sheet, or give them the antibody or gene that they have in {name}: they are left out then"
+            )
+    where = "where every part is scored"
+    names = {PLURALS[name]: (names_of(known[name]), names_of(fields[name])) for name in ("antibody", "gene")}
+    rows = [
+        _row(f"{what}, {where}: those on both sides are left out", one, two, len(one & two))
+        for what, (one, two) in names.items()
+    ]
+    hashes = set().union(*(hashes for _, hashes in sources.values()))
+    return [*rows, _row_of_images(f"images by hash of what is left, {where}", hashes, set(scored["hash"]))]
 
 
 def _check_other(
@@ -233,10 +295,14 @@ def _images(ledgers: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return files[files.groupby("channel")["sha256"].transform("nunique") > 1]
 
 
-def _hashes(fields: pd.DataFrame, files: pd.DataFrame) -> set[str]:
-    """A name for each image of these fields; a file of many planes holds many."""
+def _hash_of(fields: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
+    """Images of these fields with a name for each, `hash`; a file of many planes holds many."""
     some = files[files["field_id"].isin(fields["field_id"])]
-    return set(some["sha256"] + some["plane"])
+    return some.assign(hash=some["sha256"] + some["plane"])
+
+
+def _hashes(fields: pd.DataFrame, files: pd.DataFrame) -> set[str]:
+    return set(_hash_of(fields, files)["hash"])
 
 
 def _row(checked: str, train: set[str], test: set[str], both: int | None) -> dict[str, object]:

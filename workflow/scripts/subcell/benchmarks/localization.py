@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
 from subcell.benchmarks.held_out import HEADLINE, Asked, held_out_otherwise, of_the_probe_only, unseen_genes
-from subcell.benchmarks.labels import groups_of, kaggle_classes, label_table, released_classes, with_labels_of_cells
-from subcell.benchmarks.leakage import check_split, training_genes, trains_too
+from subcell.benchmarks.labels import (
+    groups_of,
+    kaggle_classes,
+    label_table,
+    lacks_antibodies,
+    read_antibodies,
+    released_classes,
+    with_labels_of_cells,
+    without_antibodies,
+)
+from subcell.benchmarks.leakage import check_split, seen_by_networks, training_genes, trains_too
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
 from subcell.errors import SubcellError
@@ -39,10 +48,11 @@ def run(
     simulated: bool,
     split_by: str = "gene",
     train_cells: str | Path | None = None,
+    network_fields: Sequence[str | Path] = (),
     cell_labels: str | Path | None = None,
+    seen_antibodies: Sequence[str | Path] = (),
     training_lists: Sequence[str | Path] = (),
     release: str | Path | None = None,
-    test_sets: dict[str, dict[str, Any]] | None = None,
     head_seeds: int = 10,
     head_batch_size: int = 8192,
     balance: str = "none",
@@ -67,11 +77,13 @@ def run(
     dataset, model, simulated : go into the result
     split_by : how the dataset is split, see `subcell.benchmarks.leakage`
     train_cells : vectors of another dataset by the same model: its training cells train, and all labelled cells of this
-        dataset test, but those of antibodies and genes that train
+        dataset test, but those of antibodies and genes that train, there or in `network_fields`
+    network_fields : tables of the fields of all datasets that train a network which is scored on this one, see
+        `subcell.benchmarks.leakage.seen_by_networks`
     cell_labels : table of per-cell labels that replace those of the fields, see `with_labels_of_cells`
+    seen_antibodies : files of antibodies, one a line, whose cells are left out because a network was trained on them
     training_lists, release : see `subcell.benchmarks.leakage.training_genes`; needed to say which test genes released
         weights have not seen
-    test_sets : the section of the configuration; of this dataset, `seen_antibodies` are files of antibodies to leave out
     head_seeds : classifiers, which differ in their seed
     head_batch_size : cells a step of a classifier; the paper's is 8192
     balance, device : see `subcell.benchmarks.mlp.fit_mlps`
@@ -89,12 +101,17 @@ def run(
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
     trained, unknown = training_genes(table.obs, table.column("split"), lists=training_lists, release=release)
+    seen = read_antibodies(seen_antibodies)
+    if reason := lacks_antibodies(table, seen, seen_antibodies):
+        return write_result(not_run(reason, **names), out_json, out_parquet)
     left_out: dict[str, int] = {}
     if cell_labels:
-        seen = ((test_sets or {}).get(dataset) or {}).get("seen_antibodies") or []
-        table, left_out = with_labels_of_cells(table, cell_labels, seen_antibodies=seen)
+        table, left_out = with_labels_of_cells(table, cell_labels)
+    if seen_antibodies:
+        table, left_out["seen_antibodies"] = without_antibodies(table, seen)
     if train_cells:
-        table, seen_cells = trained_elsewhere(table, frozen.read_cells(train_cells))
+        networks = seen_by_networks(network_fields)
+        table, seen_cells = trained_elsewhere(table, frozen.read_cells(train_cells), networks)
         trained |= training_genes(table.obs, table.column("split"))[0]
         left_out |= {"of_training_antibodies_or_genes": seen_cells}
     labelled = table.column("locations").notna()
@@ -161,7 +178,7 @@ def run(
         settings={
             "task": f"locations of a cell (labels of {'the cell' if cell_labels else 'its field'}), held-out {unit}s; "
             f"columns of the result: single cells, protein_macro_ap: mean probability per {unit}",
-            "cells": f"those of {'proteins that train no classifier' if train_cells else 'held-out proteins'}",
+            "cells": f"those of {'proteins that train no classifier and no network' if train_cells else 'held-out proteins'}",
             "classes": classes,
             **({} if NEGATIVE in classes else {"not_among_the_classes": NOT_NEGATIVE}),
             "classifier_trained_on": "another dataset" if train_cells else "the training part of this dataset",
@@ -227,12 +244,16 @@ def grouped(
     }
 
 
-def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[frozen.Cells, int]:
+def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells, networks: pd.DataFrame) -> tuple[frozen.Cells, int]:
     """Training and validation cells of another dataset, with all cells of this one as test cells.
+
+    Parameters
+    ----------
+    networks : antibodies and genes that a network has seen, see `subcell.benchmarks.leakage.seen_by_networks`
 
     Returns
     -------
-    cells of both, and how many of this dataset were left out because their antibody or gene trains
+    cells of both, and how many of this dataset were left out because their antibody or gene trains a classifier or network
 
     Raises
     ------
@@ -244,7 +265,7 @@ def trained_elsewhere(table: frozen.Cells, trained: frozen.Cells) -> tuple[froze
             f"{table.features.shape[1]} in the one that is scored: its channels differ"
         )
     trained = trained.kept(trained.column("split").isin(("train", "valid")).to_numpy())
-    seen = trains_too(table.obs, trained.obs)
+    seen = trains_too(table.obs, trained.obs) | trains_too(table.obs, networks)
     rest = table.kept(~seen)
     learned = trained.obs
     if "field_id" in learned:

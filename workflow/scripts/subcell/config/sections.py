@@ -310,12 +310,12 @@ class OwnTask(Section):
 
 
 class TestSet(Section):
-    """Another way to score localization on one dataset."""
+    """Another way to score localization on one dataset; `seen_antibodies` holds for `external` too."""
 
     train_on: Name | None = Field(
         None,
         description="dataset whose training cells train the classifiers; all labelled cells of this one test, but those of "
-        "antibodies and genes that train",
+        "antibodies and genes that train them or a network that is scored here",
     )
     cell_labels: str | None = Field(
         None,
@@ -323,7 +323,9 @@ class TestSet(Section):
         "with Discarded or Unsure are left out",
     )
     seen_antibodies: list[str] = Field(
-        [], description="files of antibodies, one a line, whose cells are left out, e.g. SubCell's own lists"
+        [],
+        description="files of antibodies, one a line, whose cells are left out, e.g. SubCell's own lists: what released "
+        "weights were trained on is not known otherwise. Where they name no antibody of the dataset nothing is scored",
     )
 
 
@@ -343,7 +345,9 @@ class Scoring(Section):
         "none", description="give rare classes more weight in the classifiers' loss, or draw their cells more often"
     )
     test_sets: dict[Name, TestSet] = Field(
-        {}, description="dataset: labels of single cells, or classifiers that were trained on another dataset"
+        {},
+        description="dataset: labels of single cells, classifiers that were trained on another dataset, antibodies that a "
+        "network has seen",
     )
     informative: float = Field(
         0.8,
