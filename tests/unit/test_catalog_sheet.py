@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from subcell.catalog.fields import FIELD_COLUMNS
 from subcell.catalog.sheet import read_sheet
+from subcell.channels import CHANNELS
 from subcell.errors import SheetError
 
 REAL_FIELDS = Path(os.environ.get("SUBCELL_REAL_FIELDS", "nowhere"))
@@ -116,6 +117,20 @@ def test_file_patterns_fill_the_channels_that_have_no_column(tmp_path):
     assert fields.loc[1, ["er", "protein"]].isna().all()
     assert "missing file 'f2_blue.png'" in reasons(set_aside)[3]
     assert "missing files 'f4_red.png'" in reasons(set_aside)[5]
+
+
+@pytest.mark.parametrize("stains", [("nucleus",), ("er", "nucleus", "protein")])
+def test_a_pattern_that_finds_nothing_refuses_no_field_whose_nucleus_has_a_column(tmp_path, stains):
+    images(tmp_path, "f1.ome.tif")
+    paths = [f"f1.ome.tif#c={number}" for number in range(len(stains))]
+    sheet = write(tmp_path, f"field_id,pixel_size_um,{','.join(stains)}\nf1,0.1,{','.join(paths)}\n")
+    fields, set_aside = read_sheet(sheet, file_pattern="{field_id}_{color}.png")
+    assert set_aside.empty
+    found = fields.loc[0, list(CHANNELS)].dropna()
+    assert {name: Path(path).name for name, path in found.items()} == dict(zip(stains, paths, strict=True))
+    # A row whose own cell of the nucleus is empty is refused all the same.
+    sheet = write(tmp_path, "field_id,pixel_size_um,er,nucleus\nf1,0.1,f1.ome.tif#c=1,\n")
+    assert "no nucleus channel" in reasons(read_sheet(sheet, file_pattern="{field_id}_{color}.png")[1])[2]
 
 
 def test_file_patterns_use_any_column_and_folders(tmp_path):

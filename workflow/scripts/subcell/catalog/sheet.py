@@ -49,7 +49,7 @@ def read_sheet(
         names or the colours are found without it.
     file_pattern : files of the channels that the sheet has no column for, relative to the sheet, e.g.
         "{field_id}_{color}.png" or "{plate}/{well}_{channel}.tif"; any column of the sheet may stand in braces. A file
-        that does not exist is a channel that the field lacks.
+        that does not exist is a channel that the field lacks; only the nucleus must be there, by column or by pattern.
     defaults : our column name to the value of rows that have none, e.g. {"pixel_size_um": 0.08, "cell_line": "U2OS"}
     allow_outside : accept paths that lead out of the sheet's folder
 
@@ -273,9 +273,11 @@ def _find_pattern(
                 paths[channel] = path
     except PathProblem as problem:
         reasons.append(str(problem))
-    if not paths and not reasons:
+    if reasons or "nucleus" not in channels or "nucleus" in paths:
+        return paths
+    if not paths:
         reasons.append(f"missing files {listed([repr(path) for path in tried])}")
-    elif "nucleus" in channels and "nucleus" not in paths and not reasons:
+    else:
         expected = tried[channels.index("nucleus")]
         reasons.append(f"no nucleus channel (blue, DNA), which segmentation needs: missing file {expected!r}")
     return paths

@@ -114,7 +114,9 @@ class Images(Dataset):
         "output says so",
     )
     file_pattern: str | None = Field(
-        None, description="where the sheet has no paths: e.g. `{field_id}_{color}.png`, relative to the sheet"
+        None,
+        description="files of the channels that the sheet has no column for, relative to it: e.g. `{field_id}_{color}.png`; one "
+        "that does not exist is a channel that the field lacks",
     )
     defaults: dict[str, str | float | int] = Field({}, description="column: value for every row that has none")
     camera: Camera = Field(Camera(offset="auto"), description="corrections of the images")
