@@ -134,8 +134,8 @@ class Embeddings(Dataset):
     model: Name = Field("imported", description="name of the model that made the vectors")
     columns: dict[str, str] = Field(
         {},
-        description="our column name: the file's; the names of SubCell's released table (if_plate_id, atlas_name, gene_names, "
-        "...) are known",
+        description="our column name: the file's; without it our names are found in any case, and those of SubCell's released "
+        "table (if_plate_id, atlas_name, gene_names, ...). Values are read as those of a sheet (`docs/images.md`)",
     )
     layer: str | None = Field(None, description="take this layer, or `obsm/NAME`, instead of X")
     defaults: dict[str, str] = Field({}, description="column: value for every row that has none")
