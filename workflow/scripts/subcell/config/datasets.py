@@ -205,6 +205,9 @@ class MakeSheet(Section):
         description="file name with column names in braces; `{color}` is blue, red, yellow or green, `{channel}` is nucleus, "
         "microtubules, er or protein",
     )
+    channels: dict[str, Channel | Literal["reference_nuclei", "reference_cells"]] = Field(
+        {}, description="further names that `{color}` and `{channel}` stand for: e.g. `{DAPI: nucleus, GFP: protein}`"
+    )
     output: str = Field("images/fields.csv", description="the sheet to write; an existing one is not overwritten")
     pixel_size_um: Annotated[float, Field(gt=0, le=10)] | None = Field(
         None, description="micrometres a pixel, where the files do not say"
