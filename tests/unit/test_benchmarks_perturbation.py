@@ -217,6 +217,16 @@ def test_compounds_that_never_move_cannot_be_asked_for_their_place(tmp_path):
     assert "treated_position_map" not in scores
 
 
+def test_a_screen_without_control_wells_says_what_is_missing(tmp_path):
+    obs, vectors = screen(np.random.default_rng(0), controls=2)
+    _, with_controls, _ = score(perturbation, tmp_path / "a", obs, vectors, processing={})
+    assert "controls" not in with_controls["settings"]
+    unnamed = obs.assign(control=obs["control"].map({"negative": "positive"}))
+    _, without, _ = score(perturbation, tmp_path / "b", unnamed, vectors, processing={})
+    assert without["status"] == "ok"
+    assert without["settings"]["controls"].startswith("no control wells")
+
+
 def test_the_plate_alone_knows_no_compound(tmp_path):
     """Of the control that sees plates nothing is left once they are scaled; every other well is as near as any."""
     obs, _ = screen(np.random.default_rng(5))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from subcell.catalog.make_sheet import compile_pattern, make_sheet
 from subcell.catalog.pixel_size import ome_pixel_size_um
 from subcell.catalog.sheet import read_sheet
-from subcell.channels import COLORS
+from subcell.channels import CHANNELS, COLORS
+from subcell.config import resolve
 from subcell.errors import SheetError
 
 
@@ -50,6 +51,29 @@ def test_folders_channels_and_a_sheet_above_the_images(tmp_path):
     found = {name: Path(fields.loc[0, name]).name for name in ("nucleus", "protein", "reference_cells")}
     assert found == {"nucleus": "A1 nucleus.png", "protein": "A1 ch2.png", "reference_cells": "A1 reference_cells.png"}
     assert fields.loc[0, "er"] is None
+
+
+@pytest.mark.parametrize("place", ["color", "channel"])
+def test_names_of_a_microscope_are_given_in_the_configuration(tmp_path, place):
+    images(tmp_path, "A01_w1DAPI.ome.tif", "A01_w2GFP.ome.tif", "A01_w3Cy5.ome.tif")
+    wanted = {"pattern": f"{{well}}_{{{place}}}.ome.tif", "channels": {"w1DAPI": "nucleus", "w2GFP": "protein"}}
+    chosen = resolve({"datasets": {"demo": {"source": "simulate"}}, "make_sheet": wanted})["make_sheet"]
+    chosen |= {"folder": tmp_path, "pixel_size_um": 0.1}
+    fields = make_sheet(out=tmp_path / "fields.csv", **{key: chosen[key] for key in chosen if key != "output"})
+    found = fields.loc[0, list(CHANNELS)].dropna()
+    assert {name: Path(path).name for name, path in found.items()} == {
+        "nucleus": "A01_w1DAPI.ome.tif",
+        "protein": "A01_w2GFP.ome.tif",
+    }
+
+
+@pytest.mark.parametrize("pattern", ["{well}_{channel}.ome.tif", "{well}.ome.tif"])
+def test_what_to_do_with_other_names_and_files_of_several_channels_is_said(tmp_path, pattern):
+    images(tmp_path, "A01_DAPI.ome.tif")
+    with pytest.raises(SheetError) as caught:
+        make_sheet(tmp_path, pattern, tmp_path / "fields.csv", pixel_size_um=1)
+    assert "file.ome.tif#c=0" in str(caught.value)
+    assert ("channels: {DAPI: nucleus}" in str(caught.value)) == ("{channel}" in pattern)
 
 
 def test_ids_may_hold_separators(tmp_path):

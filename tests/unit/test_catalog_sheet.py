@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from subcell.catalog.fields import FIELD_COLUMNS
 from subcell.catalog.sheet import read_sheet
+from subcell.channels import CHANNELS
 from subcell.errors import SheetError
 
 REAL_FIELDS = Path(os.environ.get("SUBCELL_REAL_FIELDS", "nowhere"))
@@ -103,6 +104,35 @@ def test_label_level_is_kept_where_the_sheet_has_it(tmp_path):
     assert "label_level is 'plate'" in reasons(set_aside)[4]
 
 
+def test_controls_are_negative_positive_or_nothing_in_any_case(tmp_path):
+    images(tmp_path, "a.png")
+    values = ["Negative", "POSITIVE", "", "NA", "DMSO", "TRUE"]
+    rows = [f"f{number},a.png,1,{value}" for number, value in enumerate(values)]
+    fields, set_aside = read_sheet(write(tmp_path, "\n".join(["field_id,blue,pixel_size_um,Control", *rows])))
+    assert fields["control"].tolist() == ["negative", "positive", None, None]
+    assert reasons(set_aside) == {
+        6: "control is 'DMSO'; expected negative, positive or nothing",
+        7: "control is 'TRUE'; expected negative, positive or nothing",
+    }
+    with pytest.raises(SheetError, match="defaults: control is 'untreated'; expected negative, positive or nothing"):
+        read_sheet(tmp_path / "fields.csv", defaults={"control": "untreated"})
+
+
+def test_several_names_in_a_cell_and_their_spelling(tmp_path):
+    images(tmp_path, "a.png")
+    sheet = write(
+        tmp_path,
+        "field_id\tblue\tpixel_size_um\tlocations\tgene\n"
+        "f1\ta.png\t1\tcytosol,Golgi Apparatus; Cytosol,\tA, B;C\n"
+        "f2\ta.png\t1\tmy place;negative\tA\n"
+        "f3\ta.png\t1\t,;\t,\n",
+        name="fields.tsv",
+    )
+    fields, _ = read_sheet(sheet)
+    assert fields["locations"].tolist() == ["Cytosol;Golgi apparatus", "My place;Negative", None]
+    assert fields["gene"].tolist() == ["A;B;C", "A", None]
+
+
 def test_file_patterns_fill_the_channels_that_have_no_column(tmp_path):
     images(tmp_path, "f1_blue.png", "f1_green.png", "other.tif", "f2_green.png", "f3_blue.png")
     sheet = write(tmp_path, "field_id,er,pixel_size_um\nf1,other.tif#c=1,0.1\nf2,,0.1\nf3,,0.1\nf4,,0.1\n")
@@ -116,6 +146,20 @@ def test_file_patterns_fill_the_channels_that_have_no_column(tmp_path):
     assert fields.loc[1, ["er", "protein"]].isna().all()
     assert "missing file 'f2_blue.png'" in reasons(set_aside)[3]
     assert "missing files 'f4_red.png'" in reasons(set_aside)[5]
+
+
+@pytest.mark.parametrize("stains", [("nucleus",), ("er", "nucleus", "protein")])
+def test_a_pattern_that_finds_nothing_refuses_no_field_whose_nucleus_has_a_column(tmp_path, stains):
+    images(tmp_path, "f1.ome.tif")
+    paths = [f"f1.ome.tif#c={number}" for number in range(len(stains))]
+    sheet = write(tmp_path, f"field_id,pixel_size_um,{','.join(stains)}\nf1,0.1,{','.join(paths)}\n")
+    fields, set_aside = read_sheet(sheet, file_pattern="{field_id}_{color}.png")
+    assert set_aside.empty
+    found = fields.loc[0, list(CHANNELS)].dropna()
+    assert {name: Path(path).name for name, path in found.items()} == dict(zip(stains, paths, strict=True))
+    # A row whose own cell of the nucleus is empty is refused all the same.
+    sheet = write(tmp_path, "field_id,pixel_size_um,er,nucleus\nf1,0.1,f1.ome.tif#c=1,\n")
+    assert "no nucleus channel" in reasons(read_sheet(sheet, file_pattern="{field_id}_{color}.png")[1])[2]
 
 
 def test_file_patterns_use_any_column_and_folders(tmp_path):

@@ -98,6 +98,48 @@ def test_columns_layers_and_sparse_arrays(tmp_path, vectors):
         run(tmp_path / "a.h5ad", tmp_path / "d.h5ad", columns={"gene": "target2"})
 
 
+def test_columns_are_read_as_those_of_a_sheet(tmp_path, vectors):
+    split = ["Train", "VAL", "test", "validation", "", "NA"]
+    obs = pd.DataFrame(
+        {
+            "Gene": ["A,B", "A", "C", "C", "D", "D"],
+            "Gene_Name": "other",
+            "SPLIT": split,
+            "Control": ["Negative", None, "positive", None, None, None],
+            "Locations": ["golgi apparatus,Cytosol", "nan", "cytosol", "Cytosol", "Mine", "cytosol;Cytosol"],
+            "IF_plate_ID": 7,
+        },
+        index=[f"c{i}" for i in range(6)],
+    )
+    anndata.AnnData(vectors[:6], obs=obs).write_h5ad(tmp_path / "a.h5ad")
+    lines = []
+    import_cells(tmp_path / "a.h5ad", tmp_path / "b.h5ad", model="m", split={"by": "none"}, log=lines.append)
+    found = anndata.read_h5ad(tmp_path / "b.h5ad").obs.astype(object)
+    found = found.where(found.notna(), None)
+    assert found["gene"].tolist() == ["A;B", "A", "C", "C", "D", "D"]
+    assert found["split"].tolist() == ["train", "valid", "test", "valid", None, None]
+    assert found["control"].tolist() == ["negative", None, "positive", None, None, None]
+    assert found["locations"].tolist() == [
+        *("Golgi apparatus;Cytosol", None, "Cytosol", "Cytosol", "Mine", "Cytosol"),
+    ]
+    assert lines[0] == (
+        f"{tmp_path / 'a.h5ad'}: columns taken: plate from 'IF_plate_ID', gene from 'Gene', locations from 'Locations', "
+        "control from 'Control', split from 'SPLIT'"
+    )
+    # A column that is asked for goes before one that has our name, wherever they stand.
+    renamed = obs.rename(columns={"Gene": "gene"})
+    anndata.AnnData(vectors[:6], obs=renamed).write_h5ad(tmp_path / "c.h5ad")
+    assert set(run(tmp_path / "c.h5ad", tmp_path / "d.h5ad", columns={"gene": "Gene_Name"}).obs["gene"]) == {"other"}
+
+
+@pytest.mark.parametrize(("column", "value"), [("control", "DMSO"), ("split", "holdout")])
+def test_words_that_a_column_does_not_know_are_named(tmp_path, vectors, column, value):
+    obs = released_table().assign(**{column: [None] * 7 + [value] * (CELLS - 7)}, cell_id=range(CELLS))
+    anndata.AnnData(vectors, obs=obs).write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(SubcellError, match=rf"a\.h5ad: {column} is '{value}'; expected .* \(first in cell '7'\)"):
+        run(tmp_path / "a.h5ad", tmp_path / "b.h5ad")
+
+
 def test_files_written_by_bare_h5py_are_read(tmp_path, vectors):
     with h5py.File(tmp_path / "portable.h5ad", "w") as file:
         file["X"] = vectors.astype(np.float32)

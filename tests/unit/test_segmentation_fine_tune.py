@@ -5,12 +5,14 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from test_segmentation import PIXEL_UM, two_cells
 
 from subcell.errors import SheetError
 from subcell.segmentation.fine_tune import fine_tune, read_labelled
+from subcell.segmentation.labelled import labelled_files
 from subcell.segmentation.network import load_networks
 from subcell.segmentation.segmenter import COMPACT_WEIGHTS
 
@@ -37,6 +39,25 @@ def labelled_sheet(folder, fields=3):
         rows.append({"field_id": f"f{number}", "pixel_size_um": PIXEL_UM, **names})
     pd.DataFrame(rows).to_csv(folder / "sheet.csv", index=False)
     return folder / "sheet.csv"
+
+
+def test_planes_of_a_file_are_read_and_their_file_is_an_input(tmp_path):
+    sheet = labelled_sheet(tmp_path, fields=1)
+    apart = read_labelled(sheet)[0]
+    tifffile.imwrite(tmp_path / "f0.ome.tif", apart.image[:3], metadata={"axes": "CYX"})
+    labels = apart.labels["cells"].astype(np.uint16)
+    tifffile.imwrite(tmp_path / "l.ome.tif", np.stack([labels * 0, labels]), metadata={"axes": "CYX"})
+    planes = {name: f"f0.ome.tif#c={number}" for number, name in enumerate(("microtubules", "er", "nucleus"))}
+    table = pd.read_csv(sheet).assign(**planes, reference_cells="l.ome.tif#c=1")
+    table.to_csv(sheet, index=False)
+    one = read_labelled(sheet)[0]
+    assert (one.image == apart.image).all()
+    assert (one.labels["cells"] == apart.labels["cells"]).all()
+    assert labelled_files(sheet) == [tmp_path / "f0.ome.tif", tmp_path / "l.ome.tif"]
+    assert labelled_files(tmp_path / "nowhere.csv") == []
+    table.assign(nucleus="f0.ome.tif#c=7").to_csv(sheet, index=False)
+    with pytest.raises(SheetError, match=r"row 2 \(f0\): .*f0\.ome\.tif.*c=7"):
+        read_labelled(sheet)
 
 
 def test_training_changes_the_network_that_has_labels_and_scores_the_held_out_field(tmp_path):

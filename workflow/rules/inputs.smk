@@ -1,7 +1,6 @@
 """What the rules ask of the configuration. No rules here, and nothing that reads a table or the network:
 every job parses the workflow again."""
 
-import csv
 import os
 import re
 import sys
@@ -18,12 +17,12 @@ if not os.path.isdir(str(workflow.current_basedir)):
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
-from subcell.channels import CHANNELS, REFERENCES
 from subcell.config import resolve
 from subcell.config.code import code_version
 from subcell.config.reruns import embedded_with, learned_from
 from subcell.errors import ConfigError
 from subcell.segmentation.kinds import is_compact
+from subcell.segmentation.labelled import labelled_files
 
 COLLECTIONS = ("hpa", "subcell_crops")
 """Sources that are public collections: a release is read first, then fields are selected from it."""
@@ -286,13 +285,8 @@ for key in ("model", "compare_with"):
 
 def labelled_fields(wildcards):
     """Input function: what `fine_tune` learns from, so that other labels train anew; the job says what is not there."""
-    sheet = Path(config["fine_tune"]["sheet"] or "nowhere")
-    if not sheet.is_file():
-        return []
-    with sheet.open(newline="", encoding="utf-8-sig") as file:
-        named = {row.get(column) for row in csv.DictReader(file) for column in (*CHANNELS, *REFERENCES)}
-    images = [sheet.parent / name for name in sorted(filter(None, named))]
-    return [str(path) for path in [sheet, Path(config["fine_tune"]["model"]), *images] if path.is_file()]
+    sheet, model = Path(config["fine_tune"]["sheet"] or "nowhere"), Path(config["fine_tune"]["model"])
+    return [str(path) for path in [sheet, model, *labelled_files(sheet)] if path.is_file()]
 
 
 def camera_of(wildcards):

@@ -40,6 +40,10 @@ DEALT = "field_id"
 HEADLINE = "compound_map"
 LEAST_COMPOUNDS = 4
 PERFECT_FEATURES = 64
+NO_CONTROLS = (
+    "no control wells (no `control` is `negative`): profiles are not sphered; hits have no effect size, cell count ratio, "
+    "p or q"
+)
 
 
 def run(
@@ -115,6 +119,7 @@ def run(
             "processing": choices,
             "tried": len(ways),
             "processing_of_hits": asdict(default),
+            **({} if wells.controls.any() else {"controls": NO_CONTROLS}),
             "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of compounds",
             "seed": seed,
         },

@@ -17,6 +17,9 @@ from subcell.catalog.table import TAB_EXTENSIONS, listed
 from subcell.channels import COLORS
 from subcell.errors import SheetError
 
+OTHER_NAMES = "Where files call a channel otherwise, name it in make_sheet.channels: {DAPI: nucleus}"
+SEVERAL_IN_A_FILE = "Files of several channels need a sheet written by hand, with paths like file.ome.tif#c=0"
+
 
 def make_sheet(
     folder: str | Path,
@@ -36,7 +39,7 @@ def make_sheet(
         reference_nuclei, reference_cells). Without `field_id` the other values, joined by "_", are the id.
     out : csv or tsv to write; it must lie in the images' folder or above it, since paths are relative to it
     pixel_size_um : micrometres a pixel; without it the files have to be OME-TIFFs that say so
-    channels : further names of channels in the files, e.g. {"DAPI": "nucleus"}
+    channels : further names in the files, for `color` and `channel` alike, e.g. {"DAPI": "nucleus"}
 
     Returns
     -------
@@ -110,9 +113,9 @@ def compile_pattern(pattern: str, channels: Mapping[str, str]) -> tuple[re.Patte
             raise SheetError(f"pattern {pattern!r}: {name!r} is no column of a sheet{suggest(name, allowed)}")
     if len(names) - len(columns) != 1 or not columns:
         raise SheetError(
-            f"pattern {pattern!r} needs either {{color}} or {{channel}}, and columns that tell fields apart"
+            f"pattern {pattern!r} needs either {{color}} or {{channel}}, and columns that tell fields apart. {SEVERAL_IN_A_FILE}"
         )
-    choices = {"color": COLORS, "channel": (*PATH_COLUMNS, *channels)}
+    choices = {"color": (*COLORS, *channels), "channel": (*PATH_COLUMNS, *channels)}
     lazy, seen = "", set()
     for literal, place, _, _ in string.Formatter().parse(pattern):
         lazy += re.escape(literal)
@@ -152,14 +155,15 @@ def _files_at_depth(folder: Path, depth: int) -> Iterator[str]:
 
 def _nothing_found(folder: Path, pattern: str, fields: int) -> str:
     if fields:
-        return f"{folder}: {pattern!r} finds {fields} fields but no nucleus (blue), which segmentation needs"
+        return f"{folder}: {pattern!r} finds {fields} fields but no nucleus (blue), which segmentation needs. {OTHER_NAMES}"
     endings = Counter(Path(name).suffix for _, _, files in os.walk(folder) for name in files)
     seen = (
         ", ".join(f"{count} {ending or 'without extension'}" for ending, count in endings.most_common(5)) or "no files"
     )
     example = next(_files_at_depth(folder, pattern.count("/")), None)
     hint = f"; at the pattern's depth for example {example!r}" if example else "; none at the pattern's depth"
-    return f"{folder}: no file matches {pattern!r}. The folder and those in it hold {seen}{hint}"
+    found = f"{folder}: no file matches {pattern!r}. The folder and those in it hold {seen}{hint}"
+    return f"{found}. {OTHER_NAMES}. {SEVERAL_IN_A_FILE}"
 
 
 def _pixel_size(folder: Path, paths: Mapping[str, str], given: float | None) -> dict[str, str]:

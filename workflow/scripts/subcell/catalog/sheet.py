@@ -12,24 +12,20 @@ import pandas as pd
 from subcell.catalog.fields import DESCRIPTION_COLUMNS, FIELD_COLUMNS, PATH_COLUMNS, as_fields
 from subcell.catalog.paths import PathProblem, SheetFolder
 from subcell.catalog.set_aside import set_aside_table
-from subcell.catalog.splits import SPLITS
 from subcell.catalog.table import listed, read_rows
+from subcell.catalog.values import MISSING, read_value
 from subcell.channels import CHANNELS, COLORS, REFERENCES
 from subcell.errors import SheetError
 
 SHEET_COLUMNS = tuple(name for name in FIELD_COLUMNS if name != "shard")
 DEFAULT_COLUMNS = tuple(name for name in SHEET_COLUMNS if name not in ("field_id", *PATH_COLUMNS))
-LABEL_LEVELS = ("image", "antibody_line", "gene")
 MAX_PIXEL_SIZE_UM = 10.0
-MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
-"""What programs write where a table has no value."""
 
 _OTHER_NAMES = {
     **{channel: color for color, channel in COLORS.items()},
     "reference_nuclei": "nucleus_mask",
     "reference_cells": "cell_mask",
 }
-_SPLIT_NAMES = {"val": "valid", "validation": "valid", **{split: split for split in SPLITS}}
 
 
 def read_sheet(
@@ -49,14 +45,15 @@ def read_sheet(
         names or the colours are found without it.
     file_pattern : files of the channels that the sheet has no column for, relative to the sheet, e.g.
         "{field_id}_{color}.png" or "{plate}/{well}_{channel}.tif"; any column of the sheet may stand in braces. A file
-        that does not exist is a channel that the field lacks.
+        that does not exist is a channel that the field lacks; only the nucleus must be there, by column or by pattern.
     defaults : our column name to the value of rows that have none, e.g. {"pixel_size_um": 0.08, "cell_line": "U2OS"}
     allow_outside : accept paths that lead out of the sheet's folder
 
     Returns
     -------
-    fields : DataFrame with FIELD_COLUMNS, shard 0; paths are absolute, with links resolved, or http(s) addresses.
-        `label_level` is "image" where the sheet gives locations and does not say.
+    fields : DataFrame with FIELD_COLUMNS, shard 0; paths are absolute, with links resolved, or http(s) addresses;
+        values as `subcell.catalog.values.read_value` spells them. `label_level` is "image" where the sheet gives
+        locations and does not say.
     set_aside : the rows that cannot be used, with their number (the header is row 1) and all reasons
 
     Raises
@@ -201,10 +198,7 @@ def _check_unique(rows: list[tuple[int, dict[str, str]]], column: str, problems:
 
 def _check_values(given: Mapping[str, str], reasons: list[str]) -> dict[str, object]:
     """Everything of a row but its paths, with reasons where it cannot be used."""
-    field: dict[str, object] = {
-        name: given[name] for name in (*DESCRIPTION_COLUMNS, "pixel_size_source") if name in given
-    }
-    field["field_id"] = given["field_id"]
+    field: dict[str, object] = {name: given[name] for name in ("field_id", "pixel_size_source") if name in given}
     reasons.extend(_problem_of_id(given["field_id"]))
     text = given.get("pixel_size_um")
     try:
@@ -215,15 +209,12 @@ def _check_values(given: Mapping[str, str], reasons: list[str]) -> dict[str, obj
         reasons.append("pixel_size_um is missing")
     elif not 0 < size <= MAX_PIXEL_SIZE_UM:
         reasons.append(f"pixel_size_um is {text!r}; expected micrometres above 0, at most {MAX_PIXEL_SIZE_UM:g}")
-    if "locations" in given:
-        parts = [part.strip() for part in given["locations"].split(";")]
-        field["locations"] = ";".join(dict.fromkeys(part for part in parts if part)) or None
-    if "label_level" in given and given["label_level"] not in LABEL_LEVELS:
-        reasons.append(f"label_level is {given['label_level']!r}; expected {', '.join(LABEL_LEVELS)}")
-    if "split" in given:
-        field["split"] = _SPLIT_NAMES.get(given["split"].lower())
-        if field["split"] is None:
-            reasons.append(f"split is {given['split']!r}; expected {', '.join(SPLITS)}")
+    for name in (*DESCRIPTION_COLUMNS, "split"):
+        if name in given:
+            try:
+                field[name] = read_value(name, given[name])
+            except ValueError as problem:
+                reasons.append(str(problem))
     return field
 
 
@@ -273,9 +264,11 @@ def _find_pattern(
                 paths[channel] = path
     except PathProblem as problem:
         reasons.append(str(problem))
-    if not paths and not reasons:
+    if reasons or "nucleus" not in channels or "nucleus" in paths:
+        return paths
+    if not paths:
         reasons.append(f"missing files {listed([repr(path) for path in tried])}")
-    elif "nucleus" in channels and "nucleus" not in paths and not reasons:
+    else:
         expected = tried[channels.index("nucleus")]
         reasons.append(f"no nucleus channel (blue, DNA), which segmentation needs: missing file {expected!r}")
     return paths

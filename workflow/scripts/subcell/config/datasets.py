@@ -114,7 +114,9 @@ class Images(Dataset):
         "output says so",
     )
     file_pattern: str | None = Field(
-        None, description="where the sheet has no paths: e.g. `{field_id}_{color}.png`, relative to the sheet"
+        None,
+        description="files of the channels that the sheet has no column for, relative to it: e.g. `{field_id}_{color}.png`; one "
+        "that does not exist is a channel that the field lacks",
     )
     defaults: dict[str, str | float | int] = Field({}, description="column: value for every row that has none")
     camera: Camera = Field(Camera(offset="auto"), description="corrections of the images")
@@ -132,8 +134,8 @@ class Embeddings(Dataset):
     model: Name = Field("imported", description="name of the model that made the vectors")
     columns: dict[str, str] = Field(
         {},
-        description="our column name: the file's; the names of SubCell's released table (if_plate_id, atlas_name, gene_names, "
-        "...) are known",
+        description="our column name: the file's; without it our names are found in any case, and those of SubCell's released "
+        "table (if_plate_id, atlas_name, gene_names, ...). Values are read as those of a sheet (`docs/images.md`)",
     )
     layer: str | None = Field(None, description="take this layer, or `obsm/NAME`, instead of X")
     defaults: dict[str, str] = Field({}, description="column: value for every row that has none")
@@ -202,6 +204,9 @@ class MakeSheet(Section):
         "{field_id}_{color}.png",
         description="file name with column names in braces; `{color}` is blue, red, yellow or green, `{channel}` is nucleus, "
         "microtubules, er or protein",
+    )
+    channels: dict[str, Channel | Literal["reference_nuclei", "reference_cells"]] = Field(
+        {}, description="further names that `{color}` and `{channel}` stand for: e.g. `{DAPI: nucleus, GFP: protein}`"
     )
     output: str = Field("images/fields.csv", description="the sheet to write; an existing one is not overwritten")
     pixel_size_um: Annotated[float, Field(gt=0, le=10)] | None = Field(

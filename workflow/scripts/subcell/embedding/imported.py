@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +14,10 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from numpy.typing import NDArray
 
-from subcell.catalog.fields import WHOLE_FILE
+from subcell.catalog.fields import DESCRIPTION_COLUMNS, WHOLE_FILE
 from subcell.catalog.released import location_names
 from subcell.catalog.splits import read_antibody_lists, split_fields
+from subcell.catalog.values import SPELT, read_value
 from subcell.embedding.models import PROBABILITIES
 from subcell.embedding.store import VectorFile, create_vectors
 from subcell.embedding.torch_table import SUFFIXES, torch_table_to_h5ad
@@ -36,8 +37,8 @@ KNOWN_NAMES = {
 }
 """Columns of SubCell's released table and of HPA's lists -> ours."""
 
-LISTS = ("gene", "ensembl_id", "locations")
-"""Several values in one cell of a table: "," between them there, ";" here."""
+OUR_COLUMNS = ("cell_id", "field_id", *DESCRIPTION_COLUMNS, "split")
+"""Columns that are looked for under our name, in any case."""
 
 
 def import_cells(
@@ -62,7 +63,7 @@ def import_cells(
     out_path : AnnData file to write: X float32, obs with our column names (others stay), obsm["probabilities"] where the
         file has them
     model : name of the model that made the vectors
-    columns : our column -> the file's; `KNOWN_NAMES` are found without
+    columns : our column -> the file's; our names in any case, else `KNOWN_NAMES`, are found without
     defaults : our column -> value of rows that have none
     layer : a layer, or `obsm/NAME`, to take instead of X
     split : settings of the split (by, train, valid, seed, lists); rows that bring one keep it
@@ -70,7 +71,8 @@ def import_cells(
 
     Raises
     ------
-    SubcellError : the file cannot be read, a column is not there, ids occur twice, or a vector is not finite
+    SubcellError : the file cannot be read, a column is not there or holds an unknown word, ids occur twice, or a vector
+        is not finite
     """
     all_paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     path = all_paths[0]
@@ -78,7 +80,7 @@ def import_cells(
         with ExitStack() as stack:
             all_paths = [_as_h5ad(one, stack) for one in all_paths]
             file, *others = (stack.enter_context(h5py.File(one, "r")) for one in all_paths)
-            obs = describe_cells(_read_obs(file), path, columns or {}, defaults or {})
+            obs = describe_cells(_read_obs(file), path, columns or {}, defaults or {}, log=log)
             source, first = _array(file, path, layer)
             if first.shape[0] != len(obs):
                 raise SubcellError(
@@ -128,7 +130,12 @@ def _as_h5ad(path: Path, stack: ExitStack) -> Path:
 
 
 def describe_cells(
-    obs: pd.DataFrame, path: str | Path, columns: Mapping[str, str], defaults: Mapping[str, str]
+    obs: pd.DataFrame,
+    path: str | Path,
+    columns: Mapping[str, str],
+    defaults: Mapping[str, str],
+    *,
+    log: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Table of cells under our names, with `field_id` and unique cell ids.
 
@@ -137,30 +144,36 @@ def describe_cells(
     obs : as in the file
     path : for messages
     columns, defaults : see `import_cells`
+    log : is told which columns were taken
 
     Returns
     -------
-    table of as many rows, index cell_id. A field is the file's `field_id`, else plate, well and site joined as HPA does
-    it, else the whole file is one. Where ids are plain numbers, a cell is called by its field and number.
+    table of as many rows, index cell_id, values as `read_value` spells them. A field is the file's `field_id`, else plate,
+    well and site joined as HPA does it, else the whole file is one. Where ids are plain numbers, a cell is called by its
+    field and number.
 
     Raises
     ------
-    SubcellError : a column that is asked for is not there, or ids occur twice
+    SubcellError : a column that is asked for is not there, a word of a column is unknown, or ids occur twice
     """
     missing = [f"{ours}: {theirs}" for ours, theirs in columns.items() if theirs not in obs]
     if missing:
         raise SubcellError(
             f"{path}: obs has no column {', '.join(missing)}; it has {', '.join(map(str, obs.columns[:40]))}"
         )
-    renames = {theirs: ours for theirs, ours in KNOWN_NAMES.items() if ours not in obs and ours not in columns}
-    renames = {theirs: ours for theirs, ours in renames.items() if theirs in obs and theirs not in columns.values()}
-    table = obs.rename(columns={**renames, **{theirs: ours for ours, theirs in columns.items()}})
-    table = table.loc[:, ~table.columns.duplicated()]
-    for name in set(LISTS) & set(table.columns):
-        table[name] = _separated(table[name])
+    found = _find_columns(obs.columns, columns)
+    if log:
+        taken = [ours if ours == theirs else f"{ours} from {theirs!r}" for ours, theirs in found.items()]
+        log(f"{path}: columns taken: {', '.join(taken) or 'none'}")
+    # A column that has our name gives way to the one that was asked for.
+    table = obs.drop(columns=[name for name in obs if name in found and name not in found.values()])
+    table = table.rename(columns={theirs: ours for ours, theirs in found.items()})
     for name, value in defaults.items():
         present = table[name].astype(object) if name in table else pd.Series(None, index=table.index, dtype=object)
         table[name] = present.where(present.notna(), value)
+    for name in SPELT:
+        if name in table:
+            table[name] = _spelt(table[name], path)
     parts = [name for name in ("plate", "well", "site") if name in table]
     if "field_id" not in table:
         text = [_plain_numbers(table[name]) for name in parts]
@@ -185,17 +198,33 @@ def describe_cells(
     return table
 
 
-def _separated(values: pd.Series) -> pd.Series:
-    """Text with ";" between values; categories stay categories."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        renamed = {name: _semicolons(name) for name in values.cat.categories}
-        if len(set(renamed.values())) == len(renamed):
-            return values.cat.rename_categories(renamed)
-    return values.astype(object).map(_semicolons, na_action="ignore")
+def _find_columns(present: Iterable[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Our column -> the file's: the one asked for, else that of our name in any case, else one of `KNOWN_NAMES`."""
+    free = [name for name in present if name not in columns.values()]
+    # A name that is exactly ours goes before one in another case.
+    by_name = {str(name).casefold(): name for name in free} | {name: name for name in free}
+    found = dict(columns)
+    for ours in OUR_COLUMNS:
+        names = [ours, *(theirs for theirs, known in KNOWN_NAMES.items() if known == ours)]
+        theirs = next((by_name[name] for name in names if name in by_name), None)
+        if ours not in found and theirs is not None:
+            found[ours] = theirs
+    return found
 
 
-def _semicolons(value: Any) -> str:
-    return ";".join(part.strip() for part in str(value).replace(";", ",").split(",") if part.strip())
+def _spelt(values: pd.Series, path: str | Path) -> pd.Series:
+    """Values of a column as a sheet's are read; categories stay categories."""
+    ours: dict[Any, str | None] = {}
+    for value in values.dropna().unique():
+        try:
+            ours[value] = read_value(str(values.name), str(value))
+        except ValueError as problem:
+            raise SubcellError(
+                f"{path}: {problem} (first in cell {values.index[values == value][0]!r}); correct it there, or take another "
+                f"column by `columns: {{{values.name}: ...}}`"
+            ) from None
+    spelt = values.astype(object).map(ours, na_action="ignore").astype(object)
+    return spelt.astype("category") if isinstance(values.dtype, pd.CategoricalDtype) else spelt
 
 
 def _plain_numbers(values: pd.Series) -> list[str]:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from subcell.catalog.planes import split_plane
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError, SheetError
 from subcell.imaging.read import read_label_image, read_plane
@@ -68,7 +69,8 @@ def fine_tune(
     ----------
     out_weights : weights to write; give their path as `segmentation.model`
     out_scores : table to write (tsv), `SCORE_COLUMNS`
-    sheet : csv with field_id, pixel_size_um, paths of the channels, and `reference_nuclei` or `reference_cells`
+    sheet : csv with field_id, pixel_size_um, paths of the channels, and `reference_nuclei` or `reference_cells`; a path may
+        end in a plane, `file.ome.tif#c=0`
     model : "compact" or a .safetensors file: its network of each kind that has labels; else one of Cellpose's models,
         trained by Cellpose's own code
     held_out : share of fields for the score, at least one
@@ -156,17 +158,18 @@ def read_labelled(sheet: str | Path | None) -> list[Labelled]:
 
 
 def _labelled(folder: Path, row: dict[str, str]) -> Labelled:
-    def inside(name: str) -> Path:
+    def inside(text: str) -> tuple[Path, str]:
+        name, plane = split_plane(text)
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise ImageError(f"{name}: lies outside the sheet's folder")
-        return path
+        return path, plane
 
     um = float(row["pixel_size_um"])
     if not 0 < um < 10:
         raise ImageError(f"pixel_size_um is {row['pixel_size_um']!r}; it must be micrometres a pixel")
-    planes = {channel: read_plane(inside(row[channel])) for channel in CHANNELS if row.get(channel)}
-    labels = {kind: read_label_image(inside(row[column])) for kind, column in REFERENCES.items() if row.get(column)}
+    planes = {channel: read_plane(*inside(row[channel])) for channel in CHANNELS if row.get(channel)}
+    labels = {kind: read_label_image(*inside(row[column])) for kind, column in REFERENCES.items() if row.get(column)}
     shapes = {plane.shape for plane in [*planes.values(), *labels.values()]}
     if len(shapes) > 1:
         raise ImageError(f"images of different sizes: {sorted(shapes)}")

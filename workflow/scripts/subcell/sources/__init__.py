@@ -10,6 +10,7 @@ from subcell.catalog.fields import shard_of, write_fields
 from subcell.catalog.set_aside import write_set_aside
 from subcell.catalog.sheet import read_sheet
 from subcell.catalog.splits import read_antibody_lists, split_fields
+from subcell.channels import CHANNELS
 from subcell.errors import NothingLeftError, SheetError
 from subcell.sources import subcell_crops
 from subcell.sources.download import Cache, Downloader, Failed, Limits
@@ -68,6 +69,9 @@ def list_fields(
         # A stain that stands in for a channel is read as that channel; the embeddings say so.
         columns = {**settings["columns"], **settings["channel_map"]}
         fields, set_aside = read_sheet(settings["sheet"], **{**_pick(settings, SHEET), "columns": columns})
+        # A pattern that is wrong for one stain refuses no field; here it shows.
+        found = ", ".join(f"{channel} {fields[channel].notna().sum()}" for channel in CHANNELS)
+        log(f"{dataset}: files of {len(fields)} fields: {found}")
     if fields.empty and set_aside.empty:
         raise NothingLeftError(f"dataset {dataset}: the selection takes no field; ask for less at once")
     if fields.empty:
