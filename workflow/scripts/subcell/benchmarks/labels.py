@@ -12,6 +12,7 @@ import pandas as pd
 
 from subcell.benchmarks.frozen import Cells
 from subcell.benchmarks.leakage import any_of
+from subcell.catalog.values import read_value
 from subcell.errors import SubcellError
 
 CLASSES_FILE = Path(__file__).parents[4] / "resources" / "location_classes.tsv"
@@ -136,7 +137,8 @@ def _read_labels(path: str | Path) -> pd.DataFrame:
     twice = table["cell_id"][table["cell_id"].duplicated()]
     if len(twice):
         raise SubcellError(f"{path}: cell {twice.iloc[0]} occurs twice (row {twice.index[0] + 2}); leave one of them")
-    return table.assign(locations=table["locations"].str.replace("|", ";"))
+    spelt = [read_value("locations", text.replace("|", ";")) or "" for text in table["locations"]]
+    return table.assign(locations=spelt)
 
 
 def _lines_of(path: str | Path) -> list[str]:
