@@ -7,7 +7,7 @@ What is left in the vectors is never nothing: antibodies, lines, wells differ, f
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_example import share_that_holds_chance, table_of_proteins, write_cells
+from benchmark_example import headline, run_task, share_that_holds_chance, table_of_proteins, write_cells
 from test_benchmarks_interactions import proteome, written
 from test_benchmarks_perturbation import screen
 from test_benchmarks_transcriptome import planted
@@ -47,6 +47,22 @@ def test_classifiers_of_what_is_not_there(task, short_training, tmp_path):
         return of_groups(table["antibody"], seed)
 
     assert share_that_holds_chance(task, tmp_path, table, vectors, **CLASSIFIER) >= LEAST
+
+
+def test_lines_on_plates_that_differ_for_reasons_of_their_own(short_training, tmp_path):
+    """Whole plates are held out: the cells of one are alike, and are drawn together."""
+    rows = [(f"L{line}", f"P{line}_{plate}", cell) for line in range(4) for plate in range(8) for cell in range(8)]
+    table = pd.DataFrame(rows, columns=["cell_line", "plate", "cell"])
+    table["field_id"] = table["plate"] + "_" + table["cell"].astype(str)
+    table["antibody"], table["split"] = "HPA" + table["cell"].astype(str), "train"
+    table.index = pd.Index(table["field_id"] + ":1", name="cell_id")
+
+    def vectors(seed):
+        return of_groups(table["plate"], seed)
+
+    found = run_task(cell_line, tmp_path / "one", table, vectors(0), **CLASSIFIER)
+    assert headline(found)["unit"] == "plate"
+    assert share_that_holds_chance(cell_line, tmp_path, table, vectors, **CLASSIFIER) >= LEAST
 
 
 def test_classifiers_from_home_of_what_is_not_there(short_training, tmp_path):
