@@ -17,6 +17,9 @@ def test_cell_lines_are_told_apart_by_antibodies_where_plates_hold_one_line(tmp_
     assert scores["macro_ap"]["value"] > 0.99
     assert scores["accuracy"]["value"] > 0.99
     assert scores["accuracy"]["chance"] == 0.5
+    # Of each class as of their mean.
+    of_classes = [one["chance"] for one in written["details"]["classes"]]
+    assert np.mean(of_classes) == pytest.approx(scores["macro_ap"]["chance"])
     assert "each plate holds one line" in written["settings"]["split"]
     assert set(predictions["cell_id"]) == set(obs.index[obs["split"] == "test"])
 

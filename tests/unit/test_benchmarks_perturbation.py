@@ -10,7 +10,7 @@ from subcell.benchmarks import perturbation
 from subcell.benchmarks.frozen import Cells, read_cells
 from subcell.benchmarks.halves import halve_screen, halves
 from subcell.benchmarks.hits import HIT_COLUMNS, hit_table
-from subcell.benchmarks.perturbation import average_precisions, cross_scored, retrieval
+from subcell.benchmarks.perturbation import cross_scored, exchanged_chance, found_in, ranks_among, retrieval
 from subcell.benchmarks.profiles import (
     Processing,
     average_wells,
@@ -95,6 +95,43 @@ def test_inactive_compounds_are_at_chance():
     assert np.mean(effects) == pytest.approx(1, abs=0.15)
     assert np.mean(np.array(p_values) < 0.05) < 0.08
     assert 0.4 < np.mean(p_values) < 0.6
+
+
+def test_compounds_that_act_with_mechanisms_dealt_at_random_are_at_chance(monkeypatch):
+    """A model that knows compounds and no mechanism: wells of another compound come all together."""
+    exchanged, independent = [], []
+    for seed in range(60):
+        obs, vectors = screen(np.random.default_rng(seed), plates=3, compounds=16, wells=4, mechanism=0, cells=1)
+        wells = average_wells(Cells(vectors, obs), "mean")
+        processed = {Processing(): process(wells, Processing())}
+        for gaps, exchanges in ((exchanged, 30), (independent, 0)):
+            monkeypatch.setattr(perturbation, "EXCHANGES", exchanges)
+            found = cross_scored(wells, processed, seed=seed)[0]
+            gaps.append(
+                [(found[name] - found[f"{name}_chance"]).mean() for name in ("mechanism_map", "mechanism_nearest")]
+            )
+        assert found["compound_map"].mean() > 0.5
+    error = np.std(exchanged, axis=0) / np.sqrt(len(exchanged))
+    assert (abs(np.mean(exchanged, axis=0)) < 3 * error).all()
+    # Wells ranked independently would be too low a bar.
+    assert np.mean(independent, axis=0)[0] > 4 * error[0]
+
+
+def test_the_chance_of_mechanisms_is_the_mean_over_partners():
+    """Four compounds of two equal wells on each of three plates, and two mechanisms: any other may be the partner."""
+    compound, plate = np.repeat(np.arange(4), 6), np.tile(np.repeat(np.arange(3), 2), 4)
+    # Of each compound one of the others is nearest, another second, the last third.
+    alike = np.array([[9, 3, 2, 1], [3, 9, 1, 2], [2, 1, 9, 3], [1, 2, 3, 9]])[compound][:, compound]
+    allowed = (compound[:, None] != compound) & (plate[:, None] != plate)
+    ranks = ranks_among(alike.astype(float), allowed)
+    chance, nearest = exchanged_chance(ranks, compound, compound // 2, exchanges=2000, seed=0)
+    places = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
+    assert chance == pytest.approx((np.arange(1, 5) / places).mean(), abs=0.02)
+    assert nearest == pytest.approx(1 / 3, abs=0.04)
+    # Mechanisms of one compound each stay where they are: only the pairs 0-1 and 2-3 can be asked for.
+    alone = exchanged_chance(ranks, compound, np.array([0, 0, 1, 2])[compound], exchanges=5, seed=0)[0]
+    assert (alone[compound < 2] == 1).all()
+    assert np.isnan(alone[compound >= 2]).all()
 
 
 def test_a_perfect_ranking_among_few_controls_is_no_evidence():
@@ -298,8 +335,10 @@ def test_average_precision_is_that_of_copairs():
     vectors = rng.normal(size=(60, 5))
     theirs = average_precision(meta, vectors, ["compound"], ["plate"], [], ["compound", "plate"], progress_bar=False)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    right, elsewhere = (meta[name].to_numpy()[:, None] == meta[name].to_numpy() for name in ("compound", "plate"))
-    ours = average_precisions(unit @ unit.T, right, ~elsewhere)
+    same_plate = meta["plate"].to_numpy()[:, None] == meta["plate"].to_numpy()
+    ours, nearest, _ = found_in(ranks_among(unit @ unit.T, ~same_plate), meta["compound"].to_numpy(int))
+    first = np.where(same_plate, -np.inf, unit @ unit.T).argmax(axis=1)
+    assert (nearest == (meta["compound"].to_numpy()[first] == meta["compound"])).all()
     assert ours == pytest.approx(theirs["average_precision"].to_numpy(float), abs=1e-6, nan_ok=True)
 
 

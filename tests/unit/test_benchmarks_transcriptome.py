@@ -11,7 +11,14 @@ from subcell.benchmarks import transcriptome
 from subcell.benchmarks.expression import read_expression, same_lines
 from subcell.benchmarks.frozen import Cells
 from subcell.benchmarks.mantel import mantel
-from subcell.benchmarks.transcriptome import Wells, cosines, principal_components, well_profiles
+from subcell.benchmarks.transcriptome import (
+    Wells,
+    cca_matches,
+    cosines,
+    exchanged_matches,
+    principal_components,
+    well_profiles,
+)
 from subcell.errors import SheetError
 
 LINES = ("A-431", "HEK293", "HeLa", "Hep-G2", "MCF-7", "SiHa", "U-2 OS", "U-251MG")
@@ -67,6 +74,7 @@ def test_lines_that_look_as_they_express_are_found(tmp_path):
     assert scores["mantel_p"]["value"] == written["details"]["p_value"] < 0.01
     assert scores["partial_mantel_r"]["value"] > 0.8
     assert scores["cca_match"]["value"] > scores["cca_match"]["chance"]
+    assert 0 < scores["cca_match"]["chance"] < 1 / len(LINES)
     assert written["settings"]["exact"]
     assert len(written["replicates"]["mantel_r"]) == 100
     assert written["details"]["plates_hold_one_line"]
@@ -87,6 +95,19 @@ def test_without_an_effect_of_the_line_it_is_at_chance():
     values = np.array([test.r for test in tests])
     assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values))
     assert kstest([test.p for test in tests], "uniform").pvalue > 0.01
+
+
+def test_lines_are_matched_at_random_as_often_as_exchanged_ones():
+    found, expected, lines = [], [], 6
+    rng = np.random.default_rng(0)
+    for seed in range(120):
+        sides = [principal_components(rng.normal(size=(lines, 20)), 2) for _ in range(2)]
+        found.append(cca_matches(*sides).mean())
+        expected.append(exchanged_matches(*sides, exchanges=2, seed=seed))
+    gaps = np.subtract(found, expected)
+    assert abs(gaps.mean()) < 3 * gaps.std() / np.sqrt(len(gaps))
+    # One in as many as there are lines would be too high a bar.
+    assert 1 / lines - np.mean(found) > 3 * np.std(found) / np.sqrt(len(found))
 
 
 def test_p_values_are_uniform_on_null_data():

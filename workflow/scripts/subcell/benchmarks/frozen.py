@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap_metric
-from subcell.benchmarks.metrics import BOUNDS, METRICS, chance_of, class_ap, macro_ap
+from subcell.benchmarks.metrics import BOUNDS, METRICS, chance_of, class_ap, expected_ap, macro_ap
 from subcell.benchmarks.result import PROBABILITY, TRUTH, Metric, as_metric, kept
 from subcell.embedding.store import read_vectors
 
@@ -273,6 +273,7 @@ def class_details(
 ) -> list[dict[str, Any]]:
     """One entry a class: its average precision, chance, and how many cells and units it has on each side."""
     values = class_ap(test_truth, probabilities, np.ones((1, len(test_truth))))[0]
+    chance = expected_ap(test_truth.sum(axis=0), len(test_truth))
     found = []
     for number, name in enumerate(classes):
         positive = truth[name].to_numpy(bool)
@@ -284,9 +285,7 @@ def class_details(
                 ("units", units[positive & (split == side).to_numpy()].nunique()),
             )
         }
-        found.append(
-            {"class": name, "ap": float(values[number]), "chance": float(test_truth[:, number].mean()), **counts}
-        )
+        found.append({"class": name, "ap": float(values[number]), "chance": float(chance[number]), **counts})
     return found
 
 

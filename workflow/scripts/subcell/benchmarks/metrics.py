@@ -95,11 +95,12 @@ BOUNDS = {name: (1.0, np.inf) if name == "coverage_error" else (0.0, 1.0) for na
 
 
 def chance_of(metric: str, truth: ArrayLike) -> float:
-    """What scores that know nothing of a row reach on average.
+    """What scores that know nothing of a row, and are drawn for each row by itself, reach on average.
 
     Average precision, label-ranking AP and coverage error: the expectation over random rankings, for the macro mean
     averaged over classes. For average precision that is a little more than the share of positives, and clearly more
-    where rows are few: 0.31 instead of 0.2 with 4 of 20. AUC: 0.5. Accuracy: the share of the largest class.
+    where rows are few: 0.31 instead of 0.2 with 4 of 20. AUC: 0.5. Accuracy: the share of the largest class. Scores that
+    are alike within a protein or a plate reach a little more average precision than that.
     """
     truth = np.asarray(truth, bool)
     classes = truth.shape[1]

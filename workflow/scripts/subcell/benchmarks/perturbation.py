@@ -3,7 +3,9 @@
 Protocol. Cells are averaged over fields and fields over wells. Each treated well (controls of either kind apart) ranks those
 of all other plates by cosine; `compound_map` (the headline) is the average precision with which it finds its own compound at
 any dose, averaged over the wells of a compound and over compounds, `mechanism_map` that for wells of other compounds with
-its mechanism: never its own compound. A well is neither found nor missed on its own plate, whose staining it shares.
+its mechanism: never its own compound. Replicates look alike, so the wells of a mechanism are found or missed a compound at
+a time: its chance is what vectors score when mechanisms are exchanged among the compounds that share one.
+A well is neither found nor missed on its own plate, whose staining it shares.
 `position_map` asks control wells for their place on the plate: what is above its chance is the plate's layout;
 `treated_position_map` asks treated wells for wells of other compounds in their place, where compounds change places. Vectors are
 processed in one of 24 ways (mean or median of cells; plates standardised, or by median and median deviation; features
@@ -44,6 +46,8 @@ NO_CONTROLS = (
     "no control wells (no `control` is `negative`): profiles are not sphered; hits have no effect size, cell count ratio, "
     "p or q"
 )
+EXCHANGES = 200
+"""Of mechanisms among compounds, for their chance."""
 
 
 def run(
@@ -71,7 +75,7 @@ def run(
     out_hits : table to write, see `subcell.benchmarks.hits`; made in one way (`Processing()` or `processing`) whatever was
         best, so that its q-values owe nothing to a choice
     processing : fields of `Processing` that are taken for all, instead of choosing
-    bootstraps, seed : of the resamples of compounds
+    bootstraps, seed : of the resamples of compounds; the seed is that of the exchanged mechanisms too
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
@@ -84,7 +88,7 @@ def run(
     ways = [fixed] if fixed else list(grid())
     vectors = {way: process(averaged[way.average], way) for way in ways}
     wells = averaged["mean"]
-    found, choices = cross_scored(wells, vectors)
+    found, choices = cross_scored(wells, vectors, seed=seed)
     metrics, replicates, units = [], {}, found["compound"].dropna().unique()
     for what in ("compound", "mechanism"):
         for score in ("map", "nearest"):
@@ -120,6 +124,7 @@ def run(
             "tried": len(ways),
             "processing_of_hits": asdict(default),
             **({} if wells.controls.any() else {"controls": NO_CONTROLS}),
+            "chance": f"wells ranked independently; of mechanisms, mean over {EXCHANGES} exchanges among compounds",
             "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of compounds",
             "seed": seed,
         },
@@ -152,9 +157,13 @@ def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
 
 
 def cross_scored(
-    wells: WellProfiles, vectors: Mapping[Processing, NDArray[np.floating]]
+    wells: WellProfiles, vectors: Mapping[Processing, NDArray[np.floating]], *, seed: int = 0
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Score each half of the compounds in the way that was best for the other half.
+
+    Parameters
+    ----------
+    seed : of the exchanged mechanisms, see `exchanged_chance`
 
     Returns
     -------
@@ -171,7 +180,7 @@ def cross_scored(
         tuned = treated & (compound != half) & ((plate != half) | (not by_plate))
         pool = treated & ((plate == half) | (not by_plate))
         best = _best(wells.about, vectors, tuned)
-        found = retrieval(wells.about, vectors[best], pool)
+        found = retrieval(wells.about, vectors[best], pool, exchanges=EXCHANGES, seed=seed)
         parts.append(found[compound[wells.about.index.get_indexer(found.index)] == half])
         choices[f"half {half + 1}"] = best.words
     choices["chosen on"] = (
@@ -180,8 +189,15 @@ def cross_scored(
     return pd.concat(parts).sort_index(), choices
 
 
-def retrieval(about: pd.DataFrame, vectors: NDArray[np.floating], pool: NDArray[np.bool_]) -> pd.DataFrame:
+def retrieval(
+    about: pd.DataFrame, vectors: NDArray[np.floating], pool: NDArray[np.bool_], *, exchanges: int = 0, seed: int = 0
+) -> pd.DataFrame:
     """How well each well of the pool finds its like on other plates of the pool.
+
+    Parameters
+    ----------
+    exchanges : see `exchanged_chance`; with 0 the chance of mechanisms is that of wells ranked independently
+    seed : of the exchanges
 
     Returns
     -------
@@ -189,54 +205,115 @@ def retrieval(about: pd.DataFrame, vectors: NDArray[np.floating], pool: NDArray[
     is one) and the chance of both; nan where a well has none to find
     """
     part = about[pool]
-    compound = part["compound"].to_numpy(str)
+    names = part["compound"].astype(str)
+    compound = pd.factorize(names)[0]
     # A compound without a mechanism has one of its own.
-    mechanism = part["mechanism"].where(part["mechanism"].notna(), "of " + part["compound"].astype(str)).to_numpy(str)
+    mechanism = pd.factorize(part["mechanism"].where(part["mechanism"].notna(), "of " + names))[0]
     plate = part["plate"].to_numpy(str)
     unit = vectors[pool] / np.maximum(np.linalg.norm(vectors[pool], axis=1, keepdims=True), 1e-12)
     cosine = unit @ unit.T
     elsewhere = plate[:, None] != plate
-    own = compound[:, None] == compound
     # Other wells of a compound neither help nor hinder its mechanism.
-    asked = {"compound": (own, elsewhere), "mechanism": (mechanism[:, None] == mechanism, elsewhere & ~own)}
+    others = elsewhere & (compound[:, None] != compound)
+    asked = {"compound": (compound, elsewhere), "mechanism": (mechanism, others)}
     found = {"compound": part["compound"].to_numpy(object)}
-    for what, (right, allowed) in asked.items():
-        positives, total = (right & allowed).sum(axis=1), allowed.sum(axis=1)
+    for what, (groups, allowed) in asked.items():
+        ranks, total = ranks_among(cosine, allowed), allowed.sum(axis=1)
+        precision, nearest, positives = found_in(ranks, groups)
         some = (positives > 0) & (positives < total)
-        nearest = np.where(allowed, cosine, -np.inf).argmax(axis=1)
-        values = {
-            "map": average_precisions(cosine, right, allowed),
-            "nearest": right[np.arange(len(right)), nearest].astype(float),
-            "map_chance": np.array([expected_ap(p, max(t, 1)) for p, t in zip(positives, total, strict=True)]),
-            "nearest_chance": positives / np.maximum(total, 1),
-        }
+        if what == "mechanism" and exchanges:
+            chance = exchanged_chance(ranks, compound, mechanism, exchanges=exchanges, seed=seed)
+        else:
+            chance = (
+                np.array([expected_ap(p, max(t, 1)) for p, t in zip(positives, total, strict=True)]),
+                positives / np.maximum(total, 1),
+            )
+        values = {"map": precision, "nearest": nearest, "map_chance": chance[0], "nearest_chance": chance[1]}
         found |= {f"{what}_{name}": np.where(some, of, np.nan) for name, of in values.items()}
     return pd.DataFrame(found, index=part.index)
 
 
-def average_precisions(
-    similarity: NDArray[np.floating], right: NDArray[np.bool_], allowed: NDArray[np.bool_]
-) -> NDArray[np.floating]:
-    """Average precision with which each thing finds its like among those it may look at.
-
-    As copairs' `average_precision`, which finds the same pairs anew for each way of processing and takes fifty times as
-    long.
+def ranks_among(similarity: NDArray[np.floating], allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Rank of each thing among those that another may look at, the most similar 1; (N, N), a row the one that looks.
 
     Parameters
     ----------
     similarity : (N, N)
-    right : (N, N) whether the other one is its like
-    allowed : (N, N) whether it may look at it
+    allowed : (N, N) whether it may look at it; infinity where not
+    """
+    order = np.argsort(np.where(allowed, -similarity, np.inf), axis=1, kind="stable")
+    ranks = np.empty(order.shape, np.float32)
+    np.put_along_axis(ranks, order, np.arange(1, len(order) + 1, dtype=np.float32)[None], axis=1)
+    ranks[~allowed] = np.inf
+    return ranks
+
+
+def found_in(
+    ranks: NDArray[np.floating], groups: NDArray[np.int_]
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.int_]]:
+    """How well each thing finds the others of its group, from their ranks alone.
+
+    The average precision is that of copairs' `average_precision`, which finds the same pairs anew for each way of processing
+    and takes fifty times as long.
+
+    Parameters
+    ----------
+    ranks : (N, N) see `ranks_among`
+    groups : (N,) number of the group of each
 
     Returns
     -------
-    (N,) nan where there is none to find
+    precision, nearest, positives : (N,) average precision, nan where there is none to find; whether the first is one; how
+        many there are to find
     """
-    order = np.argsort(np.where(allowed, -similarity, np.inf), axis=1, kind="stable")
-    hits = np.take_along_axis(right & allowed, order, axis=1)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    precision, nearest = np.full(len(groups), np.nan), np.zeros(len(groups))
+    positives = np.zeros(len(groups), int)
+    order = np.argsort(groups, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        places = np.sort(ranks[np.ix_(members, members)], axis=1).astype(float)
+        positives[members] = np.isfinite(places).sum(axis=1)
+        nearest[members] = places[:, 0] == 1
+        with np.errstate(invalid="ignore"):
+            precision[members] = (np.arange(1, len(members) + 1) / places).sum(axis=1) / positives[members]
+    return precision, nearest, positives
+
+
+def exchanged_chance(
+    ranks: NDArray[np.floating],
+    compound: NDArray[np.int_],
+    mechanism: NDArray[np.int_],
+    *,
+    exchanges: int,
+    seed: int,
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Mean precision and share of nearest wells when mechanisms are exchanged among the compounds that share one.
+
+    Wells stay with their compound. Ranked independently they would score less: replicates that are alike come together, near
+    the top or far from it, and a few at the top gain more than as many at the bottom lose.
+
+    Parameters
+    ----------
+    ranks : (N, N) of the wells of other compounds, see `ranks_among`
+    compound, mechanism : (N,) number of each well's; of a compound with several mechanisms the first counts
+    exchanges, seed : how many, and of their orders
+
+    Returns
+    -------
+    precision, nearest : (N,) means over the exchanges in which a well has others to find, nan where it never has
+    """
+    rng = np.random.default_rng(seed)
+    total = np.isfinite(ranks).sum(axis=1)
+    mechanism_of = mechanism[np.unique(compound, return_index=True)[1]]
+    shared = np.bincount(mechanism_of)[mechanism_of] > 1
+    sums = np.zeros((3, len(compound)))
+    for _ in range(exchanges):
+        dealt = mechanism_of.copy()
+        dealt[shared] = rng.permutation(mechanism_of[shared])
+        precision, nearest, positives = found_in(ranks, dealt[compound])
+        asked = (positives > 0) & (positives < total)
+        sums += np.where(asked, [precision, nearest, asked], 0)
     with np.errstate(invalid="ignore"):
-        return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1))
+        return sums[0] / sums[2], sums[1] / sums[2]
 
 
 def position_precision(
@@ -270,15 +347,18 @@ def position_precision(
 def _best(
     about: pd.DataFrame, vectors: Mapping[Processing, NDArray[np.floating]], tuned: NDArray[np.bool_]
 ) -> Processing:
-    """The way with the best mean over compound and mechanism, each above its chance; the first where none can be scored."""
+    """The way with the best mean over compound and mechanism; the first where none can be scored.
+
+    The chance of wells ranked independently is the same for all ways, so taking it off would change nothing.
+    """
     if len(vectors) == 1:
         return next(iter(vectors))
-    gains = {}
+    scores = {}
     for way, values in vectors.items():
         found = retrieval(about, values, tuned)
-        gain = [(found[f"{what}_map"] - found[f"{what}_map_chance"]).mean() for what in ("compound", "mechanism")]
-        gains[way] = float(np.nanmean(gain)) if np.isfinite(gain).any() else -np.inf
-    return max(gains, key=gains.__getitem__)
+        means = [found[f"{what}_map"].mean() for what in ("compound", "mechanism")]
+        scores[way] = float(np.nanmean(means)) if np.isfinite(means).any() else -np.inf
+    return max(scores, key=scores.__getitem__)
 
 
 def _in_one_position(wells: WellProfiles) -> float | None:

@@ -8,8 +8,9 @@ Both sides then follow the paper: z-score of each column over lines, principal c
 10), cosine similarity of lines, Mantel's correlation; the test is exact for 8 lines or fewer. The partial test takes out
 the similarity of lines in mean cell area and in cell count, which a network need not read from a stain. `cca_match` is the share
 of lines whose own expression is nearest to their vector in the space of a canonical correlation of two components fitted
-to the other lines. The interval is over lines, from their orders in Mantel's test; models are compared in resamples of the
-antibodies, with the lines as they are.
+to the other lines. Its chance is the mean share when lines exchange their expression: the line that is asked is the only
+one whose place was not fitted, so it is matched less often than one time in as many as there are lines. The interval is over
+lines, from their orders in Mantel's test; models are compared in resamples of the antibodies, with the lines as they are.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ LEAST_LINES = 5
 
 COMPONENTS = 10
 CCA_COMPONENTS = 2
+EXCHANGES = 200
+"""Of expression among lines, for the chance of a match."""
 
 
 def run(
@@ -65,7 +68,7 @@ def run(
     expression : see `subcell.benchmarks.expression.read_expression`
     truth : folder of what is true of a simulated dataset, which is read where no `expression` is given
     permutations : of Mantel's test with more than 8 lines
-    bootstraps, seed : of the resamples of antibodies
+    bootstraps, seed : of the resamples of antibodies; the seed is that of all orders of lines too
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     expression = expression or truth
@@ -99,15 +102,17 @@ def run(
         seed=seed,
         bounds=(-1, 1),
     )
-    matches = cca_matches(effects, rna)
-    counted: dict[str, Any] = {"n": len(wells.antibodies), "seeds": 0, "unit": UNIT}
+    sides = [principal_components(values, CCA_COMPONENTS) for values in (effects, rna)]
+    matches = cca_matches(*sides)
+    chance = exchanged_matches(*sides, exchanges=EXCHANGES, seed=seed)
+    counted: dict[str, Any] = {"n": len(wells.lines), "seeds": 0, "unit": "cell line"}
     metrics = [Metric(name, test.r, *test.interval(), 0.0, **counted) for name, test in tests.items()]
     # A p-value on null data is 0.5 on average.
     metrics += [
         Metric(name.removesuffix("_r") + "_p", test.p, None, None, 0.5, **counted) for name, test in tests.items()
     ]
     lines = len(wells.lines)
-    metrics.append(Metric("cca_match", float(matches.mean()), None, None, 1 / lines, lines, 0, "cell line"))
+    metrics.append(Metric("cca_match", float(matches.mean()), None, None, chance, lines, 0, "cell line"))
     plates = table.obs.groupby("plate")["cell_line"].nunique() if "plate" in table.obs else pd.Series(dtype=int)
     result = Result(
         **names,
@@ -121,6 +126,7 @@ def run(
             "orders": tests["mantel_r"].orders,
             "exact": tests["mantel_r"].exact,
             "given": list(traits),
+            "chance": f"of cca_match, mean over {EXCHANGES} orders of the lines of one side",
             "interval": f"{LEVEL:.0%}, from the spread over orders of the lines; models are compared in {bootstraps} bootstrap "
             "resamples of antibodies",
             "seed": seed,
@@ -128,6 +134,7 @@ def run(
         details={
             "p_value": tests["mantel_r"].p,
             "lines": list(wells.lines),
+            "antibodies": len(wells.antibodies),
             "genes": int(rna.shape[1]),
             "lines_not_scored": sorted(set(table.column("cell_line").dropna()) - set(wells.lines)),
             "plates_hold_one_line": bool(len(plates) and (plates == 1).all()),
@@ -267,11 +274,11 @@ def cca_matches(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArr
 
     Parameters
     ----------
-    one, other : (lines, ...) of the same lines
+    one, other : (lines, `CCA_COMPONENTS`) principal components of the same lines
     """
     from sklearn.cross_decomposition import CCA
 
-    sides = [principal_components(values, CCA_COMPONENTS) for values in (one, other)]
+    sides = (one, other)
     hits = np.zeros(len(one), bool)
     for line in range(len(one)):
         rest = np.arange(len(one)) != line
@@ -281,6 +288,12 @@ def cca_matches(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArr
         mine, theirs = fitted.transform(*sides)
         hits[line] = np.linalg.norm(theirs - mine[line], axis=1).argmin() == line
     return hits
+
+
+def exchanged_matches(one: NDArray[np.floating], other: NDArray[np.floating], *, exchanges: int, seed: int) -> float:
+    """Mean share of `cca_matches` when the lines of one side are exchanged, each order drawn at random."""
+    rng = np.random.default_rng(seed)
+    return float(np.mean([cca_matches(one, rng.permutation(other)) for _ in range(exchanges)]))
 
 
 def cosines(vectors: ArrayLike) -> NDArray[np.floating]:
