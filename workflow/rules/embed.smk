@@ -26,6 +26,7 @@ rule embed:
     input:
         crops="<results>/{dataset}/crops/{shard}.h5sc",
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         cells=temp("<results>/{dataset}/{model}/cells/{shard}.h5ad"),
     log:
@@ -173,6 +174,7 @@ rule measure_attention:
     input:
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         table="<results>/{dataset}/{model}/attention/attention.tsv",
         examples="<results>/{dataset}/{model}/attention/examples.npz",
@@ -231,6 +233,7 @@ rule measure_scale_cost:
     input:
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         table="<results>/{dataset}/{model}/scale.tsv",
     log:
