@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from subcell.crops.store import CropStore
 from subcell.embedding.models import require_checkpoint
 from subcell.embedding.network import NetworkEmbedder, SubcellNetwork, passes, substitutions
 from subcell.errors import CheckpointError, ConfigError
+from subcell.hashing import sha256_of
 from subcell.model.checkpoint import load_encoder
 from subcell.model.encoder import build_encoder
 from subcell.model.released import LocationHeads, load_location_heads, load_released
@@ -268,9 +268,3 @@ def _timm(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dict[s
             "pretrained": settings.get("pretrained", False),
         },
     }
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hash of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

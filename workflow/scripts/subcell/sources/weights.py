@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from subcell.catalog.released import WeightFile, weight_files
 from subcell.errors import ImageError, SubcellError
+from subcell.hashing import sha256_of
 from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
 
@@ -56,7 +56,7 @@ def fetch_weights(
         ledger = []
         for row, url, source in zip(rows, urls, sources, strict=True):
             _link(source, to / row.file)
-            ledger.append([row.file, url, source.stat().st_size, _sha256(source), row.licence, row.source])
+            ledger.append([row.file, url, source.stat().st_size, sha256_of(source), row.licence, row.source])
         with open(to / "weights.tsv", "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(["file", "url", "bytes", "sha256", "licence", "source"])
@@ -77,7 +77,7 @@ def check_weights(path: Path, row: WeightFile) -> None:
     size = path.stat().st_size
     if row.bytes and size != row.bytes:
         raise ImageError(f"{path}: {size:,} bytes instead of {row.bytes:,}")
-    if row.sha256 and (found := _sha256(path)) != row.sha256:
+    if row.sha256 and (found := sha256_of(path)) != row.sha256:
         raise ImageError(f"{path}: its sha256 is {found}, the published file's is {row.sha256}")
 
 
@@ -120,8 +120,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
