@@ -1,5 +1,5 @@
 rule fetch_weights:
-    """Bring the released weights of one network and its location classifiers: fetched once, verified."""
+    """Bring the released weights of one network and its location classifiers: fetched once, checked for damage."""
     output:
         folder=directory("<results>/weights/{released}"),
     log:
