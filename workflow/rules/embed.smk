@@ -13,6 +13,7 @@ rule fetch_weights:
     resources:
         mem_mb=memory(1000),
         runtime=120,
+        downloads=1,
     params:
         settings=lookup("weights", within=config),
     message:
@@ -40,7 +41,7 @@ rule embed:
     threads: config["threads"]
     resources:
         mem_mb=memory_to_embed,
-        runtime=240,
+        runtime=minutes_anew(240),
         cpus_per_task=cpus_to_embed,
         gpu=gpus_to_embed,
         gpu_mb=8000,
