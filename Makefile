@@ -40,10 +40,12 @@ CONFIG ?= config/hpa-full.yaml
 plan: $(VENV)/.ready
 	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.costs --config $(CONFIG) $(if $(FIELDS),--fields $(FIELDS))
 
-# The chain on a sheet of real fields: make real SHEET=../my/fields.csv
+# The chain on a sheet of real fields: make real SHEET=../my/fields.csv, and RESULTS=results/second for another sheet
+RESULTS ?= results/real
 real: $(VENV)/.ready
 	@test -n "$(SHEET)" || { echo "make real: name the sheet, e.g. make real SHEET=path/to/fields.csv" >&2; exit 2; }
-	$(RUN) --cores $(CORES) --configfile config/images.yaml --config 'datasets={fields: {sheet: "$(SHEET)"}}'
+	$(RUN) --cores $(CORES) --configfile config/images.yaml --config 'datasets={fields: {sheet: "$(SHEET)"}}' \
+		"pathvars={results: $(RESULTS), logs: logs/$(notdir $(RESULTS))}"
 
 # Speed beside named peers: make bench-map, make bench-catalog, ... (benchmarks/)
 bench-%: $(VENV)/.ready

@@ -9,9 +9,11 @@ import torch
 from released_example import WIDTH, checkpoint, head, saved
 
 from subcell.atlas.locations import predict_locations
+from subcell.catalog.fields import as_fields, shared_channels, write_fields
 from subcell.catalog.released import location_names
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
+from subcell.embedding.attention import write_attention
 from subcell.embedding.models import build_embedder
 from subcell.embedding.run import embed_shard, merge_shards
 from subcell.embedding.scale import degrade, write_scale_cost
@@ -24,7 +26,7 @@ SIDE = 160
 UM = 0.0800885
 
 
-def write_crops(path, *, channels=CHANNELS, cells=4, um_per_px=UM, pixel_size_um=UM):
+def write_crops(path, *, channels=CHANNELS, cells=4, um_per_px=UM, pixel_size_um=UM, prefix=""):
     rng = np.random.default_rng(len(channels))
     images = rng.integers(0, 4096, (cells, 6, SIDE, SIDE), dtype=np.uint16)
     images[:, :2] = 0
@@ -40,7 +42,7 @@ def write_crops(path, *, channels=CHANNELS, cells=4, um_per_px=UM, pixel_size_um
             "channels": ";".join(channels),
             "pixel_size_um": pixel_size_um,
         },
-        index=[f"f:{i}" for i in range(cells)],
+        index=[f"{prefix}f:{i}" for i in range(cells)],
     )
     write_h5sc(path, obs, images, field_um=SIDE * um_per_px)
     return path
@@ -114,6 +116,42 @@ def test_the_fitting_network_is_chosen_by_the_channels(weights, tmp_path):
     strict = build_embedder("m", SETTINGS, crops=two, checkpoint=both[:1])
     with pytest.raises(SubcellError, match=r"no channel microtubules, er.*channel_map.*released: auto"):
         embed_shard(two, strict, tmp_path / "x.h5ad")
+
+
+def test_channels_of_a_dataset_are_those_of_all_its_fields():
+    table = pd.DataFrame({"field_id": ["a", "b"], "nucleus": ["x.tif"] * 2, "er": ["x.tif", None], "protein": "x.tif"})
+    assert shared_channels(as_fields(table)) == ("nucleus", "protein")
+    # Published crops bring all channels, and a shard without fields says nothing.
+    assert shared_channels(as_fields(pd.DataFrame({"field_id": ["a"]}))) == CHANNELS
+    assert shared_channels(as_fields(table[:0])) == CHANNELS
+
+
+def test_all_shards_of_a_dataset_take_one_network(weights, tmp_path):
+    """One plate with four stains, one with two, and a shard without a field."""
+    both = [weights / "all_channels_ViT-ProtS-Pool", weights / "DNA-Protein_ViT-ProtS-Pool"]
+    stained = {"0": CHANNELS, "1": ("nucleus", "protein"), "2": ()}
+    for shard, channels in stained.items():
+        field = pd.DataFrame([{"field_id": shard, **dict.fromkeys(channels, "image.tif")}])
+        write_fields(as_fields(field if channels else field[:0]), tmp_path / f"{shard}.parquet")
+        write_crops(tmp_path / f"{shard}.h5sc", channels=channels, cells=2 if channels else 0, prefix=shard)
+    auto, tables = SETTINGS | {"released": "auto"}, sorted(tmp_path.glob("*.parquet"))
+    for shard in stained:
+        crops = tmp_path / f"{shard}.h5sc"
+        embedder = build_embedder("m", auto, crops=crops, fields=tables, checkpoint=both)
+        embed_shard(crops, embedder, tmp_path / f"{shard}.h5ad")
+    merge_shards([tmp_path / f"{shard}.h5ad" for shard in stained], tmp_path / "cells.h5ad")
+    assert anndata.read_h5ad(tmp_path / "cells.h5ad").uns["released"] == "DNA-Protein_ViT-ProtS-Pool"
+
+
+def test_what_is_measured_of_a_network_needs_its_channels_too(weights, tmp_path):
+    full = write_crops(tmp_path / "a.h5sc")
+    two = write_crops(tmp_path / "b.h5sc", channels=("nucleus", "protein"), prefix="b")
+    embedder = build_embedder("m", SETTINGS, crops=full, checkpoint=[weights / "all_channels_ViT-ProtS-Pool"])
+    lacking = "field 'f' has no channel microtubules, er, which model 'm' needs"
+    with pytest.raises(SubcellError, match=lacking):
+        write_attention([full, two], embedder, tmp_path / "a.tsv", tmp_path / "a.npz")
+    with pytest.raises(SubcellError, match=lacking):
+        write_scale_cost([full, two], embedder, tmp_path / "scale.tsv")
 
 
 def test_a_stain_that_stands_in_is_read_and_recorded(weights, tmp_path):

@@ -23,7 +23,11 @@ def rules_of(name, **changes):
     """Functions and constants of workflow/rules/resource_inputs.smk for one of our configurations."""
     path = ROOT / name
     config = resolve(yaml.safe_load(path.read_text()) | changes, source=name)
-    space = {"config": config, "gpus_to_embed": lambda wildcards: min(1, config["gpus"])}
+    space = {
+        "config": config,
+        "COLLECTIONS": ("hpa", "subcell_crops"),
+        "gpus_to_embed": lambda wildcards: min(1, config["gpus"]),
+    }
     exec((ROOT / "workflow/rules/resource_inputs.smk").read_text(), space)
     return SimpleNamespace(**space)
 
@@ -67,6 +71,28 @@ def test_memory_grows_with_what_is_held_and_with_attempts(atlas):
     assert atlas.memory(4000, times=6)(None, vectors, 1) == 42_000
     assert atlas.memory(4000, times=6)(None, SimpleNamespace(size_mb=1), 2) == 8000
     assert atlas.minutes(120)(None, vectors, 1) == 820
+    assert [atlas.minutes_anew(240)(None, attempt) for attempt in (1, 2, 3)] == [240, 480, 720]
+
+
+def test_images_are_fetched_one_job_at_a_time_where_they_come_from_a_server(tmp_path):
+    datasets = {"atlas": {"source": "hpa"}, "drawn": {"source": "simulate"}}
+    for name, path in {"local": "a.tif", "web": "https://example.org/a.tif"}.items():
+        (tmp_path / name).write_text(f"field_id,pixel_size_um,nucleus\nf,0.1,{path}\n")
+        datasets[name] = {"source": "images", "sheet": str(tmp_path / name)}
+    rules = rules_of("config.yaml")
+    rules.config["datasets"] = datasets
+    asked = {name: rules.fetches(SimpleNamespace(dataset=name)) for name in datasets}
+    assert asked == {"atlas": 1, "drawn": 0, "local": 0, "web": 1}
+
+
+def test_every_rule_that_fetches_asks_for_its_turn():
+    rules = [text for path in (ROOT / "workflow/rules").glob("*.smk") for text in path.read_text().split("rule ")]
+    drivers = [path for path in (ROOT / "workflow/scripts").glob("*.py") if 'config["download"]' in path.read_text()]
+    fetching = {path.name for path in drivers} - {"plan_download.py"}
+    assert {"fetch_images.py", "fetch_weights.py"} < fetching
+    for name in fetching:
+        asking = ["downloads=" in text for text in rules if f"/scripts/{name}" in text]
+        assert asking == [True], name
 
 
 def test_the_attempts_of_a_training_are_longer_than_it_is_planned_to_take(atlas):

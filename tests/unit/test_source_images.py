@@ -17,7 +17,7 @@ from PIL import Image
 from subcell.catalog.fields import as_fields, read_fields
 from subcell.catalog.sheet import read_sheet
 from subcell.config import resolve
-from subcell.errors import ImageError
+from subcell.errors import ImageError, SubcellError
 from subcell.imaging.read import read_field, read_labels, read_ledger
 from subcell.sources import downloader_of, list_fields
 from subcell.sources.images import link_images, safe_name
@@ -64,6 +64,38 @@ def test_local_files_are_linked_and_hashed(tmp_path):
     image, present = read_field(tmp_path / "images" / "0", ledger, field_id)
     assert present == ("er", "nucleus", "protein")
     np.testing.assert_array_equal(image, [np.zeros_like(picture()), picture(2), picture(1), picture(3)])
+
+
+def test_an_image_that_was_exported_again_is_noticed(tmp_path, monkeypatch):
+    paths = {channel: tmp_path / f"{channel}.tif" for channel in ("nucleus", "reference_cells")}
+    for seed, path in enumerate(paths.values()):
+        tifffile.imwrite(path, picture(seed))
+    images = tmp_path / "images" / "0000"
+    listed = {"field_id": "f", **{channel: str(path) for channel, path in paths.items()}}
+    link_images(as_fields(pd.DataFrame([listed])), images)
+    ledger = read_ledger(images)
+
+    def read():
+        return read_field(images, ledger, "f")[0][2]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("subcell.imaging.ledger.sha256_of", lambda path: pytest.fail(f"{path} was read twice"))
+        np.testing.assert_array_equal(read(), picture(0))
+    # The same file with another time, as a copy of it has.
+    os.utime(paths["nucleus"], (1, 1))
+    np.testing.assert_array_equal(read(), picture(0))
+    tifffile.imwrite(paths["nucleus"], picture(5))
+    assert paths["nucleus"].stat().st_size == ledger["bytes"][0]
+    changed = rf"nucleus\.tif: changed since it was listed.*delete {images} and run again"
+    with pytest.raises(SubcellError, match=changed) as caught:
+        read()
+    assert caught.type is SubcellError, "an ImageError would set the field aside"
+    tifffile.imwrite(paths["reference_cells"], picture(1, (30, 32)))
+    with pytest.raises(SubcellError, match=r"reference_cells\.tif: changed since"):
+        read_labels(images, ledger, "f", "reference_cells")
+    paths["nucleus"].unlink()
+    with pytest.raises(ImageError, match="cannot open"):
+        read()
 
 
 def test_a_file_that_is_gone_sets_its_field_aside_and_no_other(tmp_path):

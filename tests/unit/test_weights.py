@@ -106,7 +106,7 @@ def test_weights_are_fetched_once_and_go_on_where_they_were_cut(server, tmp_path
     fetch(server, tmp_path)
     assert (tmp_path / "out" / "encoder.pth").read_bytes() == weights["/published_encoder.pth"]
     ledger = (tmp_path / "out" / "weights.tsv").read_text().splitlines()
-    assert ledger[0].split("\t") == ["file", "url", "bytes", "sha256", "licence", "source"]
+    assert ledger[0].split("\t") == ["file", "url", "bytes", "sha256", "published_sha256", "licence", "source"]
     assert ledger[2].split("\t")[3] == hashlib.sha256(weights["/published_location_0.pth"]).hexdigest()
     assert server.asked["/published_encoder.pth"] == 2
     (tmp_path / "out" / "encoder.pth").unlink()
@@ -120,6 +120,26 @@ def test_another_file_than_the_published_one_is_refused(server, tmp_path, weight
     with pytest.raises(SubcellError, match=r"sha256|bytes instead"):
         fetch(server, tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_files_whose_published_hash_is_unknown_are_named(server, tmp_path, weights):
+    lines = []
+    fetch(server, tmp_path, log=lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("net: no published hash is known of location_0.pth;")
+    encoder, location = (row.split("\t") for row in (tmp_path / "out" / "weights.tsv").read_text().splitlines()[1:])
+    assert encoder[3] == encoder[4] == hashlib.sha256(weights["/published_encoder.pth"]).hexdigest()
+    assert location[4] == "not known"
+
+
+@pytest.mark.parametrize("damage", ["a wrong byte", "cut off"])
+def test_damage_is_found_without_a_published_hash(server, tmp_path, weights, damage):
+    whole = weights["/published_location_0.pth"]
+    weight = whole.index(b"/data/0") + 200
+    wrong = whole[:weight] + bytes([whole[weight] ^ 1]) + whole[weight + 1 :]
+    weights["/published_location_0.pth"] = wrong if damage == "a wrong byte" else whole[:weight]
+    with pytest.raises(SubcellError, match=r"published_location_0\.pth: .*damaged \("):
+        fetch(server, tmp_path)
 
 
 def test_a_missing_file_is_named(server, tmp_path, weights):

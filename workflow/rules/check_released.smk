@@ -13,6 +13,7 @@ rule fetch_released_crops:
     resources:
         mem_mb=4000,
         runtime=60,
+        downloads=1,
     params:
         settings={key: config["check_released"][key] for key in ("crops", "cells")},
     message:

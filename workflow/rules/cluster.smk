@@ -11,6 +11,7 @@ rule download_reference:
     resources:
         mem_mb=1000,
         runtime=120,
+        downloads=1,
     params:
         download=lambda wildcards: config["map"]["downloads"][wildcards.file],
         ledger=lambda wildcards: (

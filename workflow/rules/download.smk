@@ -49,6 +49,8 @@ for dataset in image_datasets():
         resources:
             mem_mb=2000,
             runtime=60,
+            # Lists of antibodies, which a selection may name.
+            downloads=int(settings["source"] in COLLECTIONS),
         params:
             dataset=dataset,
             # What is scored on a dataset is no part of it.
@@ -78,7 +80,7 @@ rule download:
         mem_mb=2000,
         runtime=240,
         # Jobs on one machine share the connections to a host; a cluster limits the jobs (profiles/slurm).
-        downloads=lambda wildcards: int(config["datasets"][wildcards.dataset]["source"] in COLLECTIONS),
+        downloads=fetches,
     params:
         settings=lambda wildcards: image_settings(wildcards.dataset),
         code=code_version("sources"),

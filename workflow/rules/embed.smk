@@ -1,5 +1,5 @@
 rule fetch_weights:
-    """Bring the released weights of one network and its location classifiers: fetched once, verified."""
+    """Bring the released weights of one network and its location classifiers: fetched once, checked for damage."""
     output:
         folder=directory("<results>/weights/{released}"),
     log:
@@ -13,6 +13,7 @@ rule fetch_weights:
     resources:
         mem_mb=memory(1000),
         runtime=120,
+        downloads=1,
     params:
         settings=lookup("weights", within=config),
     message:
@@ -26,6 +27,7 @@ rule embed:
     input:
         crops="<results>/{dataset}/crops/{shard}.h5sc",
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         cells=temp("<results>/{dataset}/{model}/cells/{shard}.h5ad"),
     log:
@@ -39,7 +41,7 @@ rule embed:
     threads: config["threads"]
     resources:
         mem_mb=memory_to_embed,
-        runtime=240,
+        runtime=minutes_anew(240),
         cpus_per_task=cpus_to_embed,
         gpu=gpus_to_embed,
         gpu_mb=8000,
@@ -173,6 +175,7 @@ rule measure_attention:
     input:
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         table="<results>/{dataset}/{model}/attention/attention.tsv",
         examples="<results>/{dataset}/{model}/attention/examples.npz",
@@ -231,6 +234,7 @@ rule measure_scale_cost:
     input:
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         table="<results>/{dataset}/{model}/scale.tsv",
     log:

@@ -229,6 +229,14 @@ def checkpoint_of(wildcards):
     return settings.get("checkpoint") or []
 
 
+def fields_to_choose_by(wildcards):
+    """Input function: all fields of a dataset, where their channels decide which released network a model is."""
+    if config["models"][wildcards.model].get("released") != "auto":
+        return []
+    dataset = wildcards.dataset
+    return collect("<results>/{dataset}/fields/{shard}.parquet", dataset=dataset, shard=shards(dataset))
+
+
 def training_crops(wildcards):
     """Crops of all datasets that a model learns from."""
     return [

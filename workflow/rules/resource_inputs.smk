@@ -1,5 +1,8 @@
 """What jobs ask a cluster for. No rules here."""
 
+from functools import cache
+from pathlib import Path
+
 CPUS_TO_TRAIN, CPUS_TO_EMBED = 8, 4
 """CPUs beside a GPU: processes that read crops, so that it does not wait. Networks themselves compute with `threads`."""
 
@@ -26,6 +29,25 @@ def memory(mb, times=0):
 def minutes(least):
     """Resource function: minutes for a job that goes through the vectors of all cells: one more for ten megabytes."""
     return lambda wildcards, input, attempt: (least + int(input.size_mb / 10)) * attempt
+
+
+def minutes_anew(least):
+    """Resource function: minutes for a job that begins anew at each attempt, which then has that much more time."""
+    return lambda wildcards, attempt: least * attempt
+
+
+@cache
+def lists_addresses(sheet):
+    """Whether a sheet names files on the web, or may do so: it is read by jobs of `download` alone."""
+    return b"://" in Path(sheet).read_bytes()
+
+
+def fetches(wildcards):
+    """`downloads` of a job that brings images: 1 where they come from a server."""
+    settings = config["datasets"][wildcards.dataset]
+    if settings["source"] == "images":
+        return int(lists_addresses(settings["sheet"]))
+    return int(settings["source"] in COLLECTIONS)
 
 
 def crop_mb():

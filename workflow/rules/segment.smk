@@ -20,7 +20,7 @@ rule segment:
     threads: config["threads"]
     resources:
         mem_mb=memory(3000),
-        runtime=240,
+        runtime=minutes_anew(240),
         cpus_per_task=max(config["threads"], CPUS_TO_EMBED * min(1, config["gpus"])),
         gpu=min(1, config["gpus"]),
         gpu_mb=8000,

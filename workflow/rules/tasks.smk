@@ -105,6 +105,7 @@ rule attention:
         cells="<results>/{dataset}/{model}/cells.h5ad",
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         scores="<results>/{dataset}/{model}/benchmarks/attention.json",
         predictions="<results>/{dataset}/{model}/benchmarks/attention.parquet",
@@ -141,6 +142,7 @@ rule robustness:
         cells="<results>/{dataset}/{model}/cells.h5ad",
         crops=per_shard("<results>/{dataset}/crops/{shard}.h5sc"),
         checkpoint=checkpoint_of,
+        fields=fields_to_choose_by,
     output:
         scores="<results>/{dataset}/{model}/benchmarks/robustness.json",
         predictions="<results>/{dataset}/{model}/benchmarks/robustness.parquet",

@@ -11,6 +11,7 @@ with job(snakemake) as run:
         snakemake.wildcards.model,
         settings,
         crops=snakemake.input.crops,
+        fields=snakemake.input.fields,
         checkpoint=snakemake.input.get("checkpoint"),
         device=device,
         log=run.log.info,

@@ -9,5 +9,6 @@ with job(snakemake) as run:
         snakemake.wildcards.released,
         snakemake.output.folder,
         downloader=downloader_of(snakemake.config["download"], max_mb=LARGEST_MB, log=run.log.info),
+        log=run.log.info,
         **snakemake.params.settings,
     )

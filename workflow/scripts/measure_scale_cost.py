@@ -9,6 +9,7 @@ with job(snakemake) as run:
         snakemake.wildcards.model,
         snakemake.params.settings,
         crops=snakemake.input.crops[0],
+        fields=snakemake.input.fields,
         checkpoint=snakemake.input.get("checkpoint"),
         device=run.device,
     )

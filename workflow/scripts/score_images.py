@@ -13,6 +13,7 @@ with job(snakemake) as run:
         snakemake.wildcards.model,
         params.settings,
         crops=inputs.crops[0],
+        fields=inputs.fields,
         checkpoint=inputs.get("checkpoint"),
         device=run.device,
         attention=params.task == "attention",

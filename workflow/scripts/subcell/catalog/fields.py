@@ -23,6 +23,7 @@ __all__ = [
     "assign_split",
     "read_fields",
     "shard_of",
+    "shared_channels",
     "write_fields",
 ]
 
@@ -122,3 +123,14 @@ def read_fields(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     tables = [pq.read_table(path, schema=_SCHEMA) for path in many]
     table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
     return table.to_pandas()
+
+
+def shared_channels(fields: pd.DataFrame) -> tuple[str, ...]:
+    """Channels that every field of a table has.
+
+    Parameters
+    ----------
+    fields : see `read_fields`. Published crops bring all channels: a field of theirs names no images of its own.
+    """
+    named = fields[list(CHANNELS)].notna()
+    return tuple(channel for channel in CHANNELS if (named[channel] | ~named.any(axis=1)).all())

@@ -166,8 +166,8 @@ class Subcell(Network):
     )
     released: Released | None = Field(
         None,
-        description="the released network for these channels, of the recipe; `auto` takes the one that fits the dataset's "
-        "channels. Fetched once",
+        description="the released network for these channels, of the recipe; `auto` takes the one that fits what all "
+        "fields of a dataset have. Fetched once",
     )
     classifiers: list[str] = Field(
         default=[],

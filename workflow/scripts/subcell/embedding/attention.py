@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import MASKS, CropStore
-from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder
+from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder, require_channels
 from subcell.embedding.sampling import sample_cells
 from subcell.replacing import replacing
 
@@ -48,8 +48,13 @@ def write_attention(
     out_examples : npz file to write for a figure: images (shown, 6, H, W), cell_id, um_per_px, and the maps by kind
     cells, shown : measured, and kept for the figure; chosen by a hash of their id, so that shards do not matter
     batch_size : cells at a time
+
+    Raises
+    ------
+    SubcellError : the model needs a channel that a field does not have
     """
     store = CropStore(crops)
+    require_channels(store.obs, embedder, Path(crops[0]).parent)
     rows = sample_cells(store.obs, cells)
     measured: dict[tuple[str, int], list[NDArray[np.float64]]] = {}
     even: list[NDArray[np.float64]] = []

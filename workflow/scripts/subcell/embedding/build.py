@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,14 @@ import torch
 from torch import nn
 
 from subcell import __version__
+from subcell.catalog.fields import read_fields, shared_channels
 from subcell.catalog.released import CHANNEL_SETS, RELEASED_UM_PER_PX, location_names, weight_files
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
 from subcell.embedding.models import require_checkpoint
 from subcell.embedding.network import NetworkEmbedder, SubcellNetwork, passes, substitutions
 from subcell.errors import CheckpointError, ConfigError
+from subcell.hashing import sha256_of
 from subcell.model.checkpoint import load_encoder
 from subcell.model.encoder import build_encoder
 from subcell.model.released import LocationHeads, load_location_heads, load_released
@@ -31,12 +32,15 @@ def build_network(
     settings: Mapping[str, Any],
     *,
     store: CropStore,
+    fields: Sequence[str | Path],
     checkpoint: Any,
     device: str,
     attention: bool,
     log: Callable[[str], None],
 ) -> NetworkEmbedder:
     """See `subcell.embedding.models.build_embedder`; `store` holds crops of the dataset."""
+    if checkpoint and not isinstance(checkpoint, str | Path):
+        checkpoint = _fitting(name, [Path(path) for path in checkpoint], fields, store, log)
     make = {
         "subcell": _subcell,
         "random_vit": _random_vit,
@@ -44,7 +48,7 @@ def build_network(
         "bestfitting": _bestfitting,
         "timm": _timm,
     }[settings["kind"]]
-    found = make(name, settings, store, checkpoint, log)
+    found = make(name, settings, store, checkpoint)
     inputs = passes(
         found["channels"],
         channel_map=settings.get("channel_map"),
@@ -85,7 +89,7 @@ def _precision(asked: str, device: str) -> str:
     return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "32"
 
 
-def _random_vit(name: str, settings: Any, store: CropStore, checkpoint: Any, log: Any) -> dict[str, Any]:
+def _random_vit(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dict[str, Any]:
     encoder = build_encoder(
         size=settings["size"],
         in_channels=len(CHANNELS),
@@ -102,12 +106,10 @@ def _random_vit(name: str, settings: Any, store: CropStore, checkpoint: Any, log
     }
 
 
-def _subcell(name: str, settings: Any, store: CropStore, checkpoint: Any, log: Any) -> dict[str, Any]:
-    paths = require_checkpoint(name, checkpoint)
-    folders = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    if folders[0].is_dir():
-        return _released(name, _fitting(name, folders, store, log), settings, store)
-    path = folders[0]
+def _subcell(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dict[str, Any]:
+    path = Path(require_checkpoint(name, checkpoint))
+    if path.is_dir():
+        return _released(path, settings, store)
     if path.suffix == ".safetensors":
         encoder, config = load_encoder(path)
         _require_scale(
@@ -136,7 +138,7 @@ def _subcell(name: str, settings: Any, store: CropStore, checkpoint: Any, log: A
     }
 
 
-def _released(name: str, folder: Path, settings: Any, store: CropStore) -> dict[str, Any]:
+def _released(folder: Path, settings: Any, store: CropStore) -> dict[str, Any]:
     """A network as `subcell.sources.weights` brings it: a folder named as released, with its classifiers."""
     encoder, config = load_released(folder / "encoder.pth")
     channels = CHANNEL_SETS[folder.name.rpartition("_")[0]]
@@ -160,13 +162,22 @@ def _released(name: str, folder: Path, settings: Any, store: CropStore) -> dict[
     }
 
 
-def _fitting(name: str, folders: Sequence[Path], store: CropStore, log: Callable[[str], None]) -> Path:
-    """Of several released networks, the one with most channels among those that all of these cells have."""
+def _fitting(
+    name: str,
+    folders: Sequence[Path],
+    fields: Sequence[str | Path],
+    store: CropStore,
+    log: Callable[[str], None],
+) -> Path:
+    """Of several released networks, the one with most channels among those that all fields of the dataset have."""
     if len(folders) == 1:
         return folders[0]
-    present = set(CHANNELS)
-    for channels in store.obs["channels"].dropna().unique():
-        present &= set(str(channels).split(";"))
+    if fields:
+        present = set(shared_channels(read_fields(fields)))
+    else:
+        present = set(CHANNELS)
+        for channels in store.obs["channels"].dropna().unique():
+            present &= set(str(channels).split(";"))
     fitting = [folder for folder in folders if set(CHANNEL_SETS[folder.name.rpartition("_")[0]]) <= present]
     if not fitting:
         raise CheckpointError(
@@ -198,7 +209,7 @@ def _require_scale(path: Path, store: CropStore, known_um: Sequence[float], conf
         )
 
 
-def _dino4cells(name: str, settings: Any, store: CropStore, checkpoint: Any, log: Any) -> dict[str, Any]:
+def _dino4cells(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dict[str, Any]:
     from subcell.embedding import timm_network
 
     path = require_checkpoint(name, checkpoint)
@@ -215,7 +226,7 @@ def _dino4cells(name: str, settings: Any, store: CropStore, checkpoint: Any, log
     }
 
 
-def _bestfitting(name: str, settings: Any, store: CropStore, checkpoint: Any, log: Any) -> dict[str, Any]:
+def _bestfitting(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dict[str, Any]:
     from subcell.embedding import bestfitting
 
     path = require_checkpoint(name, checkpoint)
@@ -233,7 +244,7 @@ def _bestfitting(name: str, settings: Any, store: CropStore, checkpoint: Any, lo
     }
 
 
-def _timm(name: str, settings: Any, store: CropStore, checkpoint: Any, log: Any) -> dict[str, Any]:
+def _timm(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dict[str, Any]:
     from subcell.embedding import timm_network
 
     if settings.get("pretrained") and checkpoint:
@@ -257,9 +268,3 @@ def _timm(name: str, settings: Any, store: CropStore, checkpoint: Any, log: Any)
             "pretrained": settings.get("pretrained", False),
         },
     }
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hash of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.crops.store import CropStore
-from subcell.errors import CheckpointError, ConfigError
+from subcell.errors import CheckpointError, ConfigError, SubcellError
 
 NETWORKS = ("subcell", "random_vit", "dino4cells", "bestfitting", "timm")
 KINDS = (*NETWORKS, "handcrafted", "shortcuts")
@@ -77,6 +77,7 @@ def build_embedder(
     settings: Mapping[str, Any],
     *,
     crops: str | Path,
+    fields: Sequence[str | Path] = (),
     checkpoint: str | Path | Sequence[str | Path] | None = None,
     device: str = "cpu",
     attention: bool | None = None,
@@ -88,7 +89,9 @@ def build_embedder(
     ----------
     name : key of the block
     settings : the block: `kind`, and what it needs
-    crops : one crop file of the dataset: tells the image size, the scale, and which channels there are
+    crops : one crop file of the dataset: tells the image size and the scale
+    fields : tables of all fields of the dataset, needed where there are several networks to choose from: all its shards
+        take the one that the channels of all fields allow. Without them, the crops say which channels there are.
     checkpoint : weights; of a released SubCell network its folder, or several to choose from
     device : `cpu`, `cuda` or `cuda:N`, for the networks
     attention : whether maps of attention are given; None as the block says
@@ -116,11 +119,36 @@ def build_embedder(
         name,
         settings,
         store=CropStore(crops),
+        fields=fields,
         checkpoint=checkpoint or None,
         device=device,
         attention=bool(settings.get("attention")) if attention is None else attention,
         log=log,
     )
+
+
+def require_channels(obs: pd.DataFrame, embedder: Embedder, crops: str | Path) -> None:
+    """Refuse cells of fields that lack a channel which the model cannot do without.
+
+    Parameters
+    ----------
+    obs : (N, ...) rows of a crop table
+    embedder : the model
+    crops : the file or folder that they are of, for the message
+
+    Raises
+    ------
+    SubcellError : names the first such field and what it lacks
+    """
+    for channels, cells in obs.groupby("channels", observed=True):
+        missing = [name for name in embedder.requires if name not in str(channels).split(";")]
+        if missing:
+            raise SubcellError(
+                f"{crops}: field {cells['field_id'].iloc[0]!r} has no channel {', '.join(missing)}, which model "
+                f"{embedder.name!r} needs: it was not trained with channels left out. Add the channel to the sheet, let "
+                "another stand in for it (`channel_map`), take a released network without it (`released: auto`), or take "
+                "this dataset out of the model's `evaluate_on`"
+            )
 
 
 def require_checkpoint(name: str, checkpoint: Any) -> Any:

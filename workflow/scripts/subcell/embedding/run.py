@@ -8,12 +8,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from subcell.channels import CHANNELS
 from subcell.crops.anndata_file import join_tables
 from subcell.crops.store import CropStore
-from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder
+from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder, require_channels
 from subcell.embedding.reading import read_ahead, read_with_workers
 from subcell.embedding.scale import largest_upsampling, require_scale
 from subcell.embedding.store import Vectors, create_vectors, plain, read_vectors
@@ -102,24 +101,6 @@ def embed_shard(
                         file.create(f"obsm/{name}", values.shape[1:], values.dtype)
                     file.write(f"obsm/{name}", start, values)
     store.close()
-
-
-def require_channels(obs: pd.DataFrame, embedder: Embedder, crops_path: str | Path) -> None:
-    """Refuse cells of fields that lack a channel which the model cannot do without.
-
-    Raises
-    ------
-    SubcellError : names the first such field and what it lacks
-    """
-    for channels, cells in obs.groupby("channels", observed=True):
-        missing = [name for name in embedder.requires if name not in str(channels).split(";")]
-        if missing:
-            raise SubcellError(
-                f"{crops_path}: field {cells['field_id'].iloc[0]!r} has no channel {', '.join(missing)}, which model "
-                f"{embedder.name!r} needs: it was not trained with channels left out. Add the channel to the sheet, let "
-                "another stand in for it (`channel_map`), take a released network without it (`released: auto`), or take "
-                "this dataset out of the model's `evaluate_on`"
-            )
 
 
 def merge_shards(paths: Sequence[str | Path], out_path: str | Path, *, set_aside: str | Path | None = None) -> None:

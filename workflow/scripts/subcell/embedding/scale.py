@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.crops.store import MASKS, CropStore
-from subcell.embedding.models import Embedder
+from subcell.embedding.models import Embedder, require_channels
 from subcell.embedding.sampling import sample_cells
 from subcell.errors import SubcellError
 from subcell.replacing import replacing
@@ -108,8 +108,13 @@ def write_scale_cost(
         quartile), found (share of cells whose degraded vector is nearest to their own among all cells), n
     factors : how many times larger the pixels are; 7.5 is a 20x objective against HPA's 63x
     cells : taken by a hash of their id, so that the choice does not depend on shards
+
+    Raises
+    ------
+    SubcellError : the model needs a channel that a field does not have
     """
     store = CropStore(crops)
+    require_channels(store.obs, embedder, Path(crops[0]).parent)
     rows = sample_cells(store.obs, cells)
     obs, images = store.obs.iloc[rows], store.read(rows)
     table = []

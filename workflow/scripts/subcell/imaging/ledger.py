@@ -1,24 +1,28 @@
 """The ledger of a folder of images: one row a file, where it came from and whether it is usable."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from subcell.errors import ImageError
+from subcell.errors import ImageError, SubcellError
+from subcell.hashing import sha256_of
 from subcell.replacing import replacing
 
 LEDGER_COLUMNS = (
     *("field_id", "channel", "file", "plane", "url"),
-    *("bytes", "sha256", "tries", "status", "reason"),
+    *("bytes", "sha256", "modified_ns", "tries", "status", "reason"),
 )
+_NUMBERS = ("bytes", "modified_ns", "tries")
 LEDGER_NAME = "ledger.tsv"
 
 
 def ledger_table(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
-    """Table with `LEDGER_COLUMNS`; text that is missing is empty, bytes and tries are integers."""
+    """Table with `LEDGER_COLUMNS`; text that is missing is empty, a missing number 0."""
     table = pd.DataFrame(list(rows), columns=list(LEDGER_COLUMNS))
-    numbers = {name: pd.to_numeric(table[name]).fillna(0).astype("int64") for name in ("bytes", "tries")}
+    numbers = {name: pd.to_numeric(table[name]).fillna(0).astype("int64") for name in _NUMBERS}
     text = {name: table[name].fillna("").astype(str).astype(object) for name in LEDGER_COLUMNS if name not in numbers}
     return table.assign(**text, **numbers)
 
@@ -35,7 +39,8 @@ def read_ledger(images_dir: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame with `LEDGER_COLUMNS`: `channel` is one of CHANNELS or REFERENCES, `file` is relative to the folder,
-    `plane` is "" or for example "c=2,z=max", `status` is "ok" or "set aside"
+    `plane` is "" or for example "c=2,z=max", `modified_ns` is when a file that is not ours was last changed, in
+    nanoseconds since 1970, else 0, `status` is "ok" or "set aside"
 
     Raises
     ------
@@ -50,3 +55,32 @@ def read_ledger(images_dir: str | Path) -> pd.DataFrame:
     if missing:
         raise ImageError(f"{path}: the ledger of images lacks the columns {', '.join(missing)}")
     return ledger_table(table.to_dict("records"))
+
+
+def listed_file(images_dir: str | Path, row: Any) -> Path:
+    """Path of an image, which must still be what the ledger says of it.
+
+    Only a file that was changed at another time than listed is hashed, so that this costs next to nothing.
+
+    Parameters
+    ----------
+    images_dir : folder of images
+    row : of its ledger, with the columns as attributes
+
+    Raises
+    ------
+    SubcellError : the file is another one. It ends the job instead of setting the field aside, because masks and crops
+        of the shard that are there may be of the former images.
+    """
+    path = Path(images_dir) / row.file
+    try:
+        found = path.stat()
+    except OSError:
+        return path  # whoever reads it says so
+    as_listed = not row.modified_ns or (found.st_size, found.st_mtime_ns) == (row.bytes, row.modified_ns)
+    if not as_listed and (found.st_size != row.bytes or sha256_of(path) != row.sha256):
+        raise SubcellError(
+            f"{os.path.realpath(path)}: changed since it was listed in {Path(images_dir) / LEDGER_NAME}; "
+            f"delete {images_dir} and run again"
+        )
+    return path

@@ -11,7 +11,7 @@ from subcell.catalog.planes import Plane, parse_plane
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError
 from subcell.imaging.colour import one_hue_to_grey
-from subcell.imaging.ledger import read_ledger
+from subcell.imaging.ledger import listed_file, read_ledger
 from subcell.imaging.tiff import read_tiff
 
 __all__ = [
@@ -107,11 +107,12 @@ def read_field(
     Raises
     ------
     ImageError : an image cannot be used, sizes differ, or the field has none of the channels
+    SubcellError : an image is no longer the one that the ledger lists
     """
     channels = tuple(channels)
     rows = _rows_of(ledger, field_id)
     planes = {
-        channel: read_plane(Path(images_dir) / rows[channel].file, rows[channel].plane, max_pixels=max_pixels)
+        channel: read_plane(listed_file(images_dir, rows[channel]), rows[channel].plane, max_pixels=max_pixels)
         for channel in channels
         if channel in rows
     }
@@ -148,11 +149,12 @@ def read_labels(
     Raises
     ------
     ImageError : as in `read_plane`, or values that are no labels
+    SubcellError : the image is no longer the one that the ledger lists
     """
     row = _rows_of(ledger, field_id).get(channel)
     if row is None:
         return None
-    return read_label_image(Path(images_dir) / row.file, row.plane, max_pixels=max_pixels)
+    return read_label_image(listed_file(images_dir, row), row.plane, max_pixels=max_pixels)
 
 
 def read_label_image(path: str | Path, plane: str = "", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -17,6 +17,7 @@ from subcell.catalog.planes import split_plane
 from subcell.catalog.set_aside import set_aside_table
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError
+from subcell.hashing import sha256_of
 from subcell.imaging.ledger import LEDGER_NAME, ledger_table, write_ledger
 from subcell.imaging.read import file_kind, read_plane
 from subcell.sources.download import Downloader, Failed, Record
@@ -140,7 +141,7 @@ def _bring_field(
                 tries = getattr(fetched.get(source), "tries", 1)
                 done[source] = {"file": "", "bytes": 0, "sha256": "", "tries": tries, "reason": str(error)}
         row = {"field_id": record["field_id"], "channel": channel, "plane": plane, "url": source, "status": "ok"}
-        rows.append(row | done[source])
+        rows.append({"modified_ns": 0, **row, **done[source]})
     return rows
 
 
@@ -163,9 +164,10 @@ def _link_local(source: str, path: Path) -> dict[str, object]:
     except OSError:
         shutil.copyfile(original, path)
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
+        # Before its content: a file that is still being written is hashed again when it is read.
+        status = path.stat()
+        digest = sha256_of(path)
     except OSError as error:
         raise ImageError(f"{source}: cannot read ({error.strerror or error})") from error
-    return {"file": path.name, "bytes": size, "sha256": digest, "tries": 1, "reason": ""}
+    entries = {"bytes": status.st_size, "sha256": digest, "modified_ns": status.st_mtime_ns}
+    return {"file": path.name, **entries, "tries": 1, "reason": ""}

@@ -1,25 +1,31 @@
-"""Bring the released weights of a network: fetched once and verified, or taken from a folder."""
+"""Bring the released weights of a network: fetched once and checked, or taken from a folder."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from subcell.catalog.released import WeightFile, weight_files
 from subcell.errors import ImageError, SubcellError
+from subcell.hashing import sha256_of
 from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
 
 PUBLISHED_AT = "https://czi-subcell-public.s3.amazonaws.com/models"
 
-PYTORCH = (b"PK\x03\x04", b"\x80")
+ZIP = b"PK\x03\x04"
+PYTORCH = (ZIP, b"\x80")
 """First bytes of a PyTorch file: a zip archive, or a bare pickle of old versions."""
 
 LARGEST_MB = 2048
+
+UNKNOWN = "not known"
+"""What the list of a network's files says where no hash of the published file is known."""
 
 
 def fetch_weights(
@@ -29,16 +35,19 @@ def fetch_weights(
     downloader: Downloader | None = None,
     folder: str | Path | None = None,
     mirror: str | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Bring all files of one released network into a folder.
 
     Parameters
     ----------
     name : of the network in resources/weights.tsv
-    out_folder : folder to write, with the files under our names and `weights.tsv`: file, url, bytes, sha256, licence, source
+    out_folder : folder to write, with the files under our names and `weights.tsv`: file, url, bytes, sha256, published_sha256
+        (or `UNKNOWN`), licence, source
     downloader : brings files from their addresses; not needed with `folder`
     folder : take the files from here, under their published names, instead of fetching
     mirror : address that stands in for the published one
+    log : is told of which files no published hash is known
 
     Raises
     ------
@@ -46,6 +55,12 @@ def fetch_weights(
     SubcellError : a file cannot be had, or is not the published one
     """
     rows = weight_files(name)
+    unknown = [row.file for row in rows if not row.sha256]
+    if unknown:
+        log(
+            f"{name}: no published hash is known of {', '.join(unknown)}; the checksums inside a file tell whether it is "
+            "damaged, not whether it is the published one"
+        )
     with replacing(out_folder) as to:
         to.mkdir()
         urls = [row.url.replace(PUBLISHED_AT, mirror.rstrip("/"), 1) if mirror else row.url for row in rows]
@@ -56,19 +71,20 @@ def fetch_weights(
         ledger = []
         for row, url, source in zip(rows, urls, sources, strict=True):
             _link(source, to / row.file)
-            ledger.append([row.file, url, source.stat().st_size, _sha256(source), row.licence, row.source])
+            known = [sha256_of(source), row.sha256 or UNKNOWN]
+            ledger.append([row.file, url, source.stat().st_size, *known, row.licence, row.source])
         with open(to / "weights.tsv", "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["file", "url", "bytes", "sha256", "licence", "source"])
+            writer.writerow(["file", "url", "bytes", "sha256", "published_sha256", "licence", "source"])
             writer.writerows(ledger)
 
 
 def check_weights(path: Path, row: WeightFile) -> None:
-    """Compare a complete file with what the table knows of it.
+    """Compare a complete file with what the table knows of it, and with the checksums that PyTorch wrote into it.
 
     Raises
     ------
-    ImageError : another size or hash, or no file of PyTorch
+    ImageError : another size or hash, no file of PyTorch, or a damaged one
     """
     with open(path, "rb") as file:
         start = file.read(4)
@@ -77,8 +93,20 @@ def check_weights(path: Path, row: WeightFile) -> None:
     size = path.stat().st_size
     if row.bytes and size != row.bytes:
         raise ImageError(f"{path}: {size:,} bytes instead of {row.bytes:,}")
-    if row.sha256 and (found := _sha256(path)) != row.sha256:
+    if row.sha256 and (found := sha256_of(path)) != row.sha256:
         raise ImageError(f"{path}: its sha256 is {found}, the published file's is {row.sha256}")
+    if start == ZIP and (problem := _damage(path)):
+        raise ImageError(f"{path}: damaged ({problem})")
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a zip archive, by the checksums of its members; "" where nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as problem:
+        return str(problem)
+    return f"the checksum of {member} is wrong" if member else ""
 
 
 def _fetched(rows: Mapping[str, WeightFile], downloader: Downloader | None) -> list[Path]:
@@ -120,8 +148,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from subcell.hashing import sha256_of
+
 
 @dataclass(frozen=True)
 class Record:
@@ -70,7 +72,7 @@ class Cache:
         if status.st_size == record.bytes and status.st_mtime_ns == modified:
             return record
         # Somebody touched it: reading it is still cheaper than fetching it.
-        if status.st_size == record.bytes and _sha256(path) == record.sha256:
+        if status.st_size == record.bytes and sha256_of(path) == record.sha256:
             self._write_record(path, record)
             return record
         _record_path(path).unlink(missing_ok=True)
@@ -79,7 +81,7 @@ class Cache:
     def keep(self, url: str, *, tries: int, seconds: float) -> Record:
         """Give the complete and checked part of a file its final name."""
         part, path = self.part(url), self.path(url)
-        record = Record(url, part.stat().st_size, _sha256(part), tries, round(seconds, 3))
+        record = Record(url, part.stat().st_size, sha256_of(part), tries, round(seconds, 3))
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -119,8 +121,3 @@ class Cache:
 
 def _record_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
