@@ -117,6 +117,11 @@ def test_listed_antibodies_are_not_scored(tmp_path):
     _, result, table = scored(tmp_path, seen_antibodies=[tmp_path / "seen.txt"])
     assert set(table["antibody"]) == names(*range(102, 124))
     assert result["details"]["cells_left_out"]["seen_antibodies"] == 12
+    # At home, of what is scored alone: 12 to 15 test, 0 to 11 train and choose.
+    (tmp_path / "home.txt").write_text("\n".join(f"HPA{number:05d}" for number in range(14)))
+    _, result, _ = scored(tmp_path, shift=0.0, home_seen_antibodies=[tmp_path / "home.txt"])
+    assert result["details"]["cells_left_out"]["seen_antibodies_at_home"] == 12
+    assert result["details"]["cells"]["home"] == 10 * 6
 
 
 def test_cells_of_no_known_antibody_are_not_scored(tmp_path):

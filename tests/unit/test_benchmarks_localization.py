@@ -293,7 +293,7 @@ def test_labels_of_single_cells_replace_those_of_fields(tmp_path):
     table["locations"] = table["locations"].str.replace(";", "|").str.lower()
     table.iloc[0, 1], table.iloc[1, 1] = "Discarded", "Unsure|Cytosol"
     table.iloc[2:].to_csv(tmp_path / "labels.csv", index=False)
-    (tmp_path / "seen.txt").write_text("HPA00063\n")
+    (tmp_path / "seen.txt").write_text("HPA00062\n")
     table.to_csv(tmp_path / "labels.csv", index=False)
     result, _, _ = run(
         localization.run, tmp_path, obs.assign(locations="Cytosol"), one_hot(obs) + 0.1 * noise_like(obs, 4),
@@ -340,6 +340,16 @@ def test_lists_that_can_leave_out_nobody_are_not_passed_over(tmp_path, change, r
     assert run(localization.run, tmp_path, obs, one_hot(obs), **asked)[1]["status"] == "ok"
     written = run(localization.run, tmp_path, obs.assign(**change), one_hot(obs), **asked)[1]
     assert re.search(reason, written["reason"])
+
+
+def test_classifiers_may_learn_from_antibodies_that_a_network_has_seen(tmp_path):
+    obs = table_of_cells(antibodies=64)
+    of_test = sorted(obs.loc[obs["split"] == "test", "antibody"].unique())
+    seen = [*obs.loc[obs["split"] != "test", "antibody"].unique(), of_test[0]]
+    (tmp_path / "seen.txt").write_text("\n".join(seen))
+    result, _, predictions = run(localization.run, tmp_path, obs, one_hot(obs), seen_antibodies=[tmp_path / "seen.txt"])
+    assert result.details["cells"]["train"] == (obs["split"] == "train").sum()
+    assert sorted(predictions["antibody"].unique()) == of_test[1:]
 
 
 def test_what_a_network_has_seen_is_scored_by_no_classifier_from_elsewhere(tmp_path):

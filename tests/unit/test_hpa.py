@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from subcell.catalog.fields import read_fields
 from subcell.catalog.names import cell_line_name, location_name, match_names, tissue_of
+from subcell.catalog.splits import read_antibody_ids
 from subcell.config import resolve
 from subcell.errors import NothingLeftError, SheetError
 from subcell.sources import downloader_of, files_on_the_web, list_fields, read_release
@@ -30,7 +31,7 @@ from subcell.sources.download import Cache
 from subcell.sources.hpa.entries import IMAGE_COLUMNS, read_entries
 from subcell.sources.hpa.releases import Release, read_location_table
 from subcell.sources.plan import describe_plans, plan_download
-from subcell.sources.selection import Selection, read_antibody_ids, select_fields
+from subcell.sources.selection import Selection, select_fields
 
 SHARED = Path(os.environ.get("SUBCELL_SHARED", "nowhere"))
 needs_shared = pytest.mark.skipif(

@@ -79,10 +79,15 @@ def test_images_are_fetched_one_job_at_a_time_where_they_come_from_a_server(tmp_
     for name, path in {"local": "a.tif", "web": "https://example.org/a.tif"}.items():
         (tmp_path / name).write_text(f"field_id,pixel_size_um,nucleus\nf,0.1,{path}\n")
         datasets[name] = {"source": "images", "sheet": str(tmp_path / name)}
+    for settings in datasets.values():
+        settings["file_pattern"] = None
+    # A sheet that was moved after its fields were listed is no reason to plan nothing.
+    datasets["pattern"] = {**datasets["local"], "file_pattern": "https://example.org/{field_id}_{color}.png"}
+    datasets["moved"] = {**datasets["local"], "sheet": str(tmp_path / "moved")}
     rules = rules_of("config.yaml")
     rules.config["datasets"] = datasets
     asked = {name: rules.fetches(SimpleNamespace(dataset=name)) for name in datasets}
-    assert asked == {"atlas": 1, "drawn": 0, "local": 0, "web": 1}
+    assert asked == {"atlas": 1, "drawn": 0, "local": 0, "web": 1, "pattern": 1, "moved": 0}
 
 
 def test_every_rule_that_fetches_asks_for_its_turn():

@@ -90,6 +90,10 @@ def test_an_image_that_was_exported_again_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(SubcellError, match=changed) as caught:
         read()
     assert caught.type is SubcellError, "an ImageError would set the field aside"
+    # Of a former version, whose ledger says no time, nothing is known.
+    of_old = pd.read_csv(images / "ledger.tsv", sep="\t").drop(columns="modified_ns")
+    of_old.to_csv(images / "ledger.tsv", sep="\t", index=False)
+    np.testing.assert_array_equal(read_field(images, read_ledger(images), "f")[0][2], picture(5))
     tifffile.imwrite(paths["reference_cells"], picture(1, (30, 32)))
     with pytest.raises(SubcellError, match=r"reference_cells\.tif: changed since"):
         read_labels(images, ledger, "f", "reference_cells")

@@ -53,6 +53,7 @@ def external_inputs(wildcards):
         "home_cells": f"<results>/{home}/{scored_model(wildcards)}/cells.h5ad",
         **seen_inputs(wildcards.dataset),
         **listed_inputs(wildcards.dataset),
+        **{f"home_{name}": lists for name, lists in listed_inputs(home).items()},
     }
 
 
@@ -156,10 +157,17 @@ def seen_inputs(dataset):
 
 
 def learned_on(model):
-    """Datasets that a network was trained on here, also one that is given as the checkpoint of another model."""
-    made = {f"{pathvar('results')}/models/{name}/checkpoint.safetensors": name for name in trained_models()}
-    origin = made.get(config["models"][model].get("checkpoint"), model)
-    return config["models"][origin].get("train_on") or []
+    """Datasets that a network was trained on here, also one of whose checkpoints another model is."""
+    given = config["models"][model].get("checkpoint")
+    if given:
+        folder = os.path.dirname(os.path.abspath(given))
+        made = {
+            os.path.abspath(f"{pathvar('results')}/{kept}/{name}"): name
+            for name in trained_models()
+            for kept in ("models", ".state")
+        }
+        model = made.get(folder, model)
+    return config["models"][model].get("train_on") or []
 
 
 def training_datasets(dataset):

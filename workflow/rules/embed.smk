@@ -48,7 +48,7 @@ rule embed:
     params:
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         about=lambda wildcards: {"stains_replaced": replaced_stains(wildcards.dataset)},
-        code=code_version("embedding", "model", "catalog/released.py"),
+        code=code_version("embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Embedding {wildcards.dataset}, shard {wildcards.shard}, with {wildcards.model}"
     script:
@@ -109,7 +109,7 @@ rule import_embeddings:
             key: config["datasets"][wildcards.dataset][key]
             for key in ("columns", "defaults", "layer", "split")
         },
-        code=code_version("embedding/imported.py", "catalog/splits.py"),
+        code=code_version("embedding/imported.py", "catalog/splits.py", "catalog/values.py", "catalog/names.py"),
     message:
         "Importing the vectors of {wildcards.dataset}"
     script:
@@ -194,7 +194,7 @@ rule measure_attention:
     params:
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         cells={key: config["attention"][key] for key in ("cells", "shown")},
-        code=code_version("embedding", "model", "catalog/released.py"),
+        code=code_version("embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Looking where {wildcards.model} looks in {wildcards.dataset}"
     script:
@@ -255,7 +255,7 @@ rule measure_scale_cost:
             "cells": config["attention"]["cells"],
             "factors": config["attention"]["scale_factors"] or [1, 2, 4, 7.5],
         },
-        code=code_version("embedding", "model", "catalog/released.py"),
+        code=code_version("embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Measuring what coarse pixels cost {wildcards.model} on {wildcards.dataset}"
     script:

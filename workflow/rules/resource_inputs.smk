@@ -39,14 +39,14 @@ def minutes_anew(least):
 @cache
 def lists_addresses(sheet):
     """Whether a sheet names files on the web, or may do so: it is read by jobs of `download` alone."""
-    return b"://" in Path(sheet).read_bytes()
+    return Path(sheet).is_file() and b"://" in Path(sheet).read_bytes()
 
 
 def fetches(wildcards):
     """`downloads` of a job that brings images: 1 where they come from a server."""
     settings = config["datasets"][wildcards.dataset]
     if settings["source"] == "images":
-        return int(lists_addresses(settings["sheet"]))
+        return int("://" in (settings["file_pattern"] or "") or lists_addresses(settings["sheet"]))
     return int(settings["source"] in COLLECTIONS)
 
 

@@ -129,7 +129,7 @@ rule attention:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("attention"),
         scored_log=scored_log,
-        code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
+        code=code_version("benchmarks", "embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Scoring where {wildcards.model} looks in {wildcards.dataset}"
     script:
@@ -166,7 +166,7 @@ rule robustness:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("robustness"),
         scored_log=scored_log,
-        code=code_version("benchmarks", "embedding", "model", "catalog/released.py"),
+        code=code_version("benchmarks", "embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Changing images of {wildcards.dataset} and embedding them with {wildcards.model}"
     script:

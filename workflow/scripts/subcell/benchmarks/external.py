@@ -20,10 +20,11 @@ import pandas as pd
 
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import units_key
-from subcell.benchmarks.labels import label_table, lacks_antibodies, read_antibodies, without_antibodies
+from subcell.benchmarks.labels import label_table, lacks_antibodies, without_antibodies
 from subcell.benchmarks.leakage import TRAINING, seen_by_networks, trains_too
 from subcell.benchmarks.localization import perfect_features
 from subcell.benchmarks.result import Metric, Result, not_run, write_result
+from subcell.catalog.splits import read_antibody_ids
 
 __all__ = ["BENCHMARK", "UNIT", "perfect_features", "run"]
 
@@ -45,6 +46,7 @@ def run(
     home: str = "",
     network_fields: Sequence[str | Path] = (),
     seen_antibodies: Sequence[str | Path] = (),
+    home_seen_antibodies: Sequence[str | Path] = (),
     head_seeds: int = 10,
     head_batch_size: int = 8192,
     balance: str = "none",
@@ -64,6 +66,7 @@ def run(
     home_cells : vectors of the home dataset by the same model; obs with `split` too
     home : its name
     network_fields, seen_antibodies : as in `localization`; what they name is not scored on the external dataset
+    home_seen_antibodies : the same lists for the home dataset
     head_seeds, head_batch_size, balance, bootstraps, min_test_antibodies, seed, device : as in `localization`
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
@@ -71,9 +74,12 @@ def run(
         return write_result(
             not_run("needs a home dataset, where classifiers are trained", **names), out_json, out_parquet
         )
-    table, listed = frozen.read_cells(cells), read_antibodies(seen_antibodies)
+    table, listed = frozen.read_cells(cells), read_antibody_ids(seen_antibodies)
     others, left_out = without_antibodies(table, listed)
-    here, there = _labelled(others), _labelled(frozen.read_cells(home_cells))
+    home_table, home_left_out = without_antibodies(
+        frozen.read_cells(home_cells), read_antibody_ids(home_seen_antibodies), split="test"
+    )
+    here, there = _labelled(others), _labelled(home_table)
     unit = next((name for name in frozen.UNITS if all(part.column(name).notna().any() for part in (here, there))), None)
     reason = lacks_antibodies(table, listed, seen_antibodies) or _missing(here, there, unit)
     if reason or unit is None:
@@ -139,6 +145,7 @@ def run(
                 "no_locations": int(table.column("locations").isna().sum()),
                 f"no_{unit}": int(table.column(unit).isna().sum()),
                 "seen_antibodies": left_out,
+                "seen_antibodies_at_home": home_left_out,
                 "of_training_antibodies_or_genes": seen,
             },
             "classes": frozen.class_details(

@@ -94,9 +94,11 @@ def with_labels_of_cells(cells: Cells, table: str | Path) -> tuple[Cells, dict[s
     return Cells(rest.features, obs), left_out
 
 
-def without_antibodies(cells: Cells, antibodies: set[str]) -> tuple[Cells, int]:
-    """Cells of other antibodies than these, and how many were left out."""
+def without_antibodies(cells: Cells, antibodies: set[str], *, split: str | None = None) -> tuple[Cells, int]:
+    """Cells of other antibodies than these, and how many were left out; with `split`, of that part alone."""
     seen = any_of(cells.column("antibody"), antibodies)
+    if split:
+        seen &= (cells.column("split") == split).to_numpy()
     return cells.kept(~seen), int(seen.sum())
 
 
@@ -114,16 +116,6 @@ def lacks_antibodies(cells: Cells, antibodies: set[str], lists: Sequence[str | P
     )
 
 
-def read_antibodies(lists: Iterable[str | Path]) -> set[str]:
-    """Names in files of antibodies, one a line.
-
-    Raises
-    ------
-    SubcellError : a file cannot be read
-    """
-    return {name for path in lists for name in _lines_of(path)}
-
-
 def _read_labels(path: str | Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False)
@@ -139,10 +131,3 @@ def _read_labels(path: str | Path) -> pd.DataFrame:
         raise SubcellError(f"{path}: cell {twice.iloc[0]} occurs twice (row {twice.index[0] + 2}); leave one of them")
     spelt = [read_value("locations", text.replace("|", ";")) or "" for text in table["locations"]]
     return table.assign(locations=spelt)
-
-
-def _lines_of(path: str | Path) -> list[str]:
-    try:
-        return [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SubcellError(f"{path}: cannot read the list of antibodies ({problem})") from None

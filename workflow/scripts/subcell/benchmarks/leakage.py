@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.catalog.fields import WHOLE_FILE, read_fields
+from subcell.catalog.splits import read_antibody_ids
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
@@ -129,7 +130,7 @@ def training_genes(
     if release:
         about = pd.concat([about, pd.read_parquet(release, columns=list(about)).drop_duplicates()])
     about = about.dropna().astype(str)
-    listed = {name for path in lists for name in Path(path).read_text(encoding="utf-8-sig").split()}
+    listed = read_antibody_ids(lists)
     genes = names_of(obs["gene"][split.isin(TRAINING).to_numpy()]) if "gene" in obs else set()
     genes |= names_of(about["gene"][any_of(about["antibody"], listed)])
     return genes, len(listed - names_of(about["antibody"]))

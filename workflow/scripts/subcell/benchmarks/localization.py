@@ -19,7 +19,6 @@ from subcell.benchmarks.labels import (
     kaggle_classes,
     label_table,
     lacks_antibodies,
-    read_antibodies,
     released_classes,
     with_labels_of_cells,
     without_antibodies,
@@ -27,6 +26,7 @@ from subcell.benchmarks.labels import (
 from subcell.benchmarks.leakage import check_split, seen_by_networks, training_genes, trains_too
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
+from subcell.catalog.splits import read_antibody_ids
 from subcell.errors import SubcellError
 
 BENCHMARK = "localization"
@@ -101,14 +101,16 @@ def run(
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
     trained, unknown = training_genes(table.obs, table.column("split"), lists=training_lists, release=release)
-    seen = read_antibodies(seen_antibodies)
+    seen = read_antibody_ids(seen_antibodies)
     if reason := lacks_antibodies(table, seen, seen_antibodies):
         return write_result(not_run(reason, **names), out_json, out_parquet)
     left_out: dict[str, int] = {}
     if cell_labels:
         table, left_out = with_labels_of_cells(table, cell_labels)
     if seen_antibodies:
-        table, left_out["seen_antibodies"] = without_antibodies(table, seen)
+        # What trains the classifiers may have been seen.
+        split = None if train_cells else "test"
+        table, left_out["seen_antibodies"] = without_antibodies(table, seen, split=split)
     if train_cells:
         networks = seen_by_networks(network_fields)
         table, seen_cells = trained_elsewhere(table, frozen.read_cells(train_cells), networks)

@@ -106,7 +106,7 @@ def score_fields(
         objects to the last pixel), `SCORES`
     not_scored : field -> why, of those that have reference label images but no usable masks
     """
-    from subcell.errors import SubcellError
+    from subcell.errors import ImageError, ShapeError
     from subcell.imaging.read import read_labels, read_ledger
     from subcell.segmentation.masks import open_masks
 
@@ -129,7 +129,7 @@ def score_fields(
                 truths = {kind: read_labels(images_dir, ledger, field_id, name) for kind, name in OBJECTS.items()}
                 nuclei, cells = store.labels(field_id)
                 rows += _score_field(field_id, truths, {"nuclei": nuclei, "cells": cells})
-            except SubcellError as problem:
+            except (ImageError, ShapeError) as problem:
                 not_scored[field_id] = str(problem)
     columns = ["unit", "objects", "true", "found", "matched", "identical", *SCORES, *AP_COLUMNS]
     table = pd.DataFrame(rows, columns=columns)

@@ -107,6 +107,25 @@ def read_antibody_lists(folder: str | Path) -> dict[str, Path]:
     return paths
 
 
+def read_antibody_ids(paths: Iterable[str | Path]) -> set[str]:
+    """Antibodies of several files, one a line.
+
+    Raises
+    ------
+    SheetError : a file is missing, empty or no text
+    """
+    ids: set[str] = set()
+    for path in paths:
+        try:
+            names = Path(path).read_text(encoding="utf-8-sig").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SheetError(f"{path}: cannot read the list of antibodies ({error})") from error
+        if not names:
+            raise SheetError(f"{path}: the list of antibodies is empty; expected one id a line, e.g. HPA030741")
+        ids.update(names)
+    return ids
+
+
 def gene_overlap(fields: pd.DataFrame) -> dict[str, float]:
     """Count the genes of the test part that also train.
 
@@ -193,14 +212,7 @@ def _by_lists(fields: pd.DataFrame, lists: Mapping[str, AntibodyList]) -> pd.Dat
     side: dict[str, str] = {}
     for split in SPLITS:
         source = lists[split]
-        if isinstance(source, str | Path):
-            try:
-                antibodies = Path(source).read_text(encoding="utf-8-sig").split()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SheetError(f"{source}: cannot read the list of {split} antibodies ({error})") from error
-        else:
-            antibodies = list(source)
-        for antibody in antibodies:
+        for antibody in read_antibody_ids([source]) if isinstance(source, str | Path) else source:
             if side.setdefault(antibody, split) != split:
                 raise SheetError(f"Antibody {antibody!r} stands in the lists of {side[antibody]} and of {split}")
     listed = fields["antibody"].map(side)

@@ -51,7 +51,8 @@ def read_ledger(images_dir: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot read the ledger of images ({error})") from error
-    missing = [name for name in LEDGER_COLUMNS if name not in table.columns]
+    # Ledgers of earlier versions say no time.
+    missing = [name for name in LEDGER_COLUMNS if name not in table.columns and name != "modified_ns"]
     if missing:
         raise ImageError(f"{path}: the ledger of images lacks the columns {', '.join(missing)}")
     return ledger_table(table.to_dict("records"))

@@ -9,14 +9,14 @@ import pandas as pd
 from subcell.catalog.fields import shard_of, write_fields
 from subcell.catalog.set_aside import write_set_aside
 from subcell.catalog.sheet import read_sheet
-from subcell.catalog.splits import read_antibody_lists, split_fields
+from subcell.catalog.splits import read_antibody_ids, read_antibody_lists, split_fields
 from subcell.channels import CHANNELS
 from subcell.errors import NothingLeftError, SheetError
 from subcell.sources import subcell_crops
 from subcell.sources.download import Cache, Downloader, Failed, Limits
 from subcell.sources.hpa import catalog as hpa
 from subcell.sources.images import addresses, link_images
-from subcell.sources.selection import LISTS_ADDRESS, PUBLISHED_LISTS, Selection, read_antibody_ids
+from subcell.sources.selection import LISTS_ADDRESS, PUBLISHED_LISTS, Selection
 from subcell.sources.simulate import Settings, design_fields, simulate_fields, write_truth
 
 COLLECTIONS: dict[str, Any] = {"hpa": hpa, "subcell_crops": subcell_crops}
@@ -206,7 +206,7 @@ def selection_of(settings: dict[str, Any], downloader: Downloader) -> Selection:
     """
     antibody_ids = None
     if settings["antibody_lists"]:
-        antibody_ids = read_antibody_ids(_list_file(name, downloader) for name in settings["antibody_lists"])
+        antibody_ids = frozenset(read_antibody_ids(_list_file(name, downloader) for name in settings["antibody_lists"]))
     names = ("cell_lines", "genes", "ensembl_ids", "antibodies", "reliability", "locations", "fields_per_antibody")
     return Selection(**{name: settings[name] for name in names if name in settings}, antibody_ids=antibody_ids)
 

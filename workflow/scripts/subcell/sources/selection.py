@@ -1,9 +1,8 @@
 """Which fields of a public collection to take: by line, gene, antibody, reliability, location, and how many."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -93,22 +92,3 @@ def _first_of_each(fields: pd.DataFrame, most: int) -> pd.Series:
     table["turn"] = table.groupby(["antibody", "cell_line"]).cumcount()
     table = table.sort_values(["antibody", "turn", "rank"])
     return (table.groupby("antibody").cumcount() < most).reindex(fields.index)
-
-
-def read_antibody_ids(paths: Iterable[str | Path]) -> frozenset[str]:
-    """Antibodies of several files, one a line.
-
-    Raises
-    ------
-    SheetError : a file is missing, empty or no text
-    """
-    ids: set[str] = set()
-    for path in paths:
-        try:
-            names = Path(path).read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SheetError(f"{path}: cannot read the list of antibodies ({error})") from error
-        if not names:
-            raise SheetError(f"{path}: the list of antibodies is empty; expected one id a line, e.g. HPA030741")
-        ids.update(names)
-    return frozenset(ids)
