@@ -102,18 +102,23 @@ scoring: {{test_sets: {{away: {{train_on: home, cell_labels: {labels}}}}}}}
 def test_what_networks_have_seen_is_known_where_every_part_is_scored(project, tmp_path):
     """One network learned from two datasets, and is scored a second time as the checkpoint of another model."""
     seen, config = tmp_path / "seen.txt", tmp_path / "config.yaml"
+    kept = project / "results/.state/vit/step_5.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
     config.write_text(
         f"""
 datasets:
   one: {{source: simulate, benchmarks: [localization]}}
   two: {{source: simulate, seed: 2, benchmarks: [external]}}
   away: {{source: simulate, seed: 3, benchmarks: [localization]}}
+  early: {{source: simulate, seed: 4, benchmarks: [localization]}}
 models:
   vit: {{kind: subcell, recipe: vit-prots, train_on: [one, two], evaluate_on: [two, away]}}
   again: {{kind: subcell, checkpoint: results/models/vit/checkpoint.safetensors, evaluate_on: [two]}}
+  early: {{kind: subcell, checkpoint: ./results/.state/vit/step_5.safetensors, evaluate_on: [early]}}
   shortcuts: {{kind: shortcuts, evaluate_on: [away]}}
 map: {{models: []}}
-scoring: {{test_sets: {{away: {{train_on: one, seen_antibodies: [{seen}]}}}}}}
+scoring: {{test_sets: {{away: {{train_on: one, seen_antibodies: [{seen}]}}, early: {{train_on: away}}}}}}
 """
     )
     code, text = run("-n", "results/away/vit/benchmarks/localization.json", "--configfile", config, cwd=project)
@@ -129,6 +134,8 @@ scoring: {{test_sets: {{away: {{train_on: one, seen_antibodies: [{seen}]}}}}}}
         "Scoring localization of away by vit",
         # All models are scored on the same cells.
         "Scoring localization of away by shortcuts",
+        # What its network has seen, though nothing else is scored there.
+        "Scoring localization of early by early",
     ):
         (asked,) = (part for part in text.split("[") if f"{job}\n" in part)
         for other in ("one", "two"):
@@ -137,6 +144,7 @@ scoring: {{test_sets: {{away: {{train_on: one, seen_antibodies: [{seen}]}}}}}}
     for dataset, other in (("one", "two"), ("two", "one"), ("away", "one")):
         (asked,) = (part for part in text.split("[") if f"Checking the split of {dataset}\n" in part)
         assert f"results/{other}/images/0000" in asked, dataset
+    kept.unlink()
 
 
 @pytest.mark.parametrize(
