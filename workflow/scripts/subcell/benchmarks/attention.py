@@ -38,7 +38,7 @@ BENCHMARK, UNIT = "attention", "antibody"
 HEADLINE = "structure_ap"
 CONTROLS = ("uniform", "intensity", "untrained", "other_cell")
 SOURCES = ("network", "random", *CONTROLS)
-RANDOM_MAPS = 20
+RANDOM_MAPS = 10
 """How many are averaged for what chance gives."""
 LEAST_CELLS = 8
 BATCH = 32

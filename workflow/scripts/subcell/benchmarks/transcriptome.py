@@ -39,7 +39,7 @@ LEAST_LINES = 5
 
 COMPONENTS = 10
 CCA_COMPONENTS = 2
-EXCHANGES = 200
+EXCHANGES = 100
 """Of expression among lines, for the chance of a match."""
 
 
