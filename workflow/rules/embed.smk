@@ -109,7 +109,9 @@ rule import_embeddings:
             key: config["datasets"][wildcards.dataset][key]
             for key in ("columns", "defaults", "layer", "split")
         },
-        code=code_version("embedding/imported.py", "catalog/splits.py", "catalog/values.py", "catalog/names.py"),
+        code=code_version(
+            "embedding/imported.py", "catalog/splits.py", "catalog/values.py", "catalog/names.py"
+        ),
     message:
         "Importing the vectors of {wildcards.dataset}"
     script:
