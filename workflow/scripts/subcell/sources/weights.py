@@ -104,6 +104,7 @@ def _damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             member = archive.testzip()
+    # All that zipfile raises of an archive whose bytes are wrong, which may then look compressed or encrypted in other ways.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as problem:
         return str(problem)
     return f"the checksum of {member} is wrong" if member else ""
