@@ -18,6 +18,7 @@ from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.store import create_vectors
 from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.reporting.leaderboard import leaderboard, write_leaderboard
+from subcell.reporting.seeds import scores_over_seeds, write_scores_over_seeds
 from subcell.segmentation.masks import create_masks
 
 LOCATIONS = ("Nucleoplasm", "Cytosol", "Mitochondria", "Plasma membrane", "Nucleoli", "Golgi apparatus;Cytosol")
@@ -245,8 +246,9 @@ def write_map(folder: Path, *, units: int = 48, seed: int = 0, genes: list[str] 
 
 
 def write_result(
-    path: Path, *, dataset: str, model: str, benchmark: str, simulated: bool, reason: str = "", **head
-) -> Path:
+    path: Path, *, dataset: str, model: str, benchmark: str, simulated: bool, reason: str = "",
+    replicates: list[float] | None = None, **head,
+) -> Path:  # fmt: skip
     """One benchmark result; with a reason it was not run."""
     metric = {
         "metric": "macro_ap",
@@ -265,13 +267,19 @@ def write_result(
         "settings": {"task": "known answers", "classes": ["A", "B"], "unset": None, "cells": "those of held-out antibodies"},
         "details": {},
     }  # fmt: skip
+    if replicates:
+        result |= {"replicates": {metric["metric"]: replicates}, "units_key": "u"}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result))
     return path
 
 
 def write_scores(
-    folder: Path, results: list[Path], differences: list[tuple], models: dict | None = None
+    folder: Path,
+    results: list[Path],
+    differences: list[tuple],
+    models: dict | None = None,
+    reference: str = "random_vit",
 ) -> dict[str, Path]:
     """All models on all benchmarks, with paired differences (dataset, model, benchmark, value, low, high), and what was
     not run."""
@@ -285,7 +293,10 @@ def write_scores(
     missing = [result for result in read if result["status"] != "ok"]
     columns = ["dataset", "model", "benchmark", "reason"]
     pd.DataFrame(missing, columns=columns).to_csv(folder / "not_run.tsv", sep="\t", index=False)
-    return {"leaderboard": folder / "scores.parquet", "not_run_tsv": folder / "not_run.tsv"}
+    over_seeds = scores_over_seeds(read, models=models or MODELS, reference=reference)
+    write_scores_over_seeds(over_seeds, folder / "seeds.tsv")
+    names = {"leaderboard": "scores.parquet", "seeds_tsv": "seeds.tsv", "not_run_tsv": "not_run.tsv"}
+    return {key: folder / name for key, name in names.items()}
 
 
 def write_cells(path: Path, crops: Path, *, features: int = 2, seed: int = 0, attention: bool = False) -> Path:

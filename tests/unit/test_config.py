@@ -142,3 +142,34 @@ def test_code_version_changes_with_the_code_and_only_then(tmp_path, monkeypatch)
 def test_a_map_of_a_model_that_is_not_there():
     found = problems({"datasets": DATASETS, "models": {"a": {"kind": "handcrafted"}}, "map": {"models": ["a", "b"]}})
     assert found == ["map.models: no model `b`; there are: a"]
+
+
+SEEDS = {"kind": "subcell", "train_on": ["demo"], "seeds": [3, 5]}
+
+
+def test_a_model_with_seeds_is_one_model_a_seed():
+    given = {"datasets": DATASETS, "models": {"a": SEEDS, "b": {"kind": "random_vit"}}}
+    given |= {"map": {"models": ["a", "b"]}, "attention": {"models": ["a_5"]}, "scoring": {"reference": "a"}}
+    found = resolve(given)
+    assert list(found["models"]) == ["a_3", "a_5", "b"]
+    one = {key: value for key, value in SEEDS.items() if key != "seeds"} | {"seed": 5}
+    assert found["models"]["a_5"] == resolve({"datasets": DATASETS, "models": {"x": one}})["models"]["x"]
+    assert found["map"]["models"] == ["a_3", "a_5", "b"]
+    assert (found["attention"]["models"], found["scoring"]["reference"]) == (["a_5"], "a_3")
+    assert resolve(found) == found
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"a": {**SEEDS, "seed": 1}}, "models.a: give either `seed` or `seeds`"),
+        ({"a": {**SEEDS, "seeds": [3, 3]}}, "models.a.seeds: a seed stands there twice"),
+        ({"a": SEEDS, "a_3": {"kind": "random_vit"}}, "models.a.seeds: there is a model `a_3` already"),
+        ({"a": {**SEEDS, "seeds": []}}, "models.a.seeds: list should have at least 1 item"),
+        ({"a": {**SEEDS, "seeds": [-1]}}, "models.a.seeds.0: input should be greater than or equal to 0"),
+        ({"a": {**SEEDS, "training": {"epoch": 3}}}, "models.a.training.epoch: unknown key; did you mean `epochs`?"),
+    ],
+)
+def test_what_is_wrong_with_seeds_is_said_once(models, expected):
+    (line,) = problems({"datasets": DATASETS, "models": models})
+    assert expected in line

@@ -231,6 +231,31 @@ def test_vectors_from_elsewhere_have_a_report_of_their_own(tmp_path):
     assert not [attrs for attrs in page.named("img") if attrs["src"] == "x"]
 
 
+def test_models_with_several_seeds_are_compared_over_them(tmp_path, simulated):
+    assert "Over seeds of pretraining" not in simulated[0].text, "there every model has one"
+    anndata.AnnData(X=np.zeros((1, 2), np.float32), obs=pd.DataFrame(index=["a"])).write_h5ad(tmp_path / "cells.h5ad")
+    scored = {"vit_1": 0.4, "vit_2": 0.5, "mae_1": 0.8, "mae_2": 0.81}
+    models = {name: {"kind": "random_vit", "size": name[:3], "seed": int(name[-1])} for name in scored}
+    config = example.example_config({"vectors": "embeddings"}, models=models)
+    results = [
+        example.write_result(
+            tmp_path / f"{name}.json", dataset="vectors", model=name, benchmark="localization", simulated=False, value=value,
+            replicates=[value - 0.01, value + 0.01],
+        )
+        for name, value in scored.items()
+    ]  # fmt: skip
+    write_report(
+        tmp_path / "report.html", config=config, datasets=[{"name": "vectors", "cells_h5ad": tmp_path / "cells.h5ad"}],
+        benchmarks=results, templates=TEMPLATES,
+        **example.write_scores(tmp_path, results, [], models, reference="vit_1"),
+    )  # fmt: skip
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "Minus vit 95% interval" in text
+    assert re.search(
+        r"mae 2 0\.805 \S+ to \S+ 0\.007 \+0\.355 \S+ to \S+ vit 2 0\.450 \S+ to \S+ 0\.071 reference", text
+    )
+
+
 def test_the_table_of_clusters_has_the_q_of_their_name(tmp_path):
     files = example.write_map(tmp_path / "map")
     columns = ["level", "cluster", "parent", "size", "stability", "name", "top_location", "q_value", "top_term",

@@ -205,6 +205,7 @@ def test_the_smallest_run_is_complete_and_resumes(project):
     assert {"vit_prots_pool", "random_vit", "shortcuts", "compact", "perfect_features"} <= set(summary["model"])
     board = pd.read_parquet(results / "scores.parquet")
     assert set(board["role"]) == {"model", "shortcut", "control", "dataset"}
+    assert (results / "seeds.tsv").read_text().count("\n") == 1, "no model of the smallest run has several seeds"
     assert (results / "cards" / "model_random_vit.md").is_file()
     noted = pd.read_csv(results / "tiny" / "test_scored.tsv", sep="\t")
     assert set(noted["model"]) == {"vit_prots_pool", "random_vit", "shortcuts"}

@@ -224,6 +224,7 @@ rule summarize:
         ),
         not_run="<results>/not_run.tsv",
         leaderboard="<results>/scores.parquet",
+        seeds="<results>/seeds.tsv",
         text="<results>/summary.txt",
     log:
         "<logs>/summarize.log",

@@ -169,6 +169,7 @@ rule report:
         summary="<results>/summary.tsv",
         not_run="<results>/not_run.tsv",
         leaderboard="<results>/scores.parquet",
+        seeds="<results>/seeds.tsv",
         scores=score_files("json"),
         leakage=collect("<results>/{dataset}/leakage.tsv", dataset=image_datasets()),
         published="resources/published_scores.csv",

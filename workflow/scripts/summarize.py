@@ -11,6 +11,7 @@ with job(snakemake):
         out_text=snakemake.output.text,
         truth=snakemake.input.truth,
         out_leaderboard=snakemake.output.leaderboard,
+        out_seeds=snakemake.output.seeds,
         models=snakemake.params.models,
         **snakemake.params.scoring,
     )

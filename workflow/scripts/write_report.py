@@ -70,6 +70,7 @@ with job(snakemake):
         benchmarks=list(files.scores),
         not_run_tsv=files.not_run,
         leaderboard=files.leaderboard,
+        seeds_tsv=files.seeds,
         published_csv=files.published,
         leakage=dict(zip(map(dataset_of, files.leakage), files.leakage, strict=True)),
         templates=Path(files.templates[0]).parent,
@@ -85,8 +86,16 @@ with job(snakemake):
     write_crate(
         out.crate,
         results=[
-            *(out.html, files.summary, files.not_run, files.leaderboard, *files.quality, *files.set_aside),
-            *(*files.scores, *files.maps, *files.clusters, *files.checkpoints, *files.curves),
+            *(out.html, files.summary, files.not_run, files.leaderboard, files.seeds),
+            *(
+                *files.quality,
+                *files.set_aside,
+                *files.scores,
+                *files.maps,
+                *files.clusters,
+                *files.checkpoints,
+                *files.curves,
+            ),
             *sorted(Path(out.figures).iterdir()),
             *sorted(Path(out.cards).glob("*.md")),
         ],

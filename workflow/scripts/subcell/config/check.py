@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from subcell.config.model import Config
+from subcell.config.seeds import with_models_of_each_seed
 from subcell.errors import ConfigError
 
 
@@ -19,14 +20,14 @@ def resolve(raw: dict[str, Any], *, source: str = "config") -> dict[str, Any]:
 
     Returns
     -------
-    plain dictionaries and lists with every key present
+    plain dictionaries and lists with every key present; a model with `seeds` is one model a seed
 
     Raises
     ------
     ConfigError : one line for every unknown key, wrong type or value out of range, with the likely key
     """
     try:
-        return Config.model_validate(raw).model_dump(mode="json")
+        return with_models_of_each_seed(Config.model_validate(raw).model_dump(mode="json"))
     except ValidationError as error:
         lines = sorted({line for e in error.errors() for line in _explain(raw, e)})
     problems = "problem" if len(lines) == 1 else "problems"

@@ -90,7 +90,8 @@ HEAD = """# Configuration
 Written by `make docs` from `workflow/scripts/subcell/config`; change it there.
 
 `config.yaml` is the demo. `--configfile FILE` replaces it: `images.yaml` runs your own images, `test.yaml` is the demo
-at its smallest, `ablation.yaml` trains all of the paper's variants, `beyond.yaml` what is not the paper's, five times each.
+at its smallest, `ablation.yaml` trains all of the paper's variants, three times each, `beyond.yaml` what is not the
+paper's, five times each.
 `full.yaml` is laid over the demo (`--configfile config.yaml config/full.yaml`) and scores every model on everything.
 Unknown keys, wrong types and values out of range are
 reported together before anything runs.

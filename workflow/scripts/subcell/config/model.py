@@ -22,10 +22,12 @@ from subcell.config.sections import (
     Scoring,
     Section,
     Segmentation,
+    SeveralSeeds,
     Subcell,
     TrainCompact,
     Weights,
 )
+from subcell.config.seeds import of_each_seed
 from subcell.config.suite import CONTROLS, SUITE
 from subcell.config.tasks import Tasks
 from subcell.config.training import RELEASED_RECIPES
@@ -107,6 +109,7 @@ class Config(Section):
     def _names_fit_together(self) -> Self:
         problems = [f"datasets.{name}: `{name}` is a folder of the results; choose another name"
                     for name in self.datasets if name in ("models", "report", "cards")]  # fmt: skip
+        known = self._models_with_those_of_each_seed(problems)
         for name, model in self.models.items():
             if name in FOLDERS:
                 problems.append(f"models.{name}: `{name}` is a folder of the results; choose another name")
@@ -152,14 +155,14 @@ class Config(Section):
                 if name not in self.datasets
             ]
         problems += [
-            f"map.models: no model `{name}`; there are: {', '.join(self.models)}"
+            f"map.models: no model `{name}`; there are: {', '.join(known)}"
             for name in self.map.models or []
-            if name not in self.models
+            if name not in known
         ]
         problems += [
             f"attention.models: `{name}` is no network of `models`"
             for name in self.attention.models or []
-            if not isinstance(self.models.get(name), Network)
+            if not isinstance(known.get(name), Network)
         ]
         if self.tasks.external.home and self.tasks.external.home not in self.datasets:
             problems.append(
@@ -187,6 +190,24 @@ class Config(Section):
         if problems:
             raise PydanticCustomError("names", "{problems}", {"problems": "\n".join(problems)})
         return self
+
+    def _models_with_those_of_each_seed(self, problems: list[str]) -> dict[str, Model]:
+        """All names that a model can be meant by."""
+        known = dict(self.models)
+        for name, model in self.models.items():
+            if not isinstance(model, SeveralSeeds) or model.seeds is None:
+                continue
+            if "seed" in model.model_fields_set:
+                problems.append(f"models.{name}: give either `seed` or `seeds`")
+            if len(set(model.seeds)) < len(model.seeds):
+                problems.append(f"models.{name}.seeds: a seed stands there twice")
+            for one in of_each_seed(name, model.seeds):
+                if one in self.models:
+                    problems.append(
+                        f"models.{name}.seeds: there is a model `{one}` already; give one of them another name"
+                    )
+                known[one] = model
+        return known
 
     @field_validator("benchmarks")
     @classmethod

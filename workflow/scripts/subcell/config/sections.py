@@ -154,7 +154,17 @@ class Network(EvaluatedModel):
     compile: bool = Field(False, description="compile the network first (torch.compile); for many cells on a GPU")
 
 
-class Subcell(Network):
+class SeveralSeeds(Network):
+    """A network that can be had with several seeds, to see by how much they differ."""
+
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
+        None,
+        description="instead of `seed`: one model each, called NAME_SEED. `map.models` and `attention.models` mean all of them "
+        "by NAME, `scoring.reference` the first; scores are compared over seeds, too",
+    )
+
+
+class Subcell(SeveralSeeds):
     """A SubCell vision transformer: trained here, loaded from a checkpoint, or as released."""
 
     kind: Literal["subcell"]
@@ -186,7 +196,7 @@ class Subcell(Network):
         return {**given, "training": with_preset(given["training"], given.get("recipe"))}
 
 
-class RandomVit(Network):
+class RandomVit(SeveralSeeds):
     """The same network, untrained: the floor that training has to beat."""
 
     kind: Literal["random_vit"]

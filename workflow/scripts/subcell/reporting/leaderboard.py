@@ -12,6 +12,7 @@ import pandas as pd
 from subcell.benchmarks.compare import compare_models
 from subcell.config.suite import CONTROLS, PLATE_ALONE
 from subcell.replacing import replacing
+from subcell.reporting.seeds import families
 
 LEADERBOARD_COLUMNS = (
     *("dataset", "benchmark", "metric", "model", "role", "status", "reason"),
@@ -19,7 +20,6 @@ LEADERBOARD_COLUMNS = (
     *("rank", "rank_low", "rank_high", "place", "above_chance", "informative"),
     *("reference", "difference", "difference_low", "difference_high", "p", "p_holm", "simulated"),
 )
-SEED = "seed"
 RANKS_HOLD = (2.5, 97.5)
 """Percentiles of the ranks in resamples."""
 
@@ -156,13 +156,8 @@ def _mark_shortcuts(scored: Mapping[str, dict[str, Any]], informative: float) ->
 
 def _spread_of_seeds(scored: Mapping[str, dict[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> None:
     """Note the spread over models that differ in the seed of their pretraining only."""
-    families: dict[str, list[dict[str, Any]]] = {}
-    for name, row in scored.items():
-        settings = models.get(name, {})
-        if SEED in settings:
-            family = repr(sorted((key, value) for key, value in settings.items() if key != SEED))
-            families.setdefault(family, []).append(row)
-    for rows in families.values():
+    for names in families(models).values():
+        rows = [scored[name] for name in names if name in scored]
         for row in rows if len(rows) > 1 else ():
             row["seed_models"] = len(rows)
             row["pretraining_sd"] = float(np.std([other["value"] for other in rows], ddof=1))

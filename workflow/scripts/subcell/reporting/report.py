@@ -14,6 +14,7 @@ from subcell.config.code import code_version
 from subcell.replacing import replacing
 from subcell.reporting import results as scores
 from subcell.reporting import runtime, software
+from subcell.reporting import seeds as over_seeds
 from subcell.reporting.dataset_section import describe_dataset, readable_bytes
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import comparison_figure
@@ -43,6 +44,7 @@ def write_report(
     not_run_tsv: str | Path,
     templates: str | Path,
     leaderboard: str | Path,
+    seeds_tsv: str | Path | None = None,
     published_csv: str | Path | None = None,
     leakage: Mapping[str, str | Path] | None = None,
     curves: Mapping[str, str | Path] | None = None,
@@ -67,6 +69,7 @@ def write_report(
     not_run_tsv : what was asked for and could not be run
     templates : folder with `subcell.reporting.page.page_files`
     leaderboard : parquet with all models on all benchmarks
+    seeds_tsv : scores of models with several seeds, see `subcell.reporting.seeds`
     published_csv : scores that others published, shown apart
     leakage : dataset -> table of what was checked of its split
     curves, reconstructions : model -> training.parquet and picture of reconstructed cells, of the models that were trained
@@ -105,6 +108,7 @@ def write_report(
         "models": models,
         "datasets": shown,
         "tables": tables,
+        "over_seeds": over_seeds.as_rows(seeds_tsv) if seeds_tsv else {},
         "figures": {dataset: _draw_comparisons(dataset, table, figures) for dataset, table in tables.items()},
         "segmentation": [result for result in results if result["benchmark"] == "segmentation"],
         "all_metrics": scores.all_metrics(results),

@@ -171,8 +171,13 @@ def _cell(row: Mapping[str, Any], results: Mapping[tuple[str, str, str], Mapping
     ]
     if cell["difference"] is not None:
         cell["difference_interval"] = interval(cell["difference_low"], cell["difference_high"], sign=True)
-        cell["beats"] = 1 if (cell["difference_low"] or 0) > 0 else -1 if (cell["difference_high"] or 0) < 0 else 0
+        cell["beats"] = beats(cell["difference_low"], cell["difference_high"])
     return cell
+
+
+def beats(low: float | None, high: float | None) -> int:
+    """Whether the interval of a difference lies above zero (1), below it (-1) or neither (0)."""
+    return 1 if (low or 0) > 0 else -1 if (high or 0) < 0 else 0
 
 
 def rank_as_text(cell: Mapping[str, Any]) -> str:

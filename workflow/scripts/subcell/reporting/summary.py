@@ -13,6 +13,7 @@ from subcell.config.suite import CONTROLS
 from subcell.replacing import replacing
 from subcell.reporting.leaderboard import leaderboard, write_leaderboard
 from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
+from subcell.reporting.seeds import scores_over_seeds, write_scores_over_seeds
 
 SUMMARY_COLUMNS = (
     *("dataset", "model", "benchmark", "metric"),
@@ -31,6 +32,7 @@ def collect_summary(
     out_not_run: str | Path,
     out_text: str | Path,
     out_leaderboard: str | Path | None = None,
+    out_seeds: str | Path | None = None,
     truth: Sequence[str | Path] = (),
     models: Mapping[str, Mapping[str, Any]] | None = None,
     reference: str = "random_vit",
@@ -48,6 +50,7 @@ def collect_summary(
     out_not_run : table to write of what was not run and why, `NOT_RUN_COLUMNS`
     out_text : the headline scores as text, for the terminal
     out_leaderboard : parquet to write, all models on all benchmarks: `subcell.reporting.leaderboard`
+    out_seeds : table to write of models with several seeds: `subcell.reporting.seeds`
     truth : what is true of each simulated dataset: folders `<dataset>/truth`, which name the simulator
     models : name -> settings
     reference : the model that the others are compared with, where it was scored
@@ -79,6 +82,8 @@ def collect_summary(
     if out_leaderboard:
         table = leaderboard(results, models=models or {}, reference=reference, informative=informative)
         write_leaderboard(table, out_leaderboard)
+    if out_seeds:
+        write_scores_over_seeds(scores_over_seeds(results, models=models or {}, reference=reference), out_seeds)
 
 
 def _simulator(truth: str | Path) -> str:

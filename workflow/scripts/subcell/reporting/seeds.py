@@ -1,0 +1,158 @@
+"""Scores over the seeds of pretraining: what a way of training reaches, not what one network does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from subcell.benchmarks.bootstrap import LEVEL
+from subcell.config.seeds import name_without_seed
+from subcell.config.suite import CONTROLS
+from subcell.replacing import replacing
+from subcell.reporting.results import beats, interval
+
+SEED = "seed"
+COLUMNS = (
+    *("dataset", "benchmark", "metric", "model", "seeds", "mean", "sd", "low", "high", "chance"),
+    *("reference", "difference", "difference_low", "difference_high", "simulated"),
+)
+
+Scores = tuple[NDArray[np.floating], NDArray[np.floating]]
+"""Scores of the models that differ in their seed only (S,), and their mean in each resample of units (B,)."""
+
+
+def families(models: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Models that differ in the seed of their pretraining only.
+
+    Parameters
+    ----------
+    models : name -> settings
+
+    Returns
+    -------
+    what they are called together -> their names, of which there may be one
+    """
+    found: dict[str, list[str]] = {}
+    for name, settings in models.items():
+        if SEED in settings:
+            alike = repr(sorted((key, value) for key, value in settings.items() if key != SEED))
+            found.setdefault(alike, []).append(name)
+    return {
+        name_without_seed(names[0], models[names[0]][SEED]) if len(names) > 1 else names[0]: names
+        for names in found.values()
+    }
+
+
+def scores_over_seeds(
+    results: Sequence[Mapping[str, Any]], *, models: Mapping[str, Mapping[str, Any]], reference: str
+) -> pd.DataFrame:
+    """Headline scores of models with several seeds, with intervals over units and seeds.
+
+    The mean over seeds errs because units are few and because seeds are. The squared half width of its 95% interval is the
+    sum of two: 1.96 standard deviations over resamples of units, and Student's t over seeds (Graybill and Wang 1980). A
+    difference has the resamples of units in pairs, and Welch's t over the seeds of both.
+
+    Parameters
+    ----------
+    results : benchmark results
+    models : name -> settings
+    reference : the model that is subtracted, with all of its seeds; where it has one, the interval lacks its spread
+
+    Returns
+    -------
+    `COLUMNS`, a row for each dataset, benchmark and model of which at least two seeds were scored on the same units
+    """
+    names = families(models)
+    base = next((name for name, members in names.items() if reference in members), reference)
+    rows = []
+    groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for result in results:
+        if result["status"] == "ok" and result["metrics"] and result["model"] not in CONTROLS:
+            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = result
+    for (dataset, benchmark), scored in groups.items():
+        other = _scores(scored, names.get(base, [base]))
+        for name, members in names.items():
+            here = _scores(scored, members)
+            if here is None or len(here[0]) < 2:
+                continue
+            result = next(scored[model] for model in members if model in scored)
+            head = result["metrics"][0]
+            low, high = _interval(here)
+            row = {"dataset": dataset, "benchmark": benchmark, "metric": head["metric"], "model": name}
+            row |= {"seeds": len(here[0]), "mean": here[0].mean(), "sd": here[0].std(ddof=1), "low": low, "high": high}
+            row |= {"chance": head.get("chance"), "simulated": bool(result.get("simulated", False))}
+            if other is not None and name != base and _comparable(scored, members, names.get(base, [base])):
+                low, high = _interval(here, other)
+                row |= {"reference": base, "difference": here[0].mean() - other[0].mean()}
+                row |= {"difference_low": low, "difference_high": high}
+            rows.append(row)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    numbers = [*COLUMNS[5:10], *COLUMNS[11:14]]
+    return table.astype({**dict.fromkeys(numbers, float), "seeds": int, "simulated": bool, "reference": "string"})
+
+
+def write_scores_over_seeds(table: pd.DataFrame, path: str | Path) -> None:
+    """Write the table as TSV under its name when it is whole; without a row where no model has several seeds."""
+    with replacing(path) as to:
+        table.to_csv(to, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+
+
+def as_rows(path: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The written table as the report shows it: dataset -> benchmark -> rows, the best first."""
+    table = pd.read_csv(path, sep="\t", dtype={"dataset": str, "benchmark": str, "model": str, "reference": str})
+    table = table.sort_values("mean", ascending=False, kind="stable").astype(object)
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in table.where(table.notna(), None).to_dict("records"):
+        row["interval"] = interval(row["low"], row["high"])
+        row["difference_interval"] = interval(row["difference_low"], row["difference_high"], sign=True)
+        row["beats"] = beats(row["difference_low"], row["difference_high"])
+        rows.setdefault(row["dataset"], {}).setdefault(row["benchmark"], []).append(row)
+    return rows
+
+
+def _key(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What has to be the same for resamples to be pairs."""
+    metric = result["metrics"][0]["metric"]
+    return metric, result.get("units_key"), len((result.get("replicates") or {}).get(metric) or ())
+
+
+def _comparable(scored: Mapping[str, Mapping[str, Any]], *members: Sequence[str]) -> bool:
+    return len({_key(scored[model]) for names in members for model in names if model in scored}) == 1
+
+
+def _scores(scored: Mapping[str, Mapping[str, Any]], members: Sequence[str]) -> Scores | None:
+    """Scores of a model with all its seeds; None where none has one, or they are of different units."""
+    results = [scored[model] for model in members if model in scored]
+    if not results or not _comparable(scored, members) or any(r["metrics"][0]["value"] is None for r in results):
+        return None
+    metric = results[0]["metrics"][0]["metric"]
+    values = np.array([result["metrics"][0]["value"] for result in results], float)
+    resampled = [(result.get("replicates") or {}).get(metric) or () for result in results]
+    # JSON has null for what is not defined.
+    replicates = np.array([[np.nan if value is None else value for value in row] for row in resampled], float)
+    return values, replicates.mean(axis=0)
+
+
+def _interval(one: Scores, other: Scores | None = None) -> tuple[float, float]:
+    """95% interval of the mean over seeds, or of the difference of two; NaN without resamples of units."""
+    value = one[0].mean() - (other[0].mean() if other else 0.0)
+    resampled = one[1] - (other[1] if other else 0.0)
+    resampled = resampled[np.isfinite(resampled)]
+    if len(resampled) < 2:
+        return np.nan, np.nan
+    half_of_units = NormalDist().inv_cdf((1 + LEVEL) / 2) * resampled.std(ddof=1)
+    parts = [part[0] for part in (one, other) if part and len(part[0]) > 1]
+    variances = np.array([part.var(ddof=1) / len(part) for part in parts])
+    half_of_seeds = 0.0
+    if variances.sum() > 0:
+        freedom = variances.sum() ** 2 / sum(v**2 / (len(p) - 1) for v, p in zip(variances, parts, strict=True))
+        half_of_seeds = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variances.sum())
+    half = float(np.hypot(half_of_units, half_of_seeds))
+    return value - half, value + half
