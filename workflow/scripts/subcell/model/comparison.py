@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
+from subcell.config.seeds import name_without_seed
 from subcell.errors import ConfigError
 from subcell.replacing import replacing
 
@@ -92,12 +93,8 @@ def write_comparison(
     for name, path in curves.items():
         seed = models[name]["seed"]
         found = validation_scores(pd.read_parquet(path), models[name]["select"])
-        scores.setdefault(_option(name, seed), {})[seed] = found
-    table = compare_options(scores, _option(reference, models.get(reference, {}).get("seed")))
+        scores.setdefault(name_without_seed(name, seed), {})[seed] = found
+    table = compare_options(scores, name_without_seed(reference, models.get(reference, {}).get("seed")))
     with replacing(out_tsv) as to:
         table.round(4).to_csv(to, sep="\t", index=False)
     return table
-
-
-def _option(name: str, seed: int | None) -> str:
-    return name.removesuffix(f"_{seed}")
