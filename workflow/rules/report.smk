@@ -33,7 +33,8 @@ rule check_quality:
         runtime=30,
     params:
         border_cells=lookup("crops/border_cells", within=config),
-        code=code_version("reporting", "catalog", "segmentation"),
+        # Not all of `reporting`: vectors hang on this rule's tables, and need no new ones when a page looks different.
+        code=code_version("reporting/quality.py", "reporting/field_quality.py", "imaging/ledger.py", "catalog", "segmentation"),
     message:
         "Checking the quality of {wildcards.dataset}"
     script:
