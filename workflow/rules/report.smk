@@ -34,7 +34,13 @@ rule check_quality:
     params:
         border_cells=lookup("crops/border_cells", within=config),
         # Not all of `reporting`: vectors hang on this rule's tables, and need no new ones when a page looks different.
-        code=code_version("reporting/quality.py", "reporting/field_quality.py", "imaging/ledger.py", "catalog", "segmentation"),
+        code=code_version(
+            "reporting/quality.py",
+            "reporting/field_quality.py",
+            "imaging/ledger.py",
+            "catalog",
+            "segmentation",
+        ),
     message:
         "Checking the quality of {wildcards.dataset}"
     script:
