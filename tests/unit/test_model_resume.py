@@ -135,6 +135,15 @@ def test_asked_to_end_it_saves_first_and_goes_on_to_the_same_weights(tmp_path, c
     pd.testing.assert_frame_equal(curves, curves_again)
 
 
+@pytest.fixture
+def listening():
+    """What starts tests in the background may have told them to ignore the keyboard."""
+    before = signal.signal(INT, signal.default_int_handler)
+    yield
+    signal.signal(INT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_a_second_interrupt_from_the_keyboard_does_not_wait() -> None:
     with stop_requests() as asked:
         signal.raise_signal(INT)
