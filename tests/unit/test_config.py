@@ -162,10 +162,15 @@ def test_a_model_with_seeds_is_one_model_a_seed():
 @pytest.mark.parametrize(
     ("models", "expected"),
     [
-        ({"a": {**SEEDS, "seed": 1}}, "models.a: give either `seed` or `seeds`"),
+        ({"a": {**SEEDS, "seed": 1}}, "models.a: give either `seed` or `seeds`, e.g. `seeds: [1]`"),
         ({"a": {**SEEDS, "seeds": [3, 3]}}, "models.a.seeds: a seed stands there twice"),
         ({"a": SEEDS, "a_3": {"kind": "random_vit"}}, "models.a.seeds: there is a model `a_3` already"),
         ({"a": {**SEEDS, "seeds": []}}, "models.a.seeds: list should have at least 1 item"),
+        ({"a" * 58 + "b": {**SEEDS, "seeds": [34]}}, "b_34` is longer than 60 characters; choose a shorter name"),
+        (
+            {"a": {"kind": "subcell", "checkpoint": "x.safetensors", "seeds": [1, 2]}},
+            "models.a.seeds: a network from elsewhere has one set of weights",
+        ),
         ({"a": {**SEEDS, "seeds": [-1]}}, "models.a.seeds.0: input should be greater than or equal to 0"),
         ({"a": {**SEEDS, "training": {"epoch": 3}}}, "models.a.training.epoch: unknown key; did you mean `epochs`?"),
     ],

@@ -34,6 +34,33 @@ def test_models_that_differ_in_their_seed_alone_belong_together():
     }
 
 
+def test_ways_of_training_stay_apart_whatever_they_are_called():
+    alike = {"a_1": model(1), "a_2": model(2), "b_1": model(1), "b_2": model(2)}
+    assert families(alike) == {"a": ["a_1", "a_2"], "b": ["b_1", "b_2"]}
+    taken = {"a_1": model(1), "a_2": model(2), "a": {"kind": "shortcuts"}}
+    assert families(taken) == {"a_1": ["a_1", "a_2"]}
+    others = {"a_3": model(3, recipe="mae"), "a_4": model(4, recipe="mae")}
+    assert families({"a_1": model(1), "a_2": model(2), **others}) == {"a": ["a_1", "a_2"], "a_3": ["a_3", "a_4"]}
+    assert families({"good": model(1), "again": model(2), "copy": model(2)}) == {"good": ["good", "again"]}
+
+
+def test_a_seed_without_a_score_does_not_take_the_others_away():
+    results = [result(f"plain_{seed}", 0.3, [0.3, 0.31]) for seed in (1, 2)] + [result("plain_3", None, [None, None])]
+    results += [result(f"more_{seed}", 0.4, [0.4, 0.42]) for seed in (1, 2, 3)]
+    table = scores_over_seeds(results, models=MODELS, reference="plain_3").set_index("model")
+    assert table["seeds"].to_dict() == {"plain": 2, "more": 3}
+    assert table.loc["more", "difference"] == pytest.approx(0.1)
+
+
+def test_scores_of_unknown_units_are_averaged_and_not_compared():
+    results = [
+        result(f"{name}_{seed}", 0.3, [0.3, 0.31], units_key="") for name in ("plain", "more") for seed in (1, 2)
+    ]
+    table = scores_over_seeds(results, models=MODELS, reference="plain_1")
+    assert len(table) == 2
+    assert table["difference"].isna().all()
+
+
 def test_where_units_say_all_the_interval_is_that_of_the_seeds():
     """Units are all alike: what is left is Student's t, and Welch's for the difference."""
     values = {"plain": (0.2, 0.3, 0.5), "more": (0.6, 0.9, 0.7)}
@@ -101,6 +128,7 @@ def test_a_reference_of_one_seed_is_subtracted_too():
     (row,) = scores_over_seeds(results, models=MODELS, reference="shortcuts").to_dict("records")
     assert (row["model"], row["reference"]) == ("plain", "shortcuts")
     assert row["difference"] == pytest.approx(0.115)
+    assert row["reference_seeds"] == 1
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):

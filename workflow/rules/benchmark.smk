@@ -238,7 +238,7 @@ rule summarize:
     params:
         scoring=lookup("scoring", within=config),
         models=lookup("models", within=config),
-        code=code_version("benchmarks", "reporting"),
+        code=code_version("benchmarks", "reporting", "config/seeds.py"),
     message:
         "Collecting the scores"
     script:

@@ -67,7 +67,7 @@ rule compare_trainings:
             for name in trained_models()
         },
         reference=lookup("scoring/reference", within=config),
-        code=code_version("model/comparison.py"),
+        code=code_version("model/comparison.py", "config/seeds.py"),
     message:
         "Comparing trainings on their validation cells"
     script:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from subcell.config.datasets import AnyDataset, Download, MakeSheet
 from subcell.config.map import Map
 from subcell.config.sections import (
+    LONGEST_NAME,
     Attention,
     CheckReleased,
     Crops,
@@ -198,10 +199,18 @@ class Config(Section):
             if not isinstance(model, SeveralSeeds) or model.seeds is None:
                 continue
             if "seed" in model.model_fields_set:
-                problems.append(f"models.{name}: give either `seed` or `seeds`")
+                problems.append(f"models.{name}: give either `seed` or `seeds`, e.g. `seeds: [1]`")
+            if isinstance(model, Subcell) and not model.train_on:
+                problems.append(
+                    f"models.{name}.seeds: a network from elsewhere has one set of weights; leave `seeds` out"
+                )
             if len(set(model.seeds)) < len(model.seeds):
                 problems.append(f"models.{name}.seeds: a seed stands there twice")
             for one in of_each_seed(name, model.seeds):
+                if len(one) > LONGEST_NAME:
+                    problems.append(
+                        f"models.{name}: `{one}` is longer than {LONGEST_NAME} characters; choose a shorter name"
+                    )
                 if one in self.models:
                     problems.append(
                         f"models.{name}.seeds: there is a model `{one}` already; give one of them another name"

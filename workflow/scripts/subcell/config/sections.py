@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 from subcell.config.base import Channel, Section
 from subcell.config.training import Objective, Recipe, Training, with_preset
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+LONGEST_NAME = 60
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=LONGEST_NAME)]
 """Names become folders: letters, digits, `_` and `-`."""
 
 Size = Literal["tiny", "small", "base"]
@@ -159,8 +160,9 @@ class SeveralSeeds(Network):
 
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
         None,
-        description="instead of `seed`: one model each, called NAME_SEED. `map.models` and `attention.models` mean all of them "
-        "by NAME, `scoring.reference` the first; scores are compared over seeds, too",
+        description="instead of `seed`: one model each, called NAME_SEED, embedded, scored and mapped by itself. `map.models` "
+        "and `attention.models` mean all of them by NAME, `scoring.reference` the first, and all where scores are compared over "
+        "seeds (`seeds.tsv`)",
     )
 
 

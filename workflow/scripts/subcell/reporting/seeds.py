@@ -21,7 +21,7 @@ from subcell.reporting.results import beats, interval
 SEED = "seed"
 COLUMNS = (
     *("dataset", "benchmark", "metric", "model", "seeds", "mean", "sd", "low", "high", "chance"),
-    *("reference", "difference", "difference_low", "difference_high", "simulated"),
+    *("reference", "reference_seeds", "difference", "difference_low", "difference_high", "simulated"),
 )
 
 Scores = tuple[NDArray[np.floating], NDArray[np.floating]]
@@ -37,17 +37,22 @@ def families(models: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
 
     Returns
     -------
-    what they are called together -> their names, of which there may be one
+    what they are called together -> their names, of which there may be one. Names that end in their seed have to be alike
+    without it, so that two ways of training with the same settings stay two; of one seed twice the first counts
     """
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], dict[int, str]] = {}
     for name, settings in models.items():
         if SEED in settings:
+            seed = settings[SEED]
             alike = repr(sorted((key, value) for key, value in settings.items() if key != SEED))
-            found.setdefault(alike, []).append(name)
-    return {
-        name_without_seed(names[0], models[names[0]][SEED]) if len(names) > 1 else names[0]: names
-        for names in found.values()
-    }
+            short = name_without_seed(name, seed)
+            found.setdefault((alike, short if short != name else ""), {}).setdefault(seed, name)
+    named: dict[str, list[str]] = {}
+    for (_, short), of_seeds in found.items():
+        names = list(of_seeds.values())
+        free = short and len(names) > 1 and short not in models and short not in named
+        named[short if free else names[0]] = names
+    return named
 
 
 def scores_over_seeds(
@@ -56,7 +61,7 @@ def scores_over_seeds(
     """Headline scores of models with several seeds, with intervals over units and seeds.
 
     The mean over seeds errs because units are few and because seeds are. The squared half width of its 95% interval is the
-    sum of two: 1.96 standard deviations over resamples of units, and Student's t over seeds (Graybill and Wang 1980). A
+    sum of two: 1.96 standard deviations over resamples of units, and Student's t over seeds (Howe 1974). A
     difference has the resamples of units in pairs, and Welch's t over the seeds of both.
 
     Parameters
@@ -82,20 +87,25 @@ def scores_over_seeds(
             here = _scores(scored, members)
             if here is None or len(here[0]) < 2:
                 continue
-            result = next(scored[model] for model in members if model in scored)
+            result = _of(scored, members)[0]
             head = result["metrics"][0]
             low, high = _interval(here)
             row = {"dataset": dataset, "benchmark": benchmark, "metric": head["metric"], "model": name}
             row |= {"seeds": len(here[0]), "mean": here[0].mean(), "sd": here[0].std(ddof=1), "low": low, "high": high}
             row |= {"chance": head.get("chance"), "simulated": bool(result.get("simulated", False))}
-            if other is not None and name != base and _comparable(scored, members, names.get(base, [base])):
+            if other is not None and name != base and _paired(scored, members, names.get(base, [base])):
                 low, high = _interval(here, other)
-                row |= {"reference": base, "difference": here[0].mean() - other[0].mean()}
+                row |= {
+                    "reference": base,
+                    "reference_seeds": len(other[0]),
+                    "difference": here[0].mean() - other[0].mean(),
+                }
                 row |= {"difference_low": low, "difference_high": high}
             rows.append(row)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    numbers = [*COLUMNS[5:10], *COLUMNS[11:14]]
-    return table.astype({**dict.fromkeys(numbers, float), "seeds": int, "simulated": bool, "reference": "string"})
+    numbers = ("mean", "sd", "low", "high", "chance", "difference", "difference_low", "difference_high")
+    others = {"seeds": int, "reference_seeds": "Int64", "simulated": bool, "reference": "string"}
+    return table.astype({**dict.fromkeys(numbers, float), **others})
 
 
 def write_scores_over_seeds(table: pd.DataFrame, path: str | Path) -> None:
@@ -117,20 +127,27 @@ def as_rows(path: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     return rows
 
 
-def _key(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What has to be the same for resamples to be pairs."""
+def _of(scored: Mapping[str, Mapping[str, Any]], members: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Results with a headline score."""
+    return [scored[name] for name in members if name in scored and scored[name]["metrics"][0]["value"] is not None]
+
+
+def _units(result: Mapping[str, Any]) -> tuple[str, str, int]:
+    """What has to be the same for scores to be averaged, and their resamples to be pairs."""
     metric = result["metrics"][0]["metric"]
-    return metric, result.get("units_key"), len((result.get("replicates") or {}).get(metric) or ())
+    return metric, result.get("units_key") or "", len((result.get("replicates") or {}).get(metric) or ())
 
 
-def _comparable(scored: Mapping[str, Mapping[str, Any]], *members: Sequence[str]) -> bool:
-    return len({_key(scored[model]) for names in members for model in names if model in scored}) == 1
+def _paired(scored: Mapping[str, Mapping[str, Any]], *members: Sequence[str]) -> bool:
+    """Whether all were resampled by the same draws of the same units."""
+    found = {_units(result) for names in members for result in _of(scored, names)}
+    return len(found) == 1 and all(found.pop())
 
 
 def _scores(scored: Mapping[str, Mapping[str, Any]], members: Sequence[str]) -> Scores | None:
     """Scores of a model with all its seeds; None where none has one, or they are of different units."""
-    results = [scored[model] for model in members if model in scored]
-    if not results or not _comparable(scored, members) or any(r["metrics"][0]["value"] is None for r in results):
+    results = _of(scored, members)
+    if len({_units(result) for result in results}) != 1:
         return None
     metric = results[0]["metrics"][0]["metric"]
     values = np.array([result["metrics"][0]["value"] for result in results], float)
