@@ -86,7 +86,7 @@ def comparison_figure(scores: pd.DataFrame, *, metric: str, chance: float | None
         )  # fmt: skip
     axes.hlines(places, ordered["low"], ordered["high"], color=ACCENT, linewidth=2.4, alpha=0.45, zorder=2)
     axes.plot(ordered["value"], places, "o", color=ACCENT, markersize=7, zorder=3)
-    axes.set_yticks(places, [shown_text(name, longest=28) for name in ordered["model"]], color=INK)
+    axes.set_yticks(places, [shown_text(name, longest=28, keep_end=4) for name in ordered["model"]], color=INK)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
