@@ -86,16 +86,8 @@ with job(snakemake):
     write_crate(
         out.crate,
         results=[
-            *(out.html, files.summary, files.not_run, files.leaderboard, files.seeds),
-            *(
-                *files.quality,
-                *files.set_aside,
-                *files.scores,
-                *files.maps,
-                *files.clusters,
-                *files.checkpoints,
-                *files.curves,
-            ),
+            *(out.html, files.summary, files.not_run, files.leaderboard, files.seeds, *files.quality, *files.set_aside),
+            *(*files.scores, *files.maps, *files.clusters, *files.checkpoints, *files.curves),
             *sorted(Path(out.figures).iterdir()),
             *sorted(Path(out.cards).glob("*.md")),
         ],

@@ -100,6 +100,19 @@ def counted(n: Any, unit: str | None) -> str:
     return f"{grouped(n)} {name}"
 
 
+Groups = dict[tuple[str, str], dict[str, Mapping[str, Any]]]
+"""(dataset, benchmark) -> model -> result."""
+
+
+def by_task(results: Sequence[Mapping[str, Any]]) -> Groups:
+    """Results of models that ran, by dataset and benchmark; controls bound the models and compete with none."""
+    groups: Groups = {}
+    for result in results:
+        if result["status"] == "ok" and result["metrics"] and result["model"] not in CONTROLS:
+            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = result
+    return groups
+
+
 def score_tables(
     table: pd.DataFrame,
     results: Sequence[Mapping[str, Any]],

@@ -14,9 +14,8 @@ from scipy import stats
 
 from subcell.benchmarks.bootstrap import LEVEL
 from subcell.config.seeds import name_without_seed
-from subcell.config.suite import CONTROLS
 from subcell.replacing import replacing
-from subcell.reporting.results import beats, interval
+from subcell.reporting.results import beats, by_task, interval
 
 SEED = "seed"
 COLUMNS = (
@@ -77,11 +76,7 @@ def scores_over_seeds(
     names = families(models)
     base = next((name for name, members in names.items() if reference in members), reference)
     rows = []
-    groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for result in results:
-        if result["status"] == "ok" and result["metrics"] and result["model"] not in CONTROLS:
-            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = result
-    for (dataset, benchmark), scored in groups.items():
+    for (dataset, benchmark), scored in by_task(results).items():
         other = _scores(scored, names.get(base, [base]))
         for name, members in names.items():
             here = _scores(scored, members)
@@ -95,12 +90,8 @@ def scores_over_seeds(
             row |= {"chance": head.get("chance"), "simulated": bool(result.get("simulated", False))}
             if other is not None and name != base and _paired(scored, members, names.get(base, [base])):
                 low, high = _interval(here, other)
-                row |= {
-                    "reference": base,
-                    "reference_seeds": len(other[0]),
-                    "difference": here[0].mean() - other[0].mean(),
-                }
-                row |= {"difference_low": low, "difference_high": high}
+                row |= {"reference": base, "reference_seeds": len(other[0])}
+                row |= {"difference": here[0].mean() - other[0].mean(), "difference_low": low, "difference_high": high}
             rows.append(row)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = ("mean", "sd", "low", "high", "chance", "difference", "difference_low", "difference_high")

@@ -12,7 +12,7 @@ from subcell.benchmarks.compare import compare_models
 from subcell.config.suite import CONTROLS
 from subcell.replacing import replacing
 from subcell.reporting.leaderboard import leaderboard, write_leaderboard
-from subcell.reporting.results import DIFFERENCE, interval, number, read_benchmarks, signed
+from subcell.reporting.results import DIFFERENCE, Groups, by_task, interval, number, read_benchmarks, signed
 from subcell.reporting.seeds import scores_over_seeds, write_scores_over_seeds
 
 SUMMARY_COLUMNS = (
@@ -20,9 +20,6 @@ SUMMARY_COLUMNS = (
     *("value", "low", "high", "chance", "n", "seeds", "simulated", "simulator"),
 )
 NOT_RUN_COLUMNS = ("dataset", "model", "benchmark", "reason")
-
-Groups = dict[tuple[str, str], dict[str, dict[str, Any]]]
-"""(dataset, benchmark) -> model -> result."""
 
 
 def collect_summary(
@@ -70,7 +67,7 @@ def collect_summary(
         for metric in result["metrics"] if result["status"] == "ok" else ():
             numbers = {key: metric.get(key) for key in ("metric", "value", "low", "high", "chance", "n", "seeds")}
             rows.append({**about, **numbers, "simulated": simulated})
-    groups = _by_task(results)
+    groups = by_task(results)
     rows += _differences(groups, reference)
     simulators = {Path(folder).parent.name: _simulator(folder) for folder in truth}
     rows = [{**row, "simulator": simulators.get(row["dataset"], "")} for row in rows]
@@ -90,15 +87,6 @@ def _simulator(truth: str | Path) -> str:
     """Version and hash of what simulated a dataset, in one word."""
     made_by = pd.read_csv(Path(truth) / "simulator.tsv", sep="\t", dtype=str).iloc[0]
     return f"{made_by['version']}-{made_by['hash']}"
-
-
-def _by_task(results: Sequence[dict[str, Any]]) -> Groups:
-    """Results of models that ran, by dataset and benchmark; controls bound the models and compete with none."""
-    groups: Groups = {}
-    for result in results:
-        if result["status"] == "ok" and result["metrics"] and result["model"] not in CONTROLS:
-            groups.setdefault((result["dataset"], result["benchmark"]), {})[result["model"]] = result
-    return groups
 
 
 def _differences(groups: Groups, reference: str) -> list[dict[str, Any]]:
