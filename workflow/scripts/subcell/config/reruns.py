@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-WEIGHTS = ("recipe", "size", "seed", "objective")
+WEIGHTS = ("recipe", "size", "seed", "objective", "start")
 OF_THE_RUN = ("checkpoint_activations", "compile", "workers", "checkpoints", "tensorboard")
 """Keys of `training` that say how it is run and not what is learned; as `subcell.model.resume` sees it, too."""
-NOT_EMBEDDED_WITH = ("evaluate_on", "train_on", "objective", "training")
+NOT_EMBEDDED_WITH = ("evaluate_on", "train_on", "objective", "training", "start")
 
 
 def learned_from(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from subcell.config.base import Channel, Section
-from subcell.config.training import Objective, Recipe, Training, with_preset
+from subcell.config.training import Objective, Recipe, Scaling, Training, with_preset
 
 LONGEST_NAME = 60
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=LONGEST_NAME)]
@@ -129,9 +129,11 @@ class Network(EvaluatedModel):
     """How a network looks at cells, whatever the network."""
 
     masked: bool = Field(True, description="set everything outside the cell to zero first, as SubCell is trained")
-    per_channel: bool = Field(
-        False,
-        description="scale each channel by itself; SubCell's networks are trained on all channels scaled together",
+    scaling: Scaling | None = Field(
+        None,
+        description="pixels of a cell to 0..1: `minmax` by the lowest and highest value of all channels together, as SubCell's "
+        "released networks are trained; `channel` each channel by its own; `percentile` as `minmax` without the outermost "
+        "thousandth. Absent: as the network was trained",
     )
     channel_map: dict[Channel, Channel] = Field(
         default={},
@@ -173,6 +175,11 @@ class Subcell(SeveralSeeds):
     recipe: Recipe = Field("mae-cells-prots-pool", description="the paper's training objective, see docs/training.md")
     size: Size = Field("tiny", description="`base` is the paper's ViT-B/16")
     train_on: list[Name] = Field(default=[], description="datasets whose training split the model learns from")
+    start: str | None = Field(
+        None,
+        description="with `train_on`: a checkpoint.safetensors of this workflow whose network is trained further; absent: random "
+        "weights. Antibodies and genes that it has seen may not be held out",
+    )
     checkpoint: str | None = Field(
         None, description="a checkpoint.safetensors of this workflow, or a .pth in the released format"
     )

@@ -18,6 +18,7 @@ Recipe = Literal[
     "vit-cells-prots-pool",
     "vit-supervised",
 ]
+Scaling = Literal["minmax", "channel", "percentile"]
 RELEASED_RECIPES = ("mae-cells-prots-pool", "vit-prots-pool")
 """Networks of these were published."""
 
@@ -44,10 +45,11 @@ class Objective(Section):
     masked_cells: float | None = Field(
         None, ge=0, le=1, description="share of an item's cells that lose their surroundings in each view (0.5)"
     )
-    scaling: Literal["minmax", "percentile"] | None = Field(
+    scaling: Scaling | None = Field(
         None,
-        description="pixels of a cell to 0..1 by its lowest and highest one (`minmax`), or by its 0.1 and 99.9 percentiles, "
-        "cut there (`percentile`, not the paper's); the model is then always used so",
+        description="pixels of a cell to 0..1 by the lowest and highest value of all channels together (`minmax`, the paper's), "
+        "by those of each channel (`channel`), or by the 0.1 and 99.9 percentiles of all channels, cut there (`percentile`); "
+        "the model is then always used so",
     )
     channels: list[Channel] | None = Field(
         None,

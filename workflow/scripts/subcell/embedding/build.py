@@ -54,8 +54,7 @@ def build_network(
         channel_map=settings.get("channel_map"),
         proteins=settings.get("proteins") or (),
         masked=settings.get("masked", True),
-        per_channel=settings.get("per_channel", False),
-        **found.get("inputs", {}),
+        **found.get("inputs", {}) | ({"scaling": settings["scaling"]} if settings.get("scaling") else {}),
     )
     read = {channel for one in inputs for channel in one.channels}
     description = {
@@ -129,7 +128,7 @@ def _subcell(name: str, settings: Any, store: CropStore, checkpoint: Any) -> dic
         "channels": tuple(channels),
         "strict": not config.get("dropped_channels"),
         **_heads(classifiers, path),
-        **({"inputs": {"scale": "percentile"}} if config.get("scaling") == "percentile" else {}),
+        "inputs": {"scaling": config.get("scaling", "minmax")},
         "description": {
             "checkpoint_sha256": sha256_of(path),
             "recipe": str(config.get("recipe", "")),
@@ -236,7 +235,7 @@ def _bestfitting(name: str, settings: Any, store: CropStore, checkpoint: Any) ->
         "channels": bestfitting.BESTFITTING_CHANNELS,
         "strict": True,
         "inputs": {
-            "scale": "channel" if settings.get("per_channel") else "type",
+            "scaling": "type",
             "pixels": bestfitting.IMAGE_PX,
             "box_margin_px": bestfitting.MARGIN_UM / store.um_per_px,
         },

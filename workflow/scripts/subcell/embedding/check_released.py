@@ -17,6 +17,7 @@ from subcell.catalog.released import CHANNEL_SETS
 from subcell.crops.store import MASKS
 from subcell.embedding.network import passes
 from subcell.errors import SubcellError
+from subcell.model.inputs import Scaling
 from subcell.model.released import load_released
 from subcell.replacing import replacing
 
@@ -32,19 +33,19 @@ class Preset:
     ----------
     centre_px : side of the square that is cut from the middle
     pixels : side that it is resized to
-    masked, per_channel : see `subcell.model.inputs.Inputs`
+    masked, scaling : see `subcell.model.inputs.Inputs`
     """
 
     centre_px: int
     pixels: int
     masked: bool = True
-    per_channel: bool = False
+    scaling: Scaling = "minmax"
 
 
 PRESETS = {
     "paper": Preset(640, 640),
     "paper, surroundings kept": Preset(640, 640, masked=False),
-    "paper, channels scaled apart": Preset(640, 640, per_channel=True),
+    "paper, channels scaled apart": Preset(640, 640, scaling="channel"),
     "training scale": Preset(896, 448),
     "training scale, surroundings kept": Preset(896, 448, masked=False),
     "448 px at the paper's scale": Preset(448, 448),
@@ -89,7 +90,7 @@ def check_released(
     ----------
     crops : folder of `subcell.crops.released.fetch_released_crops`
     weights : folder of `subcell.sources.weights.fetch_weights`
-    out_tsv : table to write, the best first: preset, centre_px, pixels, masked, per_channel, cosine (median), cosine_low
+    out_tsv : table to write, the best first: preset, centre_px, pixels, masked, scaling, cosine (median), cosine_low
         (smallest), agrees, n
     device : `cpu` or `cuda`
     log : is told each preset's numbers
@@ -107,7 +108,7 @@ def check_released(
         raise SubcellError(f"the released vectors have {released.shape[1]} numbers, {weights.name} gives {encoder.dim}")
     rows = []
     for name, preset in PRESETS.items():
-        inputs = passes(channels, masked=preset.masked, per_channel=preset.per_channel)[0]
+        inputs = passes(channels, masked=preset.masked, scaling=preset.scaling)[0]
         cosines = []
         for number, vector in enumerate(released):
             crop = torch.from_numpy(apply_preset(np.load(crops / f"{number}.npy"), preset)[None]).to(device)

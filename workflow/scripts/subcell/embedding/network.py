@@ -230,7 +230,6 @@ def passes(
     channel_map: Mapping[str, str] | None = None,
     proteins: Sequence[str] = (),
     masked: bool = True,
-    per_channel: bool = False,
     **more: Any,
 ) -> tuple[Inputs, ...]:
     """The passes of a network over a cell, one a protein.
@@ -240,18 +239,16 @@ def passes(
     network_channels : what the network was trained on, in its order, the protein somewhere among them
     channel_map : channel of the network -> stored channel that stands in for it
     proteins : stored channels that take their turn as the protein; none: the protein alone
-    masked, per_channel : see `Inputs`
+    masked : see `Inputs`
     more : other attributes of `Inputs`
     """
     channel_map = channel_map or {}
-    scale = more.pop("scale", "channel" if per_channel else "cell")
     return tuple(
         Inputs(
             channels=tuple(
                 protein if name == CHANNELS[-1] else channel_map.get(name, name) for name in network_channels
             ),
             masked=masked,
-            scale=scale,
             **more,
         )
         for protein in (proteins or [channel_map.get(CHANNELS[-1], CHANNELS[-1])])

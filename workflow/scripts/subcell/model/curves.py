@@ -49,6 +49,16 @@ class Curves:
             for name, value in values.items():
                 self._writer.add_scalar(f"{split}/{name}", value, step)
 
+    def means(self, *, since: int) -> dict[str, float]:
+        """Mean of each value of the training batches after a step."""
+        values: dict[str, list[float]] = {}
+        for step, _, split, name, value in reversed(self._rows):
+            if step <= since:
+                break
+            if split == "train":
+                values.setdefault(name, []).append(value)
+        return {name: sum(found) / len(found) for name, found in values.items()}
+
     def rows(self) -> list[tuple[Any, ...]]:
         """All of it, as plain values."""
         return self._rows

@@ -29,7 +29,7 @@ class ProjectionHead(nn.Module):
         )
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Project (N, in_dim) to (N, out_dim) of length one; N has to be the whole batch, both views."""
+        """Project (N, in_dim) to (N, out_dim) of length one; N are all cells of a batch in one view."""
         return nn.functional.normalize(at_least_float32(self.layers(vectors)), dim=1)
 
 

@@ -10,39 +10,38 @@ from torch import nn
 
 from subcell.channels import CHANNELS
 
-Scaling = Literal["minmax", "percentile"]
+Scaling = Literal["minmax", "channel", "percentile"]
+"""`minmax`: lowest and highest value of a cell over all channels (the paper's); `channel`: of each channel by itself;
+`percentile`: as `minmax`, but without the outermost thousandth at either end, where values are cut."""
 OUTERMOST = 0.001
 """Share of a cell's pixels at either end of the range that the percentile scaling leaves out."""
 
 
 def mask_and_scale(
-    images: torch.Tensor, masks: torch.Tensor, *, joint: bool = True, scaling: Scaling = "minmax", eps: float = 1e-6
+    images: torch.Tensor, masks: torch.Tensor, *, scaling: Scaling = "minmax", eps: float = 1e-6
 ) -> torch.Tensor:
-    """Set everything outside the cell to zero, then bring each cell to 0..1 over all channels and pixels together.
+    """Set everything outside the cell to zero, then bring each cell to 0..1.
 
     Parameters
     ----------
     images : (N, C, H, W), any type and unit
     masks : (N, H, W) bool or 0/1; ones everywhere keep the surroundings
-    joint : False scales each channel by itself
-    scaling : the range is that of all pixels (`minmax`), or of all but the outermost thousandth at either end, where values
-        are cut (`percentile`), so that a few hot pixels do not set it
-    eps : added to the range, so that a blank cell gives zeros
+    scaling : what sets the range, see `Scaling`
+    eps : added to the range, so that a blank cell, or a blank channel scaled by itself, gives zeros
 
     Returns
     -------
     (N, C, H, W) float32
     """
     masked = images.float() * masks[:, None].float()
-    dims = (1, 2, 3) if joint else (2, 3)
-    if scaling == "minmax":
+    dims = (2, 3) if scaling == "channel" else (1, 2, 3)
+    if scaling != "percentile":
         low, high = masked.amin(dim=dims, keepdim=True), masked.amax(dim=dims, keepdim=True)
         return (masked - low) / (high - low + eps)
-    flat = masked.flatten(dims[0])
+    flat = masked.flatten(1)
     outermost = int(flat.shape[-1] * OUTERMOST)
-    shape = (*masked.shape[: dims[0]], *(1 for _ in dims))
-    low = flat.kthvalue(outermost + 1, dim=-1).values.view(shape)
-    high = flat.kthvalue(flat.shape[-1] - outermost, dim=-1).values.view(shape)
+    low = flat.kthvalue(outermost + 1, dim=-1).values[:, None, None, None]
+    high = flat.kthvalue(flat.shape[-1] - outermost, dim=-1).values[:, None, None, None]
     return ((masked - low) / (high - low + eps)).clamp(0, 1)
 
 
@@ -71,9 +70,7 @@ class Inputs:
     ----------
     channels : stored channel that each of the network's channels is read from, in the network's order
     masked : set everything outside the cell to zero first
-    scale : bring pixels to 0..1 by the range of a `cell` over all channels together (as SubCell is trained), of each
-        `channel` of a cell, by the outer `percentile` of a cell (see `mask_and_scale`), or by the largest value of the
-        stored `type`
+    scaling : bring the pixels of a cell to 0..1 as `Scaling` says, or divide them by the largest value of the stored `type`
     mean, std : of each channel of the network, subtracted and divided by afterwards; none where empty
     pixels : side that images are resized to; None keeps them
     box_margin_px : cut the box around the cell, with this margin, before resizing; None keeps the whole crop
@@ -81,7 +78,7 @@ class Inputs:
 
     channels: tuple[str, ...] = CHANNELS
     masked: bool = True
-    scale: Literal["cell", "channel", "percentile", "type"] = "cell"
+    scaling: Scaling | Literal["type"] = "minmax"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     pixels: int | None = None
@@ -90,17 +87,17 @@ class Inputs:
     @property
     def words(self) -> str:
         """What is done, for people."""
-        scale = {
-            "cell": "min-max over all channels and pixels of the cell",
+        scaling = {
+            "minmax": "min-max over all channels and pixels of the cell",
             "channel": "min-max of each channel of the cell",
             "percentile": "0.1 to 99.9 percentile over all channels and pixels of the cell",
             "type": "divided by the largest value of the pixel type",
-        }[self.scale]
+        }[self.scaling]
         return ", then ".join(
             [
                 "multiplied by the cell mask" if self.masked else "surroundings kept",
                 *(["cut to the box around the cell"] if self.box_margin_px is not None else []),
-                scale,
+                scaling,
                 *([f"resized to {self.pixels} px"] if self.pixels else []),
                 *(["standardised by the network's mean and deviation"] if self.mean else []),
             ]
@@ -122,11 +119,10 @@ class Inputs:
         planes = [2 + CHANNELS.index(name) for name in self.channels]
         images = torch.stack([crops[:, plane] for plane in planes], dim=1).float()
         masks = own if self.masked else torch.ones_like(own)
-        if self.scale == "type":
+        if self.scaling == "type":
             images = images * masks[:, None] / torch.iinfo(crops.dtype).max
         else:
-            scaling: Scaling = "percentile" if self.scale == "percentile" else "minmax"
-            images = mask_and_scale(images, masks, joint=self.scale != "channel", scaling=scaling)
+            images = mask_and_scale(images, masks, scaling=self.scaling)
         if self.box_margin_px is not None:
             images = _boxes(images, own, margin=self.box_margin_px, pixels=self.pixels or images.shape[-1])
         elif self.pixels and images.shape[-2:] != (self.pixels, self.pixels):

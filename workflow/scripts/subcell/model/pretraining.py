@@ -156,17 +156,18 @@ class Pretraining(nn.Module):
         `loss`, the weighted sum that trains the encoder; its terms `reconstruction`, `cell_specific`,
         `protein_specific`, `supervised` without weights; `classifier`, which trains the watching classifier alone
         """
-        views = len(vectors) // len(labels.cells)
-        vectors = gather(vectors)
-        everyone = Labels(*(gather(values.repeat(views, *[1] * (values.dim() - 1))) for values in labels))
+        # View by view: batch normalisation of the heads sees one view of everyone's cells at a time, as published.
+        views = [gather(view) for view in vectors.split(len(labels.cells))]
+        vectors = torch.cat(views)
+        everyone = Labels(*(gather(values).repeat(len(views), *[1] * (values.dim() - 1)) for values in labels))
         terms = {} if reconstruction is None else {"reconstruction": reconstruction}
         if self.cell_head is not None:
             terms["cell_specific"] = contrastive_loss(
-                self.cell_head(vectors), everyone.cells, temperature=self.recipe.temperature
+                torch.cat([self.cell_head(view) for view in views]), everyone.cells, temperature=self.recipe.temperature
             )
         if self.protein_head is not None:
             terms["protein_specific"] = contrastive_loss(
-                self.protein_head(vectors),
+                torch.cat([self.protein_head(view) for view in views]),
                 everyone.positives,
                 temperature=self.recipe.temperature,
                 spared=everyone.spared if self.spares else None,

@@ -18,6 +18,7 @@ class Size:
     pool_dim, pool_heads : gates and heads of the attention pooling; a pooled vector has pool_heads x width numbers
     projection_dim, projected_dim : hidden and output width of the projection heads
     decoder_width, decoder_depth, decoder_heads : of the decoder that reconstructs pixels
+    stem : channels of the convolutions in front of the one that makes tokens; without any, one linear layer makes them
     """
 
     width: int
@@ -31,6 +32,16 @@ class Size:
     decoder_depth: int
     decoder_heads: int
     pool_heads: int = 2
+    stem: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take the stem as a list too, as JSON has it, and refuse one that does not end at a patch."""
+        object.__setattr__(self, "stem", tuple(self.stem))
+        if self.stem and 2 ** (len(self.stem) + 1) != self.patch:
+            raise ConfigError(
+                f"a stem of {len(self.stem) + 1} convolutions of stride 2 makes patches of {2 ** (len(self.stem) + 1)} px, "
+                f"not {self.patch}"
+            )
 
     @property
     def initial_std(self) -> float:

@@ -24,7 +24,7 @@ from subcell.model.processes import any_process, processes, rank
 from subcell.model.resume import load_state, save_state
 from subcell.model.sampler import ItemSampler
 from subcell.model.stopping import stop_requests
-from subcell.model.validation import collapsed, watch
+from subcell.model.validation import collapsed, plateau, watch
 
 SAVE_EVERY_S = 600.0
 """The state is saved after each epoch, and within an epoch that takes longer than this."""
@@ -44,6 +44,7 @@ class Course:
     watched : rows of the validation cells
     classes : locations that the classifier tells apart
     workers : processes that read ahead
+    views : of a cell in a batch
     state_dir, run : where the state is kept, and the fingerprint of the run that it is of
     config : description of the run, kept with encoders
     tensorboard : folder for TensorBoard, or None
@@ -57,6 +58,7 @@ class Course:
     watched: NDArray[np.int64]
     classes: Sequence[str]
     workers: int
+    views: int
     state_dir: str | Path
     run: str
     config: Mapping[str, Any]
@@ -71,6 +73,11 @@ class Course:
     def cells(self) -> int:
         """Cells a step."""
         return self.sampler.items_per_batch * self.sampler.cells_per_item
+
+    @property
+    def vectors(self) -> int:
+        """Vectors that are compared in a step."""
+        return self.views * self.cells
 
 
 def take_steps(loop: TrainingLoop, course: Course, kept: KeptEncoders, *, log: Callable[[str], None]) -> Curves:
@@ -166,6 +173,13 @@ def _validate(
         loop.network, course.store, rows, classes, device=loop.device, encoder=loop.encoder, workers=course.workers
     )
     log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    flat = plateau(curves.means(since=done - course.validate_every * course.sampler.batches_per_epoch), course.vectors)
+    if flat:
+        log(
+            f"PLATEAU after epoch {epoch}: {flat}; cells cannot be told apart yet. Train longer, raise "
+            "`training.learning_rate`, or see `objective.scaling`"
+        )
+        values["plateau"] = 1.0
     problem = collapsed(values)
     if problem:
         log(

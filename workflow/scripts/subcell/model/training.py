@@ -28,6 +28,7 @@ from subcell.model.reconstruction import write_reconstructions
 from subcell.model.resume import data_sha256, fingerprint
 from subcell.model.sampler import ItemSampler, Positives
 from subcell.model.sizes import Size, size_named
+from subcell.model.start import start_from
 from subcell.model.steps import Course, take_steps
 from subcell.model.validation import location_classes
 
@@ -44,6 +45,7 @@ def train(
     state_dir: str | Path,
     out_reconstruction: str | Path | None = None,
     out_reconstruction_errors: str | Path | None = None,
+    start: str | Path | None = None,
     objective: Mapping[str, Any] | None = None,
     positives: Positives = "antibody",
     spare: Spare = "none",
@@ -85,6 +87,7 @@ def train(
     out_curves : parquet file to write: step, epoch, split, metric, value
     state_dir : folder in which the state of the run is kept, finished or not, and the encoders of the last validations
     out_reconstruction, out_reconstruction_errors : see `subcell.model.reconstruction`; for recipes that reconstruct
+    start : checkpoint whose encoder is trained further, see `subcell.model.start`; None begins with random weights
     objective : changes to a named recipe, see `subcell.model.recipes.recipe_named`
     positives, spare : what makes cells positives of the protein-specific loss, and what keeps them from being negatives
     epochs, items_per_batch, cells_per_item, items_per_antibody : see `subcell.model.sampler.ItemSampler`; the defaults
@@ -163,6 +166,9 @@ def train(
         spares=spare != "none",
         seed=seed,
     )
+    if start is not None:
+        settings["start"] = start_from(network, start, size=numbers, um_per_px=store.um_per_px)
+        log(f"starts from {start}")
     data = data_sha256(crop_paths)
     config = {**settings, **describe_training(store, rows, taught), "data_sha256": data}
     course = Course(
@@ -179,6 +185,7 @@ def train(
         watched=watched,
         classes=classes,
         workers=_workers(device) if workers is None else workers,
+        views=taught.views,
         state_dir=state_dir,
         run=fingerprint({**settings, **asdict(numbers)}, list(store.obs.index[rows]), data),
         config=config,
@@ -249,9 +256,11 @@ def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe)
     """What a checkpoint says about the images and cells that its network has learned from."""
     obs = store.obs.iloc[rows]
 
+    def names(column: str) -> list[str]:
+        return sorted(map(str, set(obs[column].dropna()))) if column in obs else []
+
     def digest(column: str) -> str:
-        names = sorted(set(obs[column].dropna())) if column in obs else []
-        return hashlib.sha256("\n".join(names).encode()).hexdigest()
+        return hashlib.sha256("\n".join(names(column)).encode()).hexdigest()
 
     return {
         "in_channels": len(recipe.channels),
@@ -266,4 +275,6 @@ def describe_training(store: CropStore, rows: NDArray[np.int64], recipe: Recipe)
         "training_cells": len(rows),
         "antibodies_sha256": digest("antibody"),
         "genes_sha256": digest("gene"),
+        # By name, so that whoever uses the weights elsewhere can tell what they have seen.
+        "seen": {"antibody": names("antibody"), "gene": names("gene")},
     }

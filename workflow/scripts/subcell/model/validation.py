@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,9 @@ from subcell.model.pretraining import Pretraining
 
 MOST_CELLS = 4096
 """Vectors from which rank and spread are taken."""
+CONTRASTIVE = ("cell_specific", "protein_specific")
+PLATEAU = 0.98
+"""Share of log(vectors - 1), the loss of vectors that tell nothing, from which on a loss counts as being at chance."""
 LEAST_STD = 0.005
 LEAST_RANK = 2.0
 """Below these, vectors have collapsed; an untrained network is well above both."""
@@ -83,7 +87,7 @@ def watch(
     encoder = network.encoder if encoder is None else encoder
     network.eval()
     encoder.eval()
-    inputs = Inputs(network.recipe.channels, scale="percentile" if network.recipe.scaling == "percentile" else "cell")
+    inputs = Inputs(network.recipe.channels, scaling=network.recipe.scaling)
     batches = np.split(rows, range(batch, len(rows), batch))
     with read_batches(store, batches, workers=workers) as reading:
         vectors = torch.cat([encoder(inputs(crops.to(device))).vector for _, crops in reading])
@@ -176,20 +180,26 @@ def spread(vectors: torch.Tensor) -> dict[str, float]:
     `embedding_std` : mean deviation of a number of the vectors of length one, times sqrt(D): 1 where they lie all
         around, 0 where they have collapsed into a point
     `embedding_rank` : exp of the entropy of the singular values of the centred vectors (Roy & Vetterli 2007): how many
-        directions they use
+        directions they use at all
+    `variance_rank` : exp of the entropy of their squares, the variances: how many directions hold most of the spread
     `embedding_uniformity` : log of the mean over pairs of exp(-2 squared distance) of the vectors of length one (Wang &
         Isola 2020, arXiv 2005.10242, equation 4): 0 where all are the same, the lower the more evenly they lie
     """
     unit = torch.nn.functional.normalize(vectors[:MOST_CELLS].double(), dim=1)
     centred = unit - unit.mean(dim=0)
     values = torch.linalg.svdvals(centred)
-    share = values / values.sum().clamp(min=1e-12)
-    entropy = -(share * share.clamp(min=1e-12).log()).sum()
     return {
         "embedding_std": float(centred.square().mean().sqrt() * unit.shape[1] ** 0.5),
-        "embedding_rank": float(entropy.exp()),
+        "embedding_rank": _effective_number(values),
+        "variance_rank": _effective_number(values.square()),
         "embedding_uniformity": _uniformity(unit),
     }
+
+
+def _effective_number(amounts: torch.Tensor) -> float:
+    """How many equal amounts are as evenly spread as these: exp of the entropy of their shares."""
+    share = amounts / amounts.sum().clamp(min=1e-12)
+    return float((-(share * share.clamp(min=1e-12).log()).sum()).exp())
 
 
 def _uniformity(unit: torch.Tensor) -> float:
@@ -197,6 +207,19 @@ def _uniformity(unit: torch.Tensor) -> float:
     # |a - b|^2 = 2 - 2 ab; each vector's pair with itself gives 1.
     together = torch.stack([(4 * (rows @ unit.T - 1)).exp().sum() for rows in unit.split(512)]).sum() - len(unit)
     return float((together / max(1, pairs)).clamp(min=1e-12).log())
+
+
+def plateau(losses: Mapping[str, float], vectors: int) -> str:
+    """Which contrastive losses are no better than chance, in words; empty where none is.
+
+    Parameters
+    ----------
+    losses : means of the terms since the last look
+    vectors : that are compared in a batch, views times cells
+    """
+    chance = math.log(max(2, vectors - 1))
+    flat = [f"{name} {losses[name]:.3f}" for name in CONTRASTIVE if losses.get(name, 0.0) >= PLATEAU * chance]
+    return f"{' and '.join(flat)} within 2% of chance ({chance:.3f})" if flat else ""
 
 
 def collapsed(values: Mapping[str, float]) -> str:
