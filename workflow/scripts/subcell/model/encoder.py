@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
-from timm.layers import LayerNorm2d, PatchEmbed, resample_abs_pos_embed
+from timm.layers import GroupNorm1, PatchEmbed, resample_abs_pos_embed
 from timm.models import checkpoint_seq
 from timm.models.vision_transformer import Block
 from timm.models.vision_transformer_hybrid import ConvStem
@@ -128,7 +128,8 @@ class Encoder(nn.Module):
 class Convolutions(nn.Module):
     """Tokens from a few convolutions of stride 2 instead of one linear layer a patch (Xiao et al. 2021, arXiv 2106.14881).
 
-    A small network on few cells learns textures faster so. Not the paper's: its tokens come from one linear layer.
+    A small network on few cells learns textures faster so. Not the paper's: its tokens come from one linear layer. Values are
+    normalised over a whole image: normalised pixel by pixel, dark and bright places look alike and losses stay at chance.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ class Convolutions(nn.Module):
             len(channels),
             channels,
             stride=(2,) * len(channels),
-            norm_layer=LayerNorm2d,
+            norm_layer=GroupNorm1,
             act_layer=nn.GELU,
         )
 

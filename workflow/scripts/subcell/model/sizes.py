@@ -52,7 +52,7 @@ class Size:
 SIZES = {
     "tiny": Size(
         width=128,
-        depth=3,
+        depth=2,
         heads=4,
         patch=16,
         pool_dim=128,
@@ -61,6 +61,7 @@ SIZES = {
         decoder_width=64,
         decoder_depth=2,
         decoder_heads=4,
+        stem=(24, 48, 96),
     ),
     "small": Size(
         width=384,
@@ -88,7 +89,7 @@ SIZES = {
     ),
 }
 """`base` is the paper's network (87 million parameters in the encoder), for images of 448 px; `small` is meant for 224 px,
-`tiny` for 96 px."""
+`tiny`, whose tokens come from convolutions, for 96 px."""
 
 
 def size_named(name: str) -> Size:
