@@ -246,11 +246,11 @@ def test_channels_are_scaled_together_unless_asked(crops):
     store = CropStore(crops)
     brighter = store.read(range(3))
     brighter[:, 5] //= 2
-    for per_channel in (False, True):
-        embedder, found = random_vit(crops, per_channel=per_channel)
+    for scaling in ("minmax", "channel"):
+        embedder, found = random_vit(crops, scaling=scaling)
         changed = np.abs(embedder.embed(brighter, store.obs).vectors - found.vectors).max()
-        assert (changed < 1e-3) == per_channel
-    embedder, _ = random_vit(crops, per_channel=True)
+        assert (changed < 1e-3) == (scaling == "channel")
+    embedder, _ = random_vit(crops, scaling="channel")
     blank = store.read(range(3))
     blank[0, 3] = 0
     blank[1, 2:] = 0

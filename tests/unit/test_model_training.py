@@ -115,9 +115,9 @@ def test_curves_and_description_say_what_happened(tmp_path, crop_file) -> None:
     assert of_step["loss"] == pytest.approx(parts, rel=1e-5)
     valid = curves[curves["split"] == "valid"]
     assert sorted(set(valid["epoch"])) == [2, 3]
-    assert set(valid["metric"]) == {
+    assert set(valid["metric"]) - {"plateau"} == {
         *("macro_ap", "label_ranking_ap"),
-        *("embedding_std", "embedding_rank", "embedding_uniformity"),
+        *("embedding_std", "embedding_rank", "variance_rank", "embedding_uniformity"),
     }
     encoder, config = load_encoder(tmp_path / "checkpoint.safetensors")
     assert encoder.dim == 32
@@ -178,6 +178,15 @@ def test_a_collapse_is_said_and_stands_in_the_curves(tmp_path, crop_file, monkey
     _, curves = run(tmp_path / "collapsed", crop_file, epochs=1, log=lines.append)
     assert curves.loc[curves["metric"] == "collapsed", ["split", "value"]].to_numpy().tolist() == [["valid", 1.0]]
     assert any(line.startswith("COLLAPSED after epoch 1: vectors use") for line in lines)
+
+
+def test_a_loss_that_stays_at_chance_is_said_and_stands_in_the_curves(tmp_path, crop_file, monkeypatch) -> None:
+    lines = []
+    settings = {"epochs": 2, "validate_every": 1, "learning_rate": 1e-9}
+    monkeypatch.setattr("subcell.model.validation.PLATEAU", 0.7)
+    _, curves = run(tmp_path, crop_file, **settings, log=lines.append)
+    assert curves.loc[curves["metric"] == "plateau", ["epoch", "value"]].to_numpy().tolist() == [[1.0, 1.0], [2.0, 1.0]]
+    assert any(line.startswith("PLATEAU after epoch 1: ") and "chance (2.708)" in line for line in lines)
 
 
 def test_without_validation_cells_the_spread_of_training_cells_is_watched(tmp_path, crop_file) -> None:

@@ -1,11 +1,13 @@
 """How a training is watched: labels, retrieval, spread and collapse against known answers."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from subcell.model.validation import collapsed, location_table, retrieval, spread
+from subcell.model.validation import collapsed, location_table, plateau, retrieval, spread
 
 
 def test_unknown_labels_are_not_taken_for_no_location() -> None:
@@ -24,6 +26,27 @@ def test_collapse_shows_in_the_spread() -> None:
     assert point["embedding_std"] < 0.01
     line = spread(torch.randn(400, 1, generator=generator) * torch.ones(400, 16))
     assert line["embedding_rank"] < 1.1
+
+
+def test_a_few_strong_directions_show_in_the_rank_of_variances_alone() -> None:
+    """Three directions with two hundred times the variance of the other 125: singular values hardly see it."""
+    deviations = torch.cat((torch.full((3,), 14.0), torch.ones(125)))
+    vectors = torch.randn(2000, 128, generator=torch.Generator().manual_seed(0)) * deviations
+    few = spread(vectors)
+    assert few["embedding_rank"] > 40
+    assert few["variance_rank"] < few["embedding_rank"] / 3
+    even = spread(vectors / deviations)
+    assert even["variance_rank"] > 100
+    one = torch.cat((torch.full((1,), 1000.0), torch.ones(127)))
+    assert "lies in " in collapsed(spread(vectors / deviations * one))
+
+
+def test_a_loss_at_chance_is_said() -> None:
+    """Of 128 vectors that tell nothing the loss is log(127)."""
+    chance = math.log(127)
+    assert plateau({"protein_specific": chance * 0.97, "loss": 9.0}, 128) == ""
+    said = plateau({"cell_specific": chance * 0.5, "protein_specific": chance * 0.985}, 128)
+    assert said == f"protein_specific {chance * 0.985:.3f} within 2% of chance ({chance:.3f})"
 
 
 def test_uniformity_is_its_formula_and_zero_for_a_point() -> None:

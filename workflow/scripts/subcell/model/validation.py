@@ -24,6 +24,7 @@ PLATEAU = 0.98
 """Share of log(vectors - 1), the loss of vectors that tell nothing, from which on a loss counts as being at chance."""
 LEAST_STD = 0.005
 LEAST_RANK = 2.0
+LEAST_VARIANCE_RANK = 1.5
 """Below these, vectors have collapsed; an untrained network is well above both."""
 
 
@@ -228,4 +229,6 @@ def collapsed(values: Mapping[str, float]) -> str:
         return f"all cells have nearly the same vector (spread {values['embedding_std']:.1e} of 1)"
     if values.get("embedding_rank", 1e9) < LEAST_RANK:
         return f"vectors use {values['embedding_rank']:.1f} directions only"
+    if values.get("variance_rank", 1e9) < LEAST_VARIANCE_RANK:
+        return f"nearly all that tells vectors apart lies in {values['variance_rank']:.1f} directions"
     return ""

@@ -287,7 +287,7 @@ def _has_location(obs: pd.DataFrame, name: str) -> NDArray[np.bool_]:
 
 def _order_of_metric(metric: str) -> tuple[int, str]:
     """The total loss and the score that is to rise, then the terms of the loss, then what only diagnoses."""
-    diagnosis = metric.startswith("embedding_") or metric in ("gradient_norm", "learning_rate")
+    diagnosis = metric.startswith("embedding_") or metric in ("variance_rank", "gradient_norm", "learning_rate")
     first = ("loss", "macro_ap")
     return (first.index(metric) if metric in first else 3 if diagnosis else 2, metric)
 
@@ -306,6 +306,7 @@ METRIC_NAMES: Mapping[str, str] = {
     "classifier": "Classifier loss",
     "embedding_std": "Spread of the vectors",
     "embedding_rank": "Effective rank of the vectors",
+    "variance_rank": "Directions that hold the variance",
     "macro_ap": "Macro average precision",
     "micro_ap": "Micro average precision",
     "macro_f1": "Macro F1",

@@ -90,6 +90,10 @@ def weights_of(settings: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+FALLEN = 0.95
+"""Share of the best validation score below which the last one counts as fallen."""
+
+
 def describe_training(
     name: str, curves: str | Path, figures: Figures, *, reconstruction: str | Path | None, max_bytes: int
 ) -> dict[str, Any]:
@@ -101,8 +105,35 @@ def describe_training(
         "epochs": None if training.empty else int(training["epoch"].max()),
         "steps": None if training.empty else int(training["step"].max()),
         "metrics": [readable(metric) for metric in sorted(training["metric"].unique())],
+        "warnings": training_warnings(training),
         "reconstruction": inlined_picture(reconstruction, max_bytes=max_bytes) if reconstruction else None,
     }
+
+
+def training_warnings(training: pd.DataFrame) -> list[str]:
+    """What is wrong with a training, a sentence each.
+
+    Parameters
+    ----------
+    training : step, epoch, split, metric, value; `plateau` and `collapsed` are there where they were noticed
+    """
+    sentences = []
+    for metric, words in (
+        ("plateau", "A contrastive loss was within 2% of chance"),
+        ("collapsed", "Vectors had collapsed"),
+    ):
+        epochs = sorted(training.loc[training["metric"] == metric, "epoch"].unique())
+        if epochs:
+            sentences.append(f"{words} after {'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}.")
+    watched = training[(training["metric"] == "macro_ap") & (training["split"] == "valid")].sort_values("epoch")
+    if len(watched) > 1:
+        best, last = watched.loc[watched["value"].idxmax()], watched.iloc[-1]
+        if last["value"] < best["value"] * FALLEN:
+            sentences.append(
+                f"Average precision on validation cells was highest after epoch {best['epoch']} ({best['value']:.3f}) and fell "
+                f"to {last['value']:.3f}: shorten the training, or keep the best weights with `select: macro_ap`."
+            )
+    return sentences
 
 
 def describe_attention(entry: Mapping[str, Any], *, max_bytes: int) -> dict[str, Any]:
