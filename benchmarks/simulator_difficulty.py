@@ -18,7 +18,7 @@ from subcell.benchmarks.frozen import read_cells
 from subcell.benchmarks.localization import label_table
 from subcell.benchmarks.result import Result
 from subcell.channels import CHANNELS
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.crops.run import crop_fields
 from subcell.crops.store import CropStore
 from subcell.embedding.models import build_embedder

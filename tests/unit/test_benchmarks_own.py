@@ -12,7 +12,7 @@ from benchmark_example import headline, noise, run_task, table_of_proteins, writ
 from subcell.benchmarks.controls import CONTROLS, load_file, run_controls
 from subcell.benchmarks.leakage import TRAINING
 from subcell.benchmarks.scored import note_scored, read_scored
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.sections import TestSet as Wanted
 from subcell.errors import ConfigError
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.code import code_version
 from subcell.config.document import OUTPUTS
 from subcell.errors import ConfigError

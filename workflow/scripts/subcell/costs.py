@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.suite import CONTROLS, SUITE
 from subcell.embedding.models import NETWORKS
 from subcell.model.plan import TRAINING_ANTIBODIES, count_training, describe_training, flops_per_s

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from subcell.channels import CHANNELS
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.model.decoder import patchify
 from subcell.model.losses import contrastive_loss, reconstruction_loss
 from subcell.model.pretraining import Pretraining
