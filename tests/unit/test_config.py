@@ -7,7 +7,6 @@ import yaml
 from snakemake.utils import update_config
 
 from subcell.config.check import resolve
-from subcell.config.code import code_version
 from subcell.config.document import OUTPUTS
 from subcell.errors import ConfigError
 from subcell.sources.simulate import design_fields
@@ -124,19 +123,6 @@ def test_paper_split_needs_its_lists():
 @pytest.mark.parametrize("path", OUTPUTS)
 def test_generated_files_are_up_to_date(path):
     assert (ROOT / path).read_text(encoding="utf-8") == OUTPUTS[path](), "run `make docs`"
-
-
-def test_code_version_changes_with_the_code_and_only_then(tmp_path, monkeypatch):
-    (tmp_path / "stage").mkdir()
-    module = tmp_path / "stage" / "module.py"
-    module.write_text("A = 1\n")
-    monkeypatch.setattr("subcell.config.code.LIBRARY", tmp_path)
-    before = code_version("stage")
-    assert code_version("stage") == before
-    module.write_text("A = 2\n")
-    assert code_version("stage") != before
-    with pytest.raises(FileNotFoundError):
-        code_version("absent")
 
 
 def test_a_map_of_a_model_that_is_not_there():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
 from subcell.config.suite import SUITE, module_of
 
 ROOT = Path(__file__).parents[2]
