@@ -7,7 +7,8 @@ import yaml
 from snakemake.utils import update_config
 
 from subcell.config.check import resolve
-from subcell.config.document import OUTPUTS
+from subcell.config.document import OUTPUTS, readme
+from subcell.config.model import Config
 from subcell.errors import ConfigError
 from subcell.sources.simulate import design_fields
 
@@ -164,3 +165,18 @@ def test_a_model_with_seeds_is_one_model_a_seed():
 def test_what_is_wrong_with_seeds_is_said_once(models, expected):
     (line,) = problems({"datasets": DATASETS, "models": models})
     assert expected in line
+
+
+def test_every_key_of_every_block_is_documented():
+    text = readme()
+    for name, block in Config.model_json_schema()["$defs"].items():
+        for key, about in block.get("properties", {}).items():
+            assert f"| `{key}` |" in text, (name, key)
+            assert about.get("description", "") in text.replace("\\|", "|"), (name, key)
+
+
+@pytest.mark.parametrize(
+    "title", ["tasks.interactions.pairs[]", "own_tasks.NAME", "scoring.test_sets.NAME", "models.NAME with `kind: timm`"]
+)
+def test_blocks_inside_others_have_a_table(title):
+    assert f"\n## {title}\n" in readme()
