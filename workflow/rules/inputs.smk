@@ -20,6 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config.check import resolve
 from subcell.config.code import code_version, module_file
+from subcell.config.own_tasks import unknown_settings
 from subcell.config.reruns import embedded_with, learned_from
 from subcell.config.suite import SUITE, module_of
 from subcell.errors import ConfigError
@@ -47,6 +48,9 @@ if "make_sheet" not in sys.argv:
     for name, settings in config["datasets"].items():
         if settings["source"] == "images" and not Path(settings["sheet"]).is_file():
             raise WorkflowError(f"datasets.{name}.sheet: there is no file {settings['sheet']}")
+
+if problems := unknown_settings(config["own_tasks"]):
+    raise WorkflowError("\n".join(problems))
 
 
 if workflow.remote_exec:
