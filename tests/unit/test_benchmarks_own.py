@@ -125,7 +125,7 @@ def test_names_that_do_not_fit(config, message):
         (
             {"chanel": 1},
             CODE,
-            "own_tasks.mine.settings.chanel: `run` in {file} has no such keyword; did you mean `channel`?",
+            "own_tasks.mine.settings.chanel: `run` in {file} takes no such setting; did you mean `channel`?",
         ),
         (
             {"head_seeds": 1},

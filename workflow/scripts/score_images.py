@@ -6,7 +6,7 @@ from job import job
 from subcell.benchmarks.drawn_structures import drawn_structures
 from subcell.benchmarks.scored import note_scored
 from subcell.config.suite import module_of
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 
 with job(snakemake) as run:
     inputs, params = snakemake.input, snakemake.params

@@ -9,6 +9,9 @@ from typing import Any
 TAKERS = ("run", "perfect_features")
 """Functions of a benchmark that get settings as keywords; see `subcell.benchmarks.result`."""
 
+GIVEN = ("out_json", "out_parquet", "dataset", "model", "simulated", "split_by", "device")
+"""Keywords that every benchmark gets from the workflow; no settings."""
+
 
 def unknown_settings(own_tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line for each setting that no function of its benchmark's file takes, with the likely name.
@@ -25,13 +28,16 @@ def unknown_settings(own_tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if not any(function.name == "run" for function in functions) or any(map(_reads_all, functions)):
             continue
         known = [
-            argument.arg for function in functions for argument in [*function.args.args[1:], *function.args.kwonlyargs]
+            argument.arg
+            for function in functions
+            for argument in [*function.args.args[1:], *function.args.kwonlyargs]
+            if argument.arg not in GIVEN
         ]
         for key in task["settings"]:
             if key not in known:
                 close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
                 hint = f"did you mean `{close[0]}`?" if close else f"it takes: {', '.join(known)}"
-                lines.append(f"own_tasks.{name}.settings.{key}: `run` in {task['file']} has no such keyword; {hint}")
+                lines.append(f"own_tasks.{name}.settings.{key}: `run` in {task['file']} takes no such setting; {hint}")
     return lines
 
 
