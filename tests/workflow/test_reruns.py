@@ -21,7 +21,7 @@ CONFIG = {
 }
 TARGETS = ("results/reruns/models/mae/checkpoint.safetensors", "results/reruns/tiny/mae/cells.h5ad")
 OWN = ["results/reruns/tiny/mae/benchmarks/own.json", "results/reruns/tiny/controls/own/random_labels.json"]
-OWN_TASK = "from subcell.benchmarks.bootstrap import bootstrap\n\n\ndef run(cells, **settings):\n    return bootstrap\n"
+OWN_TASK = "from subcell.benchmarks.bootstrap import bootstrap\n\n\ndef run(cells): ...\n"
 INTERACTIONS = "results/reruns/tiny/mae/benchmarks/interactions.json"
 
 
