@@ -82,7 +82,7 @@ $(VENV)/.ready: requirements.lock requirements-uv.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.atlas.compiled
+	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.atlas.graph
 	@touch $@
 
 clean:

@@ -23,7 +23,7 @@ from subcell.benchmarks.mlp import HIDDEN, fit_mlps
 from subcell.catalog.fields import as_fields
 from subcell.crops.run import crop_fields
 from subcell.crops.store import CropStore
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import merge_shards
 from subcell.embedding.store import create_vectors
 from subcell.model.loop import CellLabels, TrainingLoop

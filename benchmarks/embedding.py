@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from subcell.channels import CHANNELS  # noqa: E402
 from subcell.crops.store import write_h5sc  # noqa: E402
-from subcell.embedding.models import build_embedder  # noqa: E402
+from subcell.embedding.kinds import build_embedder  # noqa: E402
 from subcell.embedding.run import embed_shard, merge_shards  # noqa: E402
 from subcell.embedding.store import create_vectors  # noqa: E402
 from subcell.model.encoder import build_encoder  # noqa: E402

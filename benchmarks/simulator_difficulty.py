@@ -18,10 +18,10 @@ from subcell.benchmarks.frozen import read_cells
 from subcell.benchmarks.localization import label_table
 from subcell.benchmarks.result import Result
 from subcell.channels import CHANNELS
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.crops.run import crop_fields
 from subcell.crops.store import CropStore
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.embedding.store import create_vectors
 from subcell.imaging.read import read_field, read_labels, read_ledger

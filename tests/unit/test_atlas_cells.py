@@ -13,7 +13,7 @@ from subcell.atlas.settings import Settings
 from subcell.atlas.summaries import SPREAD_SHARE, collect
 from subcell.atlas.units import summarise
 from subcell.catalog.fields import read_fields
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.errors import ConfigError
 from subcell.sources import list_fields, read_release
 

@@ -17,7 +17,7 @@ from subcell.atlas.compiled import load_umap
 from subcell.atlas.map import TABLES, Settings, build_map, write_map
 from subcell.atlas.planted import plant
 from subcell.atlas.published import read_counts
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.map import Map
 from subcell.errors import SubcellError
 from subcell.sources.download import Cache, Downloader, Limits

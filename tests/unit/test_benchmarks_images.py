@@ -13,7 +13,8 @@ from subcell.benchmarks.attention import best_head, by_chance, head_scores, neig
 from subcell.benchmarks.disturbances import SEVERITIES, disturb
 from subcell.benchmarks.drawn_structures import drawn_structures
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.embedding.models import Embedded, build_embedder
+from subcell.embedding.kinds import build_embedder
+from subcell.embedding.models import Embedded
 from subcell.segmentation.masks import create_masks
 
 SIDE = 32

@@ -12,7 +12,8 @@ from benchmark_example import headline, noise, run_task, table_of_proteins, writ
 from subcell.benchmarks.controls import CONTROLS, load_file, run_controls
 from subcell.benchmarks.leakage import TRAINING
 from subcell.benchmarks.scored import note_scored, read_scored
-from subcell.config import resolve
+from subcell.config.check import resolve
+from subcell.config.own_tasks import unknown_settings
 from subcell.config.sections import TestSet as Wanted
 from subcell.errors import ConfigError
 
@@ -116,6 +117,38 @@ def test_a_file_that_is_no_task_is_named(tmp_path, code, message):
 def test_names_that_do_not_fit(config, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         resolve({**DEMO, **config})
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (
+            {"chanel": 1},
+            CODE,
+            "own_tasks.mine.settings.chanel: `run` in {file} takes no such setting; did you mean `channel`?",
+        ),
+        (
+            {"head_seeds": 1},
+            CODE,
+            "own_tasks.mine.settings.head_seeds: `run` in {file} has no such keyword; it takes: ",
+        ),
+        ({"channel": 1, "bootstraps": 100}, CODE, None),
+        ({"anything": 1}, "def run(cells, **settings):\n    return settings['anything']\n", None),
+        ({"truth": 1}, "def run(cells, **_other): ...\ndef perfect_features(obs, truth): ...\n", None),
+        ({"anything": 1}, "def run(:", None),
+        ({"anything": 1}, "from elsewhere import run", None),
+    ],
+)
+def test_a_setting_that_the_task_does_not_take_is_refused_with_the_likely_one(tmp_path, settings, code, message):
+    file = tmp_path / "task.py"
+    file.write_text(code)
+    problems = unknown_settings({"mine": {"file": str(file), "settings": settings}})
+    assert len(problems) == (message is not None)
+    assert all(line.startswith(message.format(file=file)) for line in problems)
+
+
+def test_a_file_that_is_not_there_is_left_to_its_job():
+    assert unknown_settings({"mine": {"file": "absent.py", "settings": {"anything": 1}}}) == []
 
 
 def test_what_was_scored_is_noted_once_a_model_and_its_vectors(task, tmp_path):

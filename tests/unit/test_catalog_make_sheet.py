@@ -12,7 +12,7 @@ from subcell.catalog.make_sheet import compile_pattern, make_sheet
 from subcell.catalog.pixel_size import ome_pixel_size_um
 from subcell.catalog.sheet import read_sheet
 from subcell.channels import CHANNELS, COLORS
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.errors import SheetError
 
 

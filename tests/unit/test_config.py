@@ -6,9 +6,9 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from subcell.config import resolve
-from subcell.config.code import code_version
-from subcell.config.document import OUTPUTS
+from subcell.config.check import resolve
+from subcell.config.document import OUTPUTS, readme
+from subcell.config.model import Config
 from subcell.errors import ConfigError
 from subcell.sources.simulate import design_fields
 
@@ -126,19 +126,6 @@ def test_generated_files_are_up_to_date(path):
     assert (ROOT / path).read_text(encoding="utf-8") == OUTPUTS[path](), "run `make docs`"
 
 
-def test_code_version_changes_with_the_code_and_only_then(tmp_path, monkeypatch):
-    (tmp_path / "stage").mkdir()
-    module = tmp_path / "stage" / "module.py"
-    module.write_text("A = 1\n")
-    monkeypatch.setattr("subcell.config.code.LIBRARY", tmp_path)
-    before = code_version("stage")
-    assert code_version("stage") == before
-    module.write_text("A = 2\n")
-    assert code_version("stage") != before
-    with pytest.raises(FileNotFoundError):
-        code_version("absent")
-
-
 def test_a_map_of_a_model_that_is_not_there():
     found = problems({"datasets": DATASETS, "models": {"a": {"kind": "handcrafted"}}, "map": {"models": ["a", "b"]}})
     assert found == ["map.models: no model `b`; there are: a"]
@@ -178,3 +165,18 @@ def test_a_model_with_seeds_is_one_model_a_seed():
 def test_what_is_wrong_with_seeds_is_said_once(models, expected):
     (line,) = problems({"datasets": DATASETS, "models": models})
     assert expected in line
+
+
+def test_every_key_of_every_block_is_documented():
+    text = readme()
+    for name, block in Config.model_json_schema()["$defs"].items():
+        for key, about in block.get("properties", {}).items():
+            assert f"| `{key}` |" in text, (name, key)
+            assert about.get("description", "") in text.replace("\\|", "|"), (name, key)
+
+
+@pytest.mark.parametrize(
+    "title", ["tasks.interactions.pairs[]", "own_tasks.NAME", "scoring.test_sets.NAME", "models.NAME with `kind: timm`"]
+)
+def test_blocks_inside_others_have_a_table(title):
+    assert f"\n## {title}\n" in readme()

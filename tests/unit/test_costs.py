@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.costs import (
     CLUSTER,
     HEAD_WEIGHTS,

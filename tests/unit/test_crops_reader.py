@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.crops.cut import field_size_px
 from subcell.crops.reader import shuffled_crops
 from subcell.crops.store import IMAGES, CropStore, content_sha256, create_crops, write_h5sc

@@ -11,8 +11,9 @@ from subcell.channels import CHANNELS
 from subcell.crops.store import PLANES, write_h5sc
 from subcell.embedding import run as run_module
 from subcell.embedding.handcrafted import GRAIN_RADII_PX, Handcrafted, granularity, ring_means
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.mask_shape import MASK_SHAPES, mask_shape
-from subcell.embedding.models import Embedded, build_embedder
+from subcell.embedding.models import Embedded
 from subcell.embedding.run import embed_shard, merge_shards
 from subcell.embedding.shortcuts import Shortcuts, depth_of
 from subcell.errors import CheckpointError, ConfigError, NothingLeftError, SubcellError

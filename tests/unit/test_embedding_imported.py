@@ -13,7 +13,7 @@ import torch
 
 from subcell.atlas.neighbors import find_neighbors, nearest_rows
 from subcell.atlas.units import aggregate
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.embedding import imported
 from subcell.embedding.imported import import_cells
 from subcell.errors import ConfigError, SubcellError

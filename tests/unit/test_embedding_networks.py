@@ -13,7 +13,7 @@ from torchvision.models import Inception3
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.errors import CheckpointError, ConfigError
 

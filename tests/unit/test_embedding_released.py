@@ -14,7 +14,7 @@ from subcell.catalog.released import location_names
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.attention import write_attention
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard, merge_shards
 from subcell.embedding.scale import degrade, write_scale_cost
 from subcell.embedding.store import export_parquet

@@ -11,7 +11,7 @@ import torch
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.errors import CheckpointError, ConfigError
 from subcell.model.checkpoint import load_encoder, save_checkpoint

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from subcell.config.suite import SUITE, module_of
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow/scripts"
 IN_EVERY_JOB = {"snakemake"}
@@ -50,9 +52,9 @@ def modules_of(path):
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
-            # `f"subcell.benchmarks.{rule}"`: any of them
-            folder = node.args[0].values[0].value.rstrip(".").replace(".", "/")
-            names |= {f"{folder.replace('/', '.')}.{file.stem}" for file in (SCRIPTS / folder).glob("*.py")}
+            # `module_of(name)`: any benchmark
+            assert ast.unparse(node.args[0]).startswith("module_of(")
+            names |= {module_of(benchmark) for benchmark in SUITE}
     return names
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from subcell.catalog.fields import read_fields
 from subcell.catalog.names import cell_line_name, location_name, match_names, tissue_of
 from subcell.catalog.splits import read_antibody_ids
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.errors import NothingLeftError, SheetError
 from subcell.sources import downloader_of, files_on_the_web, list_fields, read_release
 from subcell.sources.download import Cache

@@ -7,7 +7,7 @@ import torch
 import yaml
 from training_example import MICRO
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.model.plan import cost_of_step, count_training, describe_step, describe_training, read_rates
 from subcell.model.pretraining import Pretraining
 from subcell.model.recipes import RECIPES

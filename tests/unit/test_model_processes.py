@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from subcell.errors import SubcellError
-from subcell.model.processes import gather, processes, rank, run_processes
+from subcell.model.processes import gather, processes, rank
+from subcell.model.torchrun import run_processes
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
@@ -116,7 +117,7 @@ def test_two_processes_train_and_say_what_is_wrong(tmp_path, crop_file):
 TRAINING = """
 import json
 import sys
-from subcell.model.processes import run_processes
+from subcell.model.torchrun import run_processes
 
 run_processes(2, json.loads(sys.argv[1]), log=lambda line: print(line, flush=True))
 """

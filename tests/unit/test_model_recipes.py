@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.training import PAPER, RELEASED_RECIPES, Objective, Recipe, Training
 from subcell.errors import ConfigError
 from subcell.model.pretraining import Pretraining

@@ -9,7 +9,7 @@ from training_example import MICRO, run
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.errors import NothingLeftError, SubcellError
 from subcell.model import plan, training

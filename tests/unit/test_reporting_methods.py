@@ -2,7 +2,7 @@
 
 import pytest
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.reporting.methods import describe_methods, listed
 from subcell.reporting.model_section import describe_model
 from subcell.reporting.software import cited

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.suite import SUITE
 from subcell.model.plan import TRAINING_ANTIBODIES, count_training, flops_per_s
 from subcell.model.pretraining import Pretraining

@@ -16,7 +16,7 @@ from PIL import Image
 
 from subcell.catalog.fields import as_fields, read_fields
 from subcell.catalog.sheet import read_sheet
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.errors import ImageError, SubcellError
 from subcell.imaging.read import read_field, read_labels, read_ledger
 from subcell.sources import downloader_of, list_fields

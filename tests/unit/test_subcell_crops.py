@@ -9,7 +9,7 @@ import pytest
 from faulty_server import Site, serve
 
 from subcell.catalog.fields import read_fields
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.crops.published import import_crops, nucleus_in, read_crop
 from subcell.crops.store import CropStore
 from subcell.errors import ImageError, SheetError

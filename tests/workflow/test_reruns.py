@@ -16,16 +16,20 @@ CONFIG = {
     "tasks": {
         "interactions": {"pairs": [{"name": "own", "file": "own.tsv", "aliases": "names.tsv", "baits": "baits.txt"}]}
     },
+    "own_tasks": {"own": {"file": "own_task.py"}},
     "pathvars": {"results": "results/reruns", "logs": "logs/reruns"},
 }
 TARGETS = ("results/reruns/models/mae/checkpoint.safetensors", "results/reruns/tiny/mae/cells.h5ad")
+OWN = ["results/reruns/tiny/mae/benchmarks/own.json", "results/reruns/tiny/controls/own/random_labels.json"]
+OWN_TASK = "from subcell.benchmarks.bootstrap import bootstrap\n\n\ndef run(cells): ...\n"
 INTERACTIONS = "results/reruns/tiny/mae/benchmarks/interactions.json"
 
 
 @pytest.fixture(scope="module")
 def finished(project):
     """The project with a file, or a folder, for everything that the targets are made from; rules have ended well."""
-    targets = (*TARGETS, INTERACTIONS)
+    targets = (*TARGETS, INTERACTIONS, *OWN)
+    (project / "own_task.py").write_text(OWN_TASK)
     for name in ("own.tsv", "names.tsv", "baits.txt"):
         (project / name).touch()
     planned = project / "reruns.yaml"
@@ -91,3 +95,28 @@ def test_a_new_list_beside_the_interactions_scores_them_again(finished, file):
     assert jobs_after(finished, nothing, "new_list", [INTERACTIONS]) == {"interactions"}
     (finished / file).write_text("")
     os.utime(finished / file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+LIBRARY = "workflow/scripts/subcell"
+
+
+@pytest.mark.parametrize(
+    ("file", "again", "others"),
+    [
+        ("own_task.py", {"own_task", "controls"}, {"interactions", "embed"}),
+        (f"{LIBRARY}/benchmarks/bootstrap.py", {"own_task", "controls", "interactions"}, {"embed", "check_quality"}),
+        (f"{LIBRARY}/benchmarks/interactions.py", {"interactions"}, {"own_task", "controls", "embed"}),
+        (f"{LIBRARY}/embedding/store.py", {"embed", "merge_embeddings", "own_task", "controls"}, {"train_autoencoder"}),
+        (f"{LIBRARY}/reporting/figures.py", set(), {"check_quality", "embed", "own_task", "controls", "interactions"}),
+    ],
+)
+def test_changed_code_computes_again_what_came_from_it(finished, file, again, others):
+    path = finished / file
+    before = path.read_text()
+    path.write_text(before + "# changed\n")
+    try:
+        jobs = jobs_after(finished, lambda model: None, "code", [*TARGETS, INTERACTIONS, *OWN])
+    finally:
+        path.write_text(before)
+    assert again <= jobs
+    assert not others & jobs

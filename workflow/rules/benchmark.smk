@@ -23,7 +23,6 @@ rule localization:
         scoring=lookup("scoring", within=config),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
-        code=code_version("benchmarks"),
     message:
         "Scoring localization of {wildcards.dataset} by {wildcards.model}"
     script:
@@ -107,7 +106,6 @@ use rule retrieval as own_task with:
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
         file=lambda wildcards: config["own_tasks"][wildcards.benchmark]["file"],
-        code=lambda wildcards: file_version(config["own_tasks"][wildcards.benchmark]["file"]),
     message:
         "Scoring {wildcards.benchmark} of {wildcards.dataset} by {wildcards.model}"
 
@@ -140,7 +138,6 @@ rule controls:
         scoring=lambda wildcards: task_settings(wildcards.benchmark, wildcards.dataset),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         file=lambda wildcards: config["own_tasks"].get(wildcards.benchmark, {}).get("file"),
-        code=code_version("benchmarks"),
     message:
         "Scoring the controls of {wildcards.benchmark} on {wildcards.dataset}"
     script:
@@ -170,7 +167,6 @@ rule check_leakage:
         elsewhere=lambda wildcards: learned_elsewhere(wildcards.dataset),
         networks=lambda wildcards: training_datasets(wildcards.dataset),
         classifiers=lambda wildcards: classifier_datasets(wildcards.dataset),
-        code=code_version("benchmarks/leakage.py", "imaging"),
     message:
         "Checking the split of {wildcards.dataset}"
     script:
@@ -202,7 +198,6 @@ rule segmentation:
         model=lookup("segmentation/model", within=config),
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         scoring=lookup("scoring", within=config),
-        code=code_version("benchmarks", "segmentation", "imaging"),
     message:
         "Scoring the masks of {wildcards.dataset}"
     script:
@@ -238,7 +233,6 @@ rule summarize:
     params:
         scoring=lookup("scoring", within=config),
         models=lookup("models", within=config),
-        code=code_version("benchmarks", "reporting", "config/seeds.py"),
     message:
         "Collecting the scores"
     script:

@@ -1,7 +1,6 @@
 """What the benchmarks ask of the configuration: who scores what, from which files. No rules here."""
 
-from subcell.config.code import file_version
-from subcell.config.suite import CONTROLS, SUITE, Task, scored_models
+from subcell.config.suite import CONTROLS, Task, scored_models
 
 
 def simulated_truth(dataset):

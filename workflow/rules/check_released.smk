@@ -39,8 +39,6 @@ rule check_released:
     resources:
         mem_mb=4000,
         runtime=120,
-    params:
-        code=code_version("embedding/check_released.py", "model"),
     message:
         "Comparing released weights with the released vectors"
     script:

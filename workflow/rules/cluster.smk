@@ -17,7 +17,6 @@ rule download_reference:
         ledger=lambda wildcards: (
             f"{config['pathvars'].get('results', 'results')}/.state/references/{wildcards.file}.sha256"
         ),
-        code=code_version("sources"),
     message:
         "Fetching {wildcards.file}"
     script:
@@ -71,7 +70,6 @@ rule cluster:
         settings=map_settings(),
         tables=MAP_TABLES,
         title=lambda wildcards: map_title(wildcards.dataset, wildcards.model),
-        code=code_version("atlas"),
     message:
         "Mapping {wildcards.dataset} as {wildcards.model} sees it"
     script:
@@ -105,6 +103,5 @@ use rule cluster as cluster_line with:
         ),
         tables=MAP_TABLES,
         title=lambda wildcards: map_title(wildcards.dataset, wildcards.model, wildcards.line),
-        code=code_version("atlas"),
     message:
         "Mapping {wildcards.line} in {wildcards.dataset} as {wildcards.model} sees it"

@@ -23,7 +23,6 @@ rule crop:
     params:
         settings=lookup("crops", within=config),
         camera=camera_of,
-        code=code_version("imaging", "crops"),
     message:
         "Cropping the cells of {wildcards.dataset}, shard {wildcards.shard}"
     script:
@@ -53,7 +52,6 @@ rule import_crops:
         runtime=120,
     params:
         settings=lookup("crops", within=config),
-        code=code_version("imaging", "crops"),
     message:
         "Importing the crops of {wildcards.dataset}, shard {wildcards.shard}"
     script:

@@ -25,7 +25,6 @@ for dataset in image_datasets():
             params:
                 settings={key: settings[key] for key in ("source", *ADDRESSES) if key in settings},
                 entries=entries_wanted(settings),
-                code=code_version("sources"),
             message:
                 f"Reading the release that {dataset} is taken from"
             script:
@@ -55,7 +54,6 @@ for dataset in image_datasets():
             dataset=dataset,
             # What is scored on a dataset is no part of it.
             settings={key: value for key, value in settings.items() if key != "benchmarks"},
-            code=code_version("catalog", "sources"),
         message:
             f"Listing the fields of {dataset}"
         script:
@@ -83,7 +81,6 @@ rule download:
         downloads=fetches,
     params:
         settings=lambda wildcards: image_settings(wildcards.dataset),
-        code=code_version("sources"),
     message:
         "Fetching the images of {wildcards.dataset}, shard {wildcards.shard}"
     script:
@@ -107,7 +104,6 @@ rule plan_download:
         runtime=30,
     params:
         datasets=list(config["datasets"]),
-        code=code_version("sources"),
     message:
         "Planning the download"
     script:

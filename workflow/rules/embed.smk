@@ -48,7 +48,6 @@ rule embed:
     params:
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         about=lambda wildcards: {"stains_replaced": replaced_stains(wildcards.dataset)},
-        code=code_version("embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Embedding {wildcards.dataset}, shard {wildcards.shard}, with {wildcards.model}"
     script:
@@ -73,8 +72,6 @@ rule merge_embeddings:
     resources:
         mem_mb=memory(2000, times=1),
         runtime=minutes(60),
-    params:
-        code=code_version("embedding"),
     message:
         "Joining the embeddings of {wildcards.dataset} by {wildcards.model}"
     script:
@@ -109,9 +106,6 @@ rule import_embeddings:
             key: config["datasets"][wildcards.dataset][key]
             for key in ("columns", "defaults", "layer", "split")
         },
-        code=code_version(
-            "embedding/imported.py", "catalog/splits.py", "catalog/values.py", "catalog/names.py"
-        ),
     message:
         "Importing the vectors of {wildcards.dataset}"
     script:
@@ -135,7 +129,6 @@ rule locations:
         runtime=60,
     params:
         unit=lookup("map/unit", within=config),
-        code=code_version("atlas/locations.py", "atlas/units.py", "atlas/summaries.py"),
     message:
         "Locations in {wildcards.dataset} as {wildcards.model} says them"
     script:
@@ -165,7 +158,6 @@ rule neighbors:
             "average": config["map"]["average"],
             "seed": config["map"]["seed"],
         },
-        code=code_version("atlas/neighbors.py", "atlas/units.py", "atlas/summaries.py"),
     message:
         "Neighbours in {wildcards.dataset} as {wildcards.model} sees them"
     script:
@@ -196,7 +188,6 @@ rule measure_attention:
     params:
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         cells={key: config["attention"][key] for key in ("cells", "shown")},
-        code=code_version("embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Looking where {wildcards.model} looks in {wildcards.dataset}"
     script:
@@ -223,8 +214,6 @@ rule draw_attention:
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    params:
-        code=code_version("reporting/attention.py"),
     message:
         "Drawing where {wildcards.model} looks in {wildcards.dataset}"
     script:
@@ -257,7 +246,6 @@ rule measure_scale_cost:
             "cells": config["attention"]["cells"],
             "factors": config["attention"]["scale_factors"] or [1, 2, 4, 7.5],
         },
-        code=code_version("embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Measuring what coarse pixels cost {wildcards.model} on {wildcards.dataset}"
     script:
@@ -285,8 +273,6 @@ rule export_parquet:
     resources:
         mem_mb=memory(2000, times=1),
         runtime=minutes(60),
-    params:
-        code=code_version("embedding/store.py"),
     message:
         "Writing the vectors of {wildcards.dataset} by {wildcards.model} as parquet"
     script:

@@ -14,12 +14,15 @@ if not os.path.isdir(str(workflow.current_basedir)):
         f"This workflow brings its library and its resources along, so it runs in a clone of its own, not as a module "
         f"from {workflow.current_basedir}: clone the repository, and run snakemake there."
     )
-sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
+SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
-from subcell.config import resolve
-from subcell.config.code import code_version
+from subcell.config.check import resolve
+from subcell.config.code import code_version, module_file
+from subcell.config.own_tasks import unknown_settings
 from subcell.config.reruns import embedded_with, learned_from
+from subcell.config.suite import SUITE, module_of
 from subcell.errors import ConfigError
 from subcell.segmentation.kinds import is_compact
 from subcell.segmentation.labelled import labelled_files
@@ -46,10 +49,39 @@ if "make_sheet" not in sys.argv:
         if settings["source"] == "images" and not Path(settings["sheet"]).is_file():
             raise WorkflowError(f"datasets.{name}.sheet: there is no file {settings['sheet']}")
 
+if problems := unknown_settings(config["own_tasks"]):
+    raise WorkflowError("\n".join(problems))
+
 
 if workflow.remote_exec:
     # This Snakemake runs one job, which a scheduler has started and given its GPUs.
     os.environ.update(SUBCELL_REMOTE_JOB="1")
+
+
+CHECKSUMMED = ("fetch_weights", "fetch_released_crops", "download_reference")
+"""Rules that hold what they fetch to a checksum: the same files, whatever code fetches them."""
+
+
+def follow_code():
+    """Let every job run again when its driver changes, or anything that this imports; no rule lists that itself."""
+    for one in workflow.rules:
+        if one.script and one.name not in CHECKSUMMED:
+            one.set_params(code=code_of(one.name, one.script))
+
+
+def code_of(name, script):
+    """Function of wildcards: the version of a rule's driver, and of the benchmark that the driver loads by its name."""
+    driver = SCRIPTS / Path(script).name
+
+    def version(wildcards):
+        task = wildcards.get("benchmark", name)
+        own = config["own_tasks"].get(task, {}).get("file")
+        loaded = (
+            [module_file(module_of(task))] if task in SUITE else [own] if own and Path(own).is_file() else []
+        )
+        return code_version(driver, *loaded)
+
+    return version
 
 
 def pathvar(name):

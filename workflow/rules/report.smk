@@ -33,14 +33,6 @@ rule check_quality:
         runtime=30,
     params:
         border_cells=lookup("crops/border_cells", within=config),
-        # Not all of `reporting`: vectors hang on this rule's tables, and need no new ones when a page looks different.
-        code=code_version(
-            "reporting/quality.py",
-            "reporting/field_quality.py",
-            "imaging/ledger.py",
-            "catalog",
-            "segmentation",
-        ),
     message:
         "Checking the quality of {wildcards.dataset}"
     script:
@@ -69,8 +61,6 @@ rule draw_fields:
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    params:
-        code=code_version("reporting", "imaging"),
     message:
         "Drawing fields of {wildcards.dataset}"
     script:
@@ -103,8 +93,6 @@ rule draw_crops:
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    params:
-        code=code_version("reporting", "crops"),
     message:
         "Drawing crops of {wildcards.dataset}"
     script:
@@ -136,7 +124,6 @@ rule explore:
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         # All maps together stay below a third of the 15 MB that a page should have at most.
         tiles_bytes=3_500_000 // max(1, len(maps_made())),
-        code=code_version("reporting", "crops", "benchmarks/expression.py"),
     message:
         "Preparing the explorer of {wildcards.dataset} by {wildcards.model}"
     script:
@@ -165,7 +152,6 @@ use rule explore as explore_line with:
         tables=["enrichment", "annotation"],
         simulated=lambda wildcards: config["datasets"][wildcards.dataset]["source"] == "simulate",
         tiles_bytes=3_500_000 // max(1, len(maps_made())),
-        code=code_version("reporting", "crops", "benchmarks/expression.py"),
     message:
         "Preparing the explorer of {wildcards.line} in {wildcards.dataset} by {wildcards.model}"
 
@@ -238,7 +224,6 @@ rule report:
         config=config,
         snakemake=snakemake_version,
         logs=pathvar("logs"),
-        code=code_version("reporting"),
     message:
         "Writing the report"
     script:

@@ -27,7 +27,6 @@ rule segment:
     params:
         settings=lookup("segmentation", within=config),
         camera=camera_of,
-        code=code_version("imaging", "segmentation"),
     message:
         "Segmenting {wildcards.dataset}, shard {wildcards.shard}"
     script:
@@ -55,8 +54,6 @@ rule check_plates:
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    params:
-        code=code_version("segmentation"),
     message:
         "Comparing the plates of {wildcards.dataset}"
     script:
@@ -82,7 +79,6 @@ rule estimate_flat_field:
         runtime=240,
     params:
         offset=lambda wildcards: camera_of(wildcards)["offset"],
-        code=code_version("imaging"),
     message:
         "Estimating the illumination of {wildcards.dataset}"
     script:
@@ -110,7 +106,6 @@ rule fine_tune:
         gpu_mb=8000 if tunes_compact() else 16_000,
     params:
         settings=lookup("fine_tune", within=config),
-        code=code_version("imaging", "segmentation"),
     message:
         "Fine-tuning a segmentation model"
     script:
@@ -135,7 +130,6 @@ rule train_compact:
         gpu_mb=8000,
     params:
         settings=lookup("train_compact", within=config),
-        code=code_version("segmentation", "sources"),
     message:
         "Training the compact segmentation network"
     script:

@@ -15,7 +15,6 @@ rule truth:
         runtime=10,
     params:
         settings=lambda wildcards: image_settings(wildcards.dataset),
-        code=code_version("sources/simulate"),
     message:
         "Telling the truth about {wildcards.dataset}"
     script:

@@ -17,7 +17,6 @@ use rule retrieval as transcriptome with:
         scoring=task_settings("transcriptome"),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
-        code=code_version("benchmarks"),
     message:
         "Comparing lines of {wildcards.dataset} as {wildcards.model} sees them with their expression"
 
@@ -38,7 +37,6 @@ use rule retrieval as interactions with:
         scoring=task_settings("interactions"),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
-        code=code_version("benchmarks", "atlas/gene_sets.py", "atlas/leiden.py"),
     message:
         "Scoring interactions in {wildcards.dataset} by {wildcards.model}"
 
@@ -64,7 +62,6 @@ use rule retrieval as perturbation with:
         scoring=task_settings("perturbation"),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
-        code=code_version("benchmarks"),
     message:
         "Scoring perturbations of {wildcards.dataset} by {wildcards.model}"
 
@@ -91,7 +88,6 @@ rule draw_plates:
         runtime=30,
     params:
         title=lambda wildcards: map_title(wildcards.dataset, wildcards.model),
-        code=code_version("reporting/plate_maps.py"),
     message:
         "Drawing the plates of {wildcards.dataset} as {wildcards.model} sees them"
     script:
@@ -129,7 +125,6 @@ rule attention:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("attention"),
         scored_log=scored_log,
-        code=code_version("benchmarks", "embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Scoring where {wildcards.model} looks in {wildcards.dataset}"
     script:
@@ -166,7 +161,6 @@ rule robustness:
         simulated=lambda wildcards: wildcards.dataset in simulated(),
         scoring=task_settings("robustness"),
         scored_log=scored_log,
-        code=code_version("benchmarks", "embedding", "model", "catalog/released.py", "catalog/fields.py"),
     message:
         "Changing images of {wildcards.dataset} and embedding them with {wildcards.model}"
     script:
@@ -189,6 +183,5 @@ use rule localization as external with:
         scoring=lambda wildcards: task_settings("external", wildcards.dataset),
         split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scored_log=scored_log,
-        code=code_version("benchmarks"),
     message:
         "Scoring {wildcards.model} on {wildcards.dataset}, trained elsewhere"

@@ -26,7 +26,6 @@ rule train:
         settings=lambda wildcards: learned_from(config["models"][wildcards.model]),
         state=lambda wildcards: f"{pathvar('results')}/.state/{wildcards.model}",
         tensorboard=lambda wildcards: f"{pathvar('logs')}/models/{wildcards.model}/tensorboard",
-        code=code_version("model"),
     message:
         "Training {wildcards.model}"
     script:
@@ -67,7 +66,6 @@ rule compare_trainings:
             for name in trained_models()
         },
         reference=lookup("scoring/reference", within=config),
-        code=code_version("model/comparison.py", "config/seeds.py"),
     message:
         "Comparing trainings on their validation cells"
     script:

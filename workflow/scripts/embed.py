@@ -1,7 +1,7 @@
 """Embed the cells of one shard."""
 
 from job import job
-from subcell.embedding.models import NETWORKS, build_embedder
+from subcell.embedding.kinds import NETWORKS, build_embedder
 from subcell.embedding.run import embed_shard
 
 with job(snakemake) as run:

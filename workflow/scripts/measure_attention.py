@@ -2,7 +2,7 @@
 
 from job import job
 from subcell.embedding.attention import write_attention
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 
 with job(snakemake) as run:
     embedder = build_embedder(

@@ -1,7 +1,7 @@
 """Measure what coarse pixels cost one network."""
 
 from job import job
-from subcell.embedding.models import build_embedder
+from subcell.embedding.kinds import build_embedder
 from subcell.embedding.scale import write_scale_cost
 
 with job(snakemake) as run:

@@ -4,12 +4,13 @@ from importlib import import_module
 
 from job import job
 from subcell.benchmarks.controls import load_file, run_controls
+from subcell.config.suite import module_of
 
 with job(snakemake) as run:
     params = snakemake.params
     inputs = dict(snakemake.input.items())
     name = snakemake.wildcards.benchmark
-    task = load_file(name, params.file) if params.file else import_module(f"subcell.benchmarks.{name}")
+    task = load_file(name, params.file) if params.file else import_module(module_of(name))
     run_controls(
         task,
         inputs.pop("cells"),

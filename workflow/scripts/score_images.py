@@ -5,7 +5,8 @@ from importlib import import_module
 from job import job
 from subcell.benchmarks.drawn_structures import drawn_structures
 from subcell.benchmarks.scored import note_scored
-from subcell.embedding.models import build_embedder
+from subcell.config.suite import module_of
+from subcell.embedding.kinds import build_embedder
 
 with job(snakemake) as run:
     inputs, params = snakemake.input, snakemake.params
@@ -20,7 +21,7 @@ with job(snakemake) as run:
         log=run.log.info,
     )
     structures = drawn_structures(inputs.images, inputs.masks) if inputs.get("masks") else None
-    result = import_module(f"subcell.benchmarks.{params.task}").run(
+    result = import_module(module_of(params.task)).run(
         inputs.crops,
         embedder=embedder,
         structures=structures,

@@ -5,12 +5,13 @@ from importlib import import_module
 from job import job
 from subcell.benchmarks.controls import load_file
 from subcell.benchmarks.scored import note_scored
+from subcell.config.suite import module_of
 
 with job(snakemake) as run:
     wildcards, params = dict(snakemake.wildcards.items()), dict(snakemake.params.items())
     inputs = dict(snakemake.input.items())
     name, file = wildcards.get("benchmark", snakemake.rule), params.get("file")
-    task = load_file(name, file) if file else import_module(f"subcell.benchmarks.{name}")
+    task = load_file(name, file) if file else import_module(module_of(name))
     result = task.run(
         inputs["cells"],
         out_json=snakemake.output.scores,

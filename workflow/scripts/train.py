@@ -2,7 +2,7 @@
 
 from job import job
 from subcell.config.reruns import run_with
-from subcell.model.processes import run_processes
+from subcell.model.torchrun import run_processes
 from subcell.model.training import train
 
 with job(snakemake) as run:

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from subcell.config import resolve
+from subcell.config.check import resolve
 from subcell.config.suite import CONTROLS, SUITE
-from subcell.embedding.models import NETWORKS
+from subcell.embedding.kinds import NETWORKS
 from subcell.model.plan import TRAINING_ANTIBODIES, count_training, describe_training, flops_per_s
 
 CONSTANTS = Path(__file__).resolve().parents[3] / "resources" / "costs.tsv"

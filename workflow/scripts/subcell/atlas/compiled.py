@@ -31,13 +31,3 @@ def load_umap() -> ModuleType:
         return import_module("umap")
     finally:
         numba.njit = compile_function
-
-
-if __name__ == "__main__":  # at set-up, so that no map has to wait for it
-    import numpy as np
-    from anndata import AnnData
-
-    from subcell.atlas.graph import connect_and_lay_out
-
-    points = AnnData(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
-    connect_and_lay_out(points, use_rep="X", neighbors=15, seed=0)

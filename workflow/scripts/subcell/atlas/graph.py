@@ -73,3 +73,12 @@ def connect_and_lay_out(
     scanpy.tl.umap(drawn, min_dist=MIN_DIST, spread=SPREAD, init_pos=start, random_state=seed)
     positions = drawn.obsm["X_umap"]
     units.obsm["X_umap"] = (positions - positions.mean(axis=0)).astype(np.float32)
+
+
+if __name__ == "__main__":  # at set-up, so that no map has to wait for what is compiled
+    connect_and_lay_out(
+        anndata.AnnData(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)),
+        use_rep="X",
+        neighbors=15,
+        seed=0,
+    )

@@ -41,7 +41,7 @@ def run(
 ) -> Result:
     """Share of the variance of vectors that goes with the antibody, before and after Harmony.
 
-    The components are those of a nested model (`subcell.benchmarks.variance`): line, plate in line, antibody, well, field,
+    The components are those of a nested model (see `variance`): line, plate in line, antibody, well, field,
     and the rest between cells of a field. What a layout cannot separate is one component or none, and is named. Beside it
     the mixing of plates among the nearest neighbours: 1 where the other plates come up as often as they would by chance.
     Both are measured again after Harmony has been told the plates. All is measured on cells of held-out antibodies, and

@@ -70,7 +70,7 @@ class Result:
     """Outcome of one benchmark of one model on one dataset; `status` is "ok" or "not run", then with a reason.
 
     `replicates` holds for the headline (and any other metric in which models are to be compared) its value in each
-    resample of `subcell.benchmarks.bootstrap.draw_units`, `units_key` the hash of the units that were drawn: models with
+    resample of `bootstrap.draw_units`, `units_key` the hash of the units that were drawn: models with
     the same key are compared in pairs.
     """
 

@@ -1,6 +1,4 @@
-"""The configuration: one typed model from which defaults, schema, documentation and error messages come."""
+"""The configuration: one typed model from which defaults, schema, documentation and error messages come.
 
-from subcell.config.check import resolve
-from subcell.config.model import Config
-
-__all__ = ["Config", "resolve"]
+Imports nothing itself, so that a job depends on those parts alone that it reads.
+"""

@@ -2,6 +2,7 @@
 
 import json
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -10,81 +11,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from subcell.config.datasets import (
-    Camera,
-    Download,
-    Effects,
-    Embeddings,
-    Hpa,
-    Images,
-    MakeSheet,
-    Simulate,
-    Split,
-    SubcellCrops,
-)
-from subcell.config.map import Enrichment, Filters, GeneSetFile, InteractionFile, Ladder, Map, ReferenceFile
 from subcell.config.model import Config
-from subcell.config.sections import (
-    Attention,
-    Bestfitting,
-    CheckReleased,
-    Crops,
-    Dino4Cells,
-    FineTune,
-    Handcrafted,
-    Imported,
-    Neighbors,
-    RandomVit,
-    Scoring,
-    Segmentation,
-    Shortcuts,
-    Subcell,
-    Timm,
-    TrainCompact,
-    Weights,
-)
-from subcell.config.training import Objective, Training
 
 ROOT = Path(__file__).parents[4]
-BLOCKS: dict[str, type[BaseModel]] = {
-    "Top level": Config,
-    "datasets.NAME with `source: simulate`": Simulate,
-    "datasets.NAME.effects": Effects,
-    "datasets.NAME with `source: images`": Images,
-    "datasets.NAME with `source: embeddings`": Embeddings,
-    "datasets.NAME with `source: hpa`": Hpa,
-    "datasets.NAME with `source: subcell_crops`": SubcellCrops,
-    "datasets.NAME.split": Split,
-    "datasets.NAME.camera": Camera,
-    "download": Download,
-    "segmentation": Segmentation,
-    "crops": Crops,
-    "models.NAME with `kind: subcell`": Subcell,
-    "models.NAME.objective": Objective,
-    "models.NAME.training": Training,
-    "models.NAME with `kind: random_vit`": RandomVit,
-    "models.NAME with `kind: dino4cells`": Dino4Cells,
-    "models.NAME with `kind: bestfitting`": Bestfitting,
-    "models.NAME with `kind: timm`": Timm,
-    "models.NAME with `kind: handcrafted`": Handcrafted,
-    "models.NAME with `kind: shortcuts`": Shortcuts,
-    "models.NAME with `kind: imported`": Imported,
-    "weights": Weights,
-    "attention": Attention,
-    "map": Map,
-    "map.filters": Filters,
-    "map.ladder": Ladder,
-    "map.enrichment": Enrichment,
-    "map.gene_sets[]": GeneSetFile,
-    "map.interactions[]": InteractionFile,
-    "map.downloads.FILE": ReferenceFile,
-    "neighbors": Neighbors,
-    "scoring": Scoring,
-    "make_sheet": MakeSheet,
-    "fine_tune": FineTune,
-    "train_compact": TrainCompact,
-    "check_released": CheckReleased,
-}
 HEAD = """# Configuration
 
 Written by `make docs` from `workflow/scripts/subcell/config`; change it there.
@@ -101,12 +30,17 @@ reported together before anything runs.
 def readme() -> str:
     """The text of config/README.md."""
     parts = [HEAD]
-    for title, block in BLOCKS.items():
+    for title, block in blocks().items():
         doc = (block.__doc__ or "").strip()
         parts.append(f"## {title}\n\n{doc}\n\n| key | type | default | meaning |\n|---|---|---|---|")
         parts.extend(_row(name, field) for name, field in block.model_fields.items())
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def blocks() -> dict[str, type[BaseModel]]:
+    """Title -> every block that a configuration can have, from the model itself."""
+    return {"Top level": Config, **_blocks_below(Config, "")}
 
 
 def schema() -> str:
@@ -115,6 +49,33 @@ def schema() -> str:
 
 
 OUTPUTS = {"config/README.md": readme, "workflow/schemas/config.schema.json": schema}
+
+
+def _blocks_below(block: type[BaseModel], path: str) -> dict[str, type[BaseModel]]:
+    titles: dict[str, type[BaseModel]] = {}
+    for name, field in block.model_fields.items():
+        for where, inner in _blocks_of(field.annotation, path + name, field.discriminator):
+            titles[where] = inner
+            titles |= _blocks_below(inner, where.split(" with ")[0] + ".")
+    return titles
+
+
+def _blocks_of(annotation: Any, path: str, tag: Any = None) -> Iterator[tuple[str, type[BaseModel]]]:
+    """(title, block) of each block that a key may hold; the members of a union are told apart by their tag."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        tags = [item.discriminator for item in arguments[1:] if isinstance(item, FieldInfo)]
+        yield from _blocks_of(arguments[0], path, next(filter(None, tags), tag))
+    elif origin in (Union, types.UnionType):
+        for member in arguments:
+            yield from _blocks_of(member, path, tag)
+    elif origin is list:
+        yield from _blocks_of(arguments[0], f"{path}[]")
+    elif origin is dict:
+        yield from _blocks_of(arguments[1], f"{path}.NAME")
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        values = get_args(annotation.model_fields[tag].annotation) if tag else ()
+        yield (f"{path} with `{tag}: {values[0]}`" if values else path), annotation
 
 
 def _row(name: str, field: FieldInfo) -> str:

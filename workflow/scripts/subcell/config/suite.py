@@ -47,6 +47,11 @@ NETWORKS = ("subcell", "random_vit", "dino4cells")
 """Kinds of models with attention."""
 
 
+def module_of(benchmark: str) -> str:
+    """The module of the library that scores a benchmark."""
+    return f"subcell.benchmarks.{benchmark}"
+
+
 def scored_models(task: Task, kinds: dict[str, str]) -> list[str]:
     """The models that a benchmark scores, of those given as name -> kind."""
     match task.models:

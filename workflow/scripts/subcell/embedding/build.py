@@ -38,7 +38,7 @@ def build_network(
     attention: bool,
     log: Callable[[str], None],
 ) -> NetworkEmbedder:
-    """See `subcell.embedding.models.build_embedder`; `store` holds crops of the dataset."""
+    """See `subcell.embedding.kinds.build_embedder`; `store` holds crops of the dataset."""
     if checkpoint and not isinstance(checkpoint, str | Path):
         checkpoint = _fitting(name, [Path(path) for path in checkpoint], fields, store, log)
     make = {

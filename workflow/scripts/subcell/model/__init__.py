@@ -2,5 +2,6 @@
 
 `sizes` how large a network is; `encoder`, `pooling`, `decoder`, `heads` its parts; `losses`, `masking`, `augment`,
 `inputs` what the objectives are made of; `recipes` how they are combined; `sampler`, `batches`, `pretraining`,
-`optimisation`, `loop`, `validation`, `resume`, `training` how a network is trained; `checkpoint` how it is kept.
+`optimisation`, `loop`, `validation`, `resume`, `training` how a network is trained; `processes`, `torchrun` how on several
+GPUs; `checkpoint` how it is kept.
 """

@@ -1,13 +1,12 @@
 """What a training costs before it starts: parameters, operations a step, memory, hours of a GPU.
 
-`python -m subcell.model.plan --config config/hpa-full.yaml` prints it for each model that a configuration trains.
+`python -m subcell.model.print_plan --config config/hpa-full.yaml` prints it for each model that a configuration trains.
 Operations and the memory of activations are counted on the network itself, in a run on tensors without numbers; how fast
 a device is, and what share of that a training reaches, stands in resources/training.tsv with its source.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from subcell.channels import CHANNELS
-from subcell.config import resolve
 from subcell.model.decoder import patchify
 from subcell.model.losses import contrastive_loss, reconstruction_loss
 from subcell.model.pretraining import Pretraining
@@ -252,22 +250,3 @@ def describe_training(name: str, settings: Mapping[str, Any], counted: Training,
                 f"({float(row['share']):.0%} of {float(row['flops_per_s']):.3g} FLOP/s; {row['source']})"
             )
     return "\n  ".join(lines)
-
-
-def main() -> None:
-    """Print the plan of every training of a configuration."""
-    import yaml
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--antibodies", type=int, default=TRAINING_ANTIBODIES, help="that are trained on")
-    given = parser.parse_args()
-    config = resolve(yaml.safe_load(given.config.read_text(encoding="utf-8")), source=str(given.config))
-    for name, settings in config["models"].items():
-        if settings.get("train_on"):
-            counted = count_training(settings, pixels=config["crops"]["pixels"], antibodies=given.antibodies)
-            print(describe_training(name, settings, counted, gpus=max(1, config["gpus"])))
-
-
-if __name__ == "__main__":
-    main()

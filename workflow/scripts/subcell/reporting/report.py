@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from subcell import __version__
-from subcell.config.code import code_version
+from subcell.config.code import LIBRARY, code_version
 from subcell.replacing import replacing
 from subcell.reporting import results as scores
 from subcell.reporting import runtime, software
@@ -23,10 +23,6 @@ from subcell.reporting.methods import describe_methods
 from subcell.reporting.model_section import describe_attention, describe_model, describe_training
 from subcell.reporting.page import render_page
 
-STAGES = (
-    *("catalog", "imaging", "sources", "segmentation", "crops"),
-    *("model", "embedding", "atlas", "benchmarks", "reporting"),
-)
 PICTURES_BYTES = 5_000_000
 """What all pictures of fields and cells may take together; as base64 a third more."""
 
@@ -125,7 +121,7 @@ def write_report(
         "methods": describe_methods(config, shown, mapped=bool(maps), cited=cited),
         "software": software.software_table(environments),
         "runtime": _describe_runtime(jobs, shown),
-        "run": {**{"command": None, "commit": None, "code": code_version(*STAGES)}, **(run or {})},
+        "run": {**{"command": None, "commit": None, "code": code_version(*LIBRARY.rglob("*.py"))}, **(run or {})},
         "library_version": __version__,
         "readable_bytes": readable_bytes,
         "figures_folder": Path(out_figures).name if out_figures else None,
