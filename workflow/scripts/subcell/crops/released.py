@@ -18,6 +18,7 @@ from subcell.errors import SubcellError
 from subcell.imaging.rgba import read_rgba
 from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
+from subcell.tables import write_table
 
 NAMED_BY = ("if_plate_id", "position", "sample", "cell_id")
 FILES = ("cell_image", "cell_mask")
@@ -81,7 +82,7 @@ def fetch_released_crops(
             masks = np.stack([nucleus_in(image[2], cell), cell]).astype(image.dtype)
             np.save(to / f"{number}.npy", np.concatenate([masks, image]))
         np.save(to / "vectors.npy", vectors)
-        pd.DataFrame({"name": names, "row": rows}).to_csv(to / "cells.tsv", sep="\t", index=False)
+        write_table(pd.DataFrame({"name": names, "row": rows}), to / "cells.tsv")
     log(f"{len(names)} published crops with their vectors")
 
 
