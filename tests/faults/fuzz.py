@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -18,6 +19,12 @@ SECONDS_EACH = 20
 BYTES_EACH = 2 * 2**30
 
 CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def preload(*modules: str) -> None:
+    """Load modules once, in the process that all others are forked from; it does not know pytest's paths."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    CONTEXT.set_forkserver_preload(list(modules))
 
 
 def _try(function: Callable[..., None], given: Any, answer: Any) -> None:

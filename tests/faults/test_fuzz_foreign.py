@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from fuzz import CONTEXT, fuzz
+from fuzz import fuzz, preload
 
 from subcell.embedding.imported import import_cells
 from subcell.model.checkpoint import load_encoder, save_checkpoint
 from subcell.model.encoder import build_encoder
 from subcell.model.sizes import Size
 
-CONTEXT.set_forkserver_preload(["subcell.embedding.imported", "subcell.model.checkpoint", "fuzz"])
+preload("subcell.embedding.imported", "subcell.model.checkpoint", "fuzz")
 
 CELLS = 30
 SIZE = Size(16, 2, 2, 8, 8, 8, 8, 8, 1, 2)
