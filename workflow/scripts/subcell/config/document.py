@@ -28,6 +28,7 @@ from subcell.config.sections import (
     Attention,
     Bestfitting,
     CheckReleased,
+    Crate,
     Crops,
     Dino4Cells,
     FineTune,
@@ -84,6 +85,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "fine_tune": FineTune,
     "train_compact": TrainCompact,
     "check_released": CheckReleased,
+    "crate": Crate,
 }
 HEAD = """# Configuration
 
