@@ -44,6 +44,9 @@ LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 # Without dropout in front, as SubCellPortable builds it, the linear layer of a gate is number 0.
 GATE = re.compile(r"pool_model\.attention_([uv])\.[01]\.(weight|bias)")
 
+MOST_SHARED = 4
+"""How many times the weights of a file may stand for the same numbers."""
+
 HEAD_LAYERS = ("0", "3", "6")
 """Linear layers of a released location classifier: ReLU and dropout stand in between."""
 
@@ -133,16 +136,21 @@ def _require_stored(path: str | Path) -> None:
 
 def _require_whole(content: Any) -> None:
     """Tensors may claim more numbers than they have: one number can stand for a million."""
+    claimed, stored = 0, {}
     todo, seen = [content], set()
     while todo:
         value = todo.pop()
         if isinstance(value, torch.Tensor):
-            plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
-            if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise ValueError(f"a tensor of shape {tuple(value.shape)} does not have all of its numbers")
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                raise ValueError("it holds a tensor that is no plain table of numbers")
+            claimed += value.numel() * value.element_size()
+            stored[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
         elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             todo.extend(value.values() if isinstance(value, Mapping) else value)
+    # Some files name the same weights two or three times.
+    if claimed > MOST_SHARED * sum(stored.values()):
+        raise ValueError(f"its tensors claim {claimed:,} bytes and have {sum(stored.values()):,}")
 
 
 def _renamed(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
