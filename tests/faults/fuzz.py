@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from subcell.errors import SubcellError
@@ -28,6 +30,7 @@ def preload(*modules: str) -> None:
 
 
 def _try(function: Callable[..., None], given: Any, answer: Any) -> None:
+    os.setpgid(0, 0)
     with open("/proc/self/statm", encoding="ascii") as file:
         before = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (before + BYTES_EACH,) * 2)
@@ -44,7 +47,7 @@ def _try(function: Callable[..., None], given: Any, answer: Any) -> None:
 def tried(function: Callable[..., None], given: Any) -> tuple[str, str]:
     """What a function makes of an input: fine, refused (and why), traceback, killed or hangs."""
     here, there = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_try, args=(function, given, there), daemon=True)
+    process = CONTEXT.Process(target=_try, args=(function, given, there))
     process.start()
     there.close()
     try:
@@ -53,7 +56,9 @@ def tried(function: Callable[..., None], given: Any) -> tuple[str, str]:
         process.join()
         return "killed", f"exit code {process.exitcode}"
     finally:
-        process.kill()
+        # With whatever it started.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.join()
 
 

@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse
 from fuzz import fuzz, preload
 
+from subcell.apart import apart
 from subcell.embedding.imported import import_cells
 from subcell.model.checkpoint import load_encoder, save_checkpoint
 from subcell.model.encoder import build_encoder
@@ -24,7 +25,7 @@ SIZE = Size(16, 2, 2, 8, 8, 8, 8, 8, 1, 2)
 
 
 def import_file(path):
-    import_cells(path, f"{path}.out.h5ad", model="m", log=lambda line: None)
+    apart(import_cells, path, f"{path}.out.h5ad", model="m", log=lambda line: None)
     assert np.isfinite(anndata.read_h5ad(f"{path}.out.h5ad").X).all()
 
 

@@ -138,7 +138,7 @@ def test_a_released_file_that_lies_is_refused(tmp_path, nothing_is_built, change
 
 def test_one_number_that_stands_for_many_is_refused(tmp_path, nothing_is_built):
     state = {name: torch.zeros(1).expand(value.shape) for name, value in checkpoint(4).items()}
-    with pytest.raises(CheckpointError, match="its tensors claim .* bytes and have"):
+    with pytest.raises(CheckpointError, match=r"its tensors claim .* bytes and have"):
         load_released(saved(state, tmp_path / "m.pth"))
 
 
