@@ -110,11 +110,7 @@ def read_weights(path: str | Path, *, allowed: Sequence[Any] = ()) -> dict[str, 
 def read_pickle(path: str | Path, *, allowed: Sequence[Any] = ()) -> Any:
     """What a PyTorch file holds; see `read_weights`."""
     try:
-        _require_stored(path)
-        with torch.serialization.safe_globals(list(allowed)):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        _require_whole(content)
-        return content
+        return plain_content(path, allowed=allowed)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file of weights; fetch it first") from None
     except MemoryError:
@@ -124,6 +120,15 @@ def read_pickle(path: str | Path, *, allowed: Sequence[Any] = ()) -> Any:
         raise CheckpointError(
             f"{path}: not a whole PyTorch file of plain weights ({reason}); delete it and fetch it again"
         ) from None
+
+
+def plain_content(path: str | Path, *, allowed: Sequence[Any] = ()) -> Any:
+    """What a PyTorch file holds, tensors with all of their numbers; each kind of broken file has an error of its own."""
+    _require_stored(path)
+    with torch.serialization.safe_globals(list(allowed)):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    _require_whole(content)
+    return content
 
 
 def _require_stored(path: str | Path) -> None:
