@@ -98,7 +98,8 @@ def drawn(figure):
 show = {"return_fig": True, "show_fig": False}
 assert drawn(pl.cell_grid(cells, select_channel="protein", cell_ids=[1, 3], **show)) == [4, 6]
 assert drawn(pl.cell_grid_single_channel(cells, "er", cell_ids=[3, 0], mask_id=1, vmax=255, **show)) == [6, 3]
-assert drawn(pl.cell_grid_multi_channel(cells, cell_ids=[1, 2], select_channels=["microtubules", "protein"], **show)) == [4, 4, 5, 5]
+two = ["microtubules", "protein"]
+assert drawn(pl.cell_grid_multi_channel(cells, cell_ids=[1, 2], select_channels=two, **show)) == [4, 4, 5, 5]
 assert len(drawn(pl.cell_grid(cells, n_cells=2, **show))) == 12
 print("all right")
 """
