@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import rocrate
 from rdflib.plugins.shared.jsonld import context
 from rocrate_validator.models import Severity, ValidationSettings
@@ -12,6 +13,12 @@ from subcell.reporting.crate import write_crate
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = Path(rocrate.__file__).parent / "data" / "ro-crate.jsonld"
+PEOPLE = {
+    "author": "A. Person",
+    "orcid": "https://orcid.org/0000-0000-0000-0000",
+    "organisation": "An Institute",
+    "organisation_url": "https://example.org",
+}
 NEED_THE_NETWORK = ("ro-crate-1.1_3.1", "ro-crate-1.1_3.2")
 """Checks that the addresses of the contexts answer."""
 
@@ -26,26 +33,31 @@ def shipped_context(address, *_):
 
 
 def crate(folder: Path) -> Path:
-    (folder / "demo").mkdir()
-    for name in ("report.html", "summary.tsv", "demo/quality.tsv"):
+    for name in ("demo", "cards"):
+        (folder / name).mkdir()
+    made = ("report.html", "summary.tsv", "demo/quality.tsv", "cards/model_a.md")
+    for name in made:
         (folder / name).write_text("x")
     write_crate(
         folder / "ro-crate-metadata.json",
-        results=[folder / name for name in ("report.html", "summary.tsv", "demo/quality.tsv", "not there.tsv")],
+        results=[folder / name for name in (*made, "not there.tsv")],
         workflow_files=[ROOT / "workflow" / "Snakefile", *sorted((ROOT / "workflow" / "rules").glob("*.smk"))],
         config_yaml="datasets: {}\n",
         datasets=[{"name": "demo", "simulated": True}],
         span=(1_000_000_000.0, 1_000_000_600.0),
         snakemake="9.27.1",
+        address="https://example.org/subcell-workflow",
+        people=PEOPLE,
     )
     return folder
 
 
-def test_crate_meets_the_workflow_run_profile(tmp_path, monkeypatch):
+@pytest.mark.parametrize("severity", [Severity.REQUIRED, Severity.RECOMMENDED])
+def test_crate_meets_the_workflow_run_profile(tmp_path, monkeypatch, severity):
     settings = ValidationSettings(
         rocrate_uri=str(crate(tmp_path)),
         profile_identifier="workflow-run-crate-0.5",
-        requirement_severity=Severity.REQUIRED,
+        requirement_severity=severity,
         skip_checks=list(NEED_THE_NETWORK),
     )
     monkeypatch.setattr(context, "source_to_json", shipped_context)

@@ -1,12 +1,16 @@
 """The report as a reader uses it, in a real browser."""
 
 import re
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from rendered_report import EVIL
 
+from subcell.tables import quoted
+
+PAGE = Path(__file__).parents[2] / "workflow" / "report" / "page" / "page.js"
 PAGES = ("overview", "map", "scores", "data", "models", "run", "methods")
 
 
@@ -209,3 +213,13 @@ def test_no_serious_fault_of_accessibility(opened, report, target, width):
 def test_nothing_is_wider_than_a_phone(opened, mixed, target):
     page = opened(mixed, f"#{target}", width=390, height=844)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_people_save_holds_no_formula(opened, report):
+    """As in the tables that the workflow writes."""
+    values = ["=1+1", "-2", "-2+3", "+x", "@a", "\t=", "a", "'=1", "-1.5e-3", "＝1", "a,b"]
+    script = PAGE.read_text(encoding="utf-8")
+    start = script.index("function csvField(")
+    function = script[start : script.index("\n}\n", start) + 2]
+    found = opened(report).evaluate(f"values => {{ {function}\n return values.map(csvField); }}", values)
+    assert [cell.strip('"') for cell in found] == [quoted(value) for value in values]

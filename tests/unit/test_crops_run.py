@@ -80,7 +80,7 @@ def test_every_cell_of_every_field_is_there(shard):
     set_aside = shard.crop(shard.write(["b", "a"]))
     assert len(set_aside) == 0
     data = anndata.read_h5ad(shard.out)
-    assert data.obs_names.tolist() == ["a:1", "a:2", "a:3", "b:1", "b:2", "b:3"]
+    assert data.obs["cell_id"].tolist() == ["a:1", "a:2", "a:3", "b:1", "b:2", "b:3"]
     assert data.obs["gene"].tolist() == ["gene of a"] * 3 + ["gene of b"] * 3
     assert data.obs["touches_border"].tolist() == [True, False, False] * 2
     assert data.obs["nucleus_area_um2"].tolist() == [10, 20, 30] * 2

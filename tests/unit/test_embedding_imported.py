@@ -273,6 +273,12 @@ def test_a_table_that_torch_saved_is_imported(tmp_path):
         import_cells(tmp_path / "short.pth", tmp_path / "out.h5ad", model="m", log=print)
 
 
+def test_vectors_that_one_number_stands_for_are_refused(tmp_path):
+    torch.save(({"a": ["x"] * 1000}, torch.zeros(1, 1).expand(1000, 50_000)), tmp_path / "small.pth")
+    with pytest.raises(SubcellError, match=r"small\.pth: .*its tensors claim 200,000,000 bytes and have 4"):
+        import_cells(tmp_path / "small.pth", tmp_path / "out.h5ad", model="m", log=print)
+
+
 def test_a_pickled_table_is_not_opened(tmp_path):
     torch.save((pd.DataFrame({"antibody": ["a"]}), torch.zeros(1, 2)), tmp_path / "all_features.pth")
     with pytest.raises(SubcellError, match="more than plain values"):

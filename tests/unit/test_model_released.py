@@ -105,11 +105,11 @@ QUERY = "encoder.encoder.layer.1.attention.attention.query.bias"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop(QUERY), r"lacks 'blocks\.1\.attn\.qkv\.bias'"),
-        (lambda state: state.pop("encoder.layernorm.weight"), r"lacks 'norm\.weight'"),
+        (lambda state: state.pop(QUERY), r"missing, such as 'blocks\.1\.attn\.qkv\.bias'"),
+        (lambda state: state.pop("encoder.layernorm.weight"), r"missing, such as 'norm\.weight'"),
         (lambda state: state.pop("encoder.embeddings.position_embeddings"), "lacks 'positions'"),
         (lambda state: state.update({"encoder.pooler.dense.weight": torch.zeros(2)}), "'encoder.pooler.dense.weight'"),
-        (lambda state: state.update({"encoder.layernorm.bias": torch.zeros(7)}), r"'norm\.bias' is \(7,\) instead of"),
+        (lambda state: state.update({"encoder.layernorm.bias": torch.zeros(7)}), r"'norm\.bias': \(7,\) instead of"),
         (lambda state: state.update(epoch=3), "something else"),
     ],
 )

@@ -13,10 +13,10 @@ import report_example as example
 from subcell.config.suite import SUITE
 from subcell.imaging.ledger import ledger_table
 from subcell.reporting import runtime
-from subcell.reporting.crate import MIT, WORKFLOW_FOLDER, write_crate
+from subcell.reporting.crate import MIT, NOBODY, WORKFLOW_FOLDER, write_crate
 from subcell.reporting.dataset_section import describe_source, readable_bytes
 from subcell.reporting.field_quality import downloads_table, field_quality_table
-from subcell.reporting.software import cited, commit_of, read_environments, software_table
+from subcell.reporting.software import address_of, cited, commit_of, read_environments, software_table
 
 RULES = Path(__file__).parents[2] / "workflow" / "rules"
 
@@ -186,6 +186,8 @@ def test_crate_names_what_went_in_and_what_came_out(tmp_path):
         tmp_path / "out" / "ro-crate-metadata.json",
         results=[tmp_path / "out" / "summary.tsv", tmp_path / "report.html"],
         workflow_files=[tmp_path / "Snakefile"], config_yaml="a: 1\n", datasets=datasets, span=(0.0, 60.0), snakemake="9.27.1",
+        address="https://example.org/w",
+        people={"author": "A", "orcid": None, "organisation": "B", "organisation_url": "https://b.org"},
     )  # fmt: skip
     graph = {
         entry["@id"]: entry for entry in json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]
@@ -198,6 +200,24 @@ def test_crate_names_what_went_in_and_what_came_out(tmp_path):
     assert (tmp_path / "out" / WORKFLOW_FOLDER / "config.yaml").read_text() == "a: 1\n"
     assert graph["./"]["mainEntity"] == {"@id": f"{WORKFLOW_FOLDER}/Snakefile"}
     assert graph[f"{WORKFLOW_FOLDER}/Snakefile"]["license"] == {"@id": MIT}
+    assert graph[f"{WORKFLOW_FOLDER}/Snakefile"]["url"] == "https://example.org/w"
+    assert run["agent"] == graph["./"]["author"] == {"@id": "#author"}
+    assert graph["#author"]["name"] == "A"
+    assert graph["#author"]["affiliation"] == graph["./"]["publisher"] == {"@id": "https://b.org"}
+    assert graph["README.md"]["about"] == {"@id": "./"}
+    assert graph["README.md"]["encodingFormat"] == "text/markdown"
+    assert "fields: CC BY-SA 4.0" in (tmp_path / "out" / "README.md").read_text()
+    known = {*graph, "https://w3id.org/ro/crate/1.1"}
+    assert [target for entry in graph.values() for target in references(entry) if target not in known] == []
+
+
+def references(value):
+    """Addresses of the entities that a value refers to."""
+    if isinstance(value, dict):
+        if set(value) == {"@id"}:
+            return [value["@id"]]
+        return [target for part in value.values() for target in references(part)]
+    return [target for part in value for target in references(part)] if isinstance(value, list) else []
 
 
 @pytest.mark.parametrize(
@@ -218,6 +238,8 @@ def test_crate_calls_simulated_what_is_and_licenses_only_what_is_ours(tmp_path, 
     found = json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]
     graph = {entry["@id"]: entry for entry in found}
     assert ("simulated" in graph["./"]["description"]) == said
+    assert graph["#author"]["name"] == NOBODY
+    assert "publisher" not in graph["./"]
     assert graph["./"]["license"] == {"@id": "#licence"}
     assert graph["#licence"]["description"] == licence
     assert ("#vectors-d" in graph) == (dataset is not None and "cells_h5ad" in dataset)
@@ -237,5 +259,12 @@ def test_the_commit_is_that_of_the_workflow_s_own_repository(tmp_path):
     assert commit_of(tmp_path) == "v1"
     (tmp_path / "Snakefile").write_text("rule other:")
     assert commit_of(tmp_path) == "v1-dirty"
+    for remote, address in (
+        ("https://user:secret@example.org/a/b.git", "https://example.org/a/b"),
+        ("/somewhere/b.git", ""),
+        ("git@example.org:a/b.git", ""),
+    ):
+        git("config", "remote.origin.url", remote)
+        assert address_of(tmp_path) == address
     (tmp_path / "copy").mkdir()
     assert commit_of(tmp_path / "copy") == ""

@@ -1,7 +1,10 @@
 """Crop files: what is written is what is read, by this library and by AnnData."""
 
 import multiprocessing
+import os
 import pickle
+import subprocess
+from pathlib import Path
 
 import anndata
 import h5py
@@ -49,7 +52,8 @@ def shards(tmp_path):
 
 def test_anndata_reads_what_was_written(shards):
     data = anndata.read_h5ad(shards[0])
-    assert data.obs_names.tolist() == ["field:0", "field:1", "field:2"]
+    assert data.obs_names.tolist() == ["0", "1", "2"]
+    assert data.obs["cell_id"].tolist() == ["field:0", "field:1", "field:2"]
     assert data.obs["gene"].tolist() == ["ACTB"] * 3
     assert data.obs["compound"].isna().all()
     assert data.var["channels"].tolist() == ["nucleus_mask", "cell_mask", *CHANNELS]
@@ -67,6 +71,50 @@ def test_layout_is_scportraits_with_a_cell_a_chunk(shards):
         assert images.compression == "lzf"
         assert images.attrs["n_masks"] == 2
         assert file["obs/scportrait_cell_id"][:].tolist() == [0, 1, 2, 3]
+
+
+SCPORTRAIT = """
+import sys
+import matplotlib
+matplotlib.use("Agg")
+import numpy as np
+import scportrait.pl as pl
+from scportrait.io import read_h5sc
+from scportrait.tools.h5sc import get_image_index, get_image_with_cellid
+
+cells = read_h5sc(sys.argv[1])
+assert get_image_index(cells, 2) == 2 and get_image_index(cells, [3, 0]) == [3, 0]
+assert (get_image_with_cellid(cells, 2) == 5).all() and get_image_with_cellid(cells, 2).shape == (6, 8, 8)
+assert get_image_with_cellid(cells, [3, 1], 4)[:, 0, 0].tolist() == [6, 4]
+some = cells[cells.obs["cell_id"].isin(["field:4", "field:6"])]
+ids = some.obs["scportrait_cell_id"].tolist()
+assert get_image_with_cellid(cells, ids)[:, 0, 0, 0].tolist() == [4, 6]
+
+
+def drawn(figure):
+    return [axes.images[0].get_array().data[0, 0] for axes in figure.axes[0].child_axes]
+
+
+show = {"return_fig": True, "show_fig": False}
+assert drawn(pl.cell_grid(cells, select_channel="protein", cell_ids=[1, 3], **show)) == [4, 6]
+assert drawn(pl.cell_grid_single_channel(cells, "er", cell_ids=[3, 0], mask_id=1, vmax=255, **show)) == [6, 3]
+two = ["microtubules", "protein"]
+assert drawn(pl.cell_grid_multi_channel(cells, cell_ids=[1, 2], select_channels=two, **show)) == [4, 4, 5, 5]
+assert len(drawn(pl.cell_grid(cells, n_cells=2, **show))) == 12
+print("all right")
+"""
+
+
+def test_scportrait_finds_and_draws_the_right_cells(shards):
+    """With its own tools; it has no place among our packages, so that it runs in an environment of its own."""
+    there = Path(__file__).parents[2] / ".cache" / "benchmarks" / "scportrait" / "bin" / "python"
+    python = os.environ.get("SCPORTRAIT_PYTHON", str(there))
+    if not Path(python).is_file():
+        pytest.skip(
+            "no environment with scPortrait 1.8: `make bench-crops` makes one, or SCPORTRAIT_PYTHON names its python"
+        )
+    done = subprocess.run([python, "-c", SCPORTRAIT, shards[2]], capture_output=True, text=True, check=False)
+    assert done.stdout == "all right\n", done.stderr
 
 
 def test_file_without_cells_is_valid(shards):

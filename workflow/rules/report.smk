@@ -206,6 +206,7 @@ rule report:
             labels={"figure": "{name}"},
         ),
         crate="<results>/ro-crate-metadata.json",
+        readme="<results>/README.md",
         cards=directory("<results>/cards"),
     log:
         "<logs>/report.log",

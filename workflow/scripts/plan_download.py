@@ -5,6 +5,7 @@ from subcell.catalog.fields import read_fields
 from subcell.sources import files_on_the_web
 from subcell.sources.download import Cache
 from subcell.sources.plan import describe_plans, plan_download, plans_table
+from subcell.tables import write_table
 
 with job(snakemake) as run:
     download = snakemake.config["download"]
@@ -15,5 +16,5 @@ with job(snakemake) as run:
         files = files_on_the_web(fields, settings, release=snakemake.input.get(f"release_{dataset}"))
         cache, connections = Cache(download["cache"]), download["connections"]
         plans += plan_download(dataset, settings["source"], files, cache, connections=connections)
-    plans_table(plans).to_csv(snakemake.output.plan, sep="\t", index=False)
+    write_table(plans_table(plans), snakemake.output.plan)
     print(describe_plans(plans, connections=download["connections"]))

@@ -11,7 +11,7 @@ from subcell.reporting.cards import write_cards
 from subcell.reporting.crate import write_crate
 from subcell.reporting.report import write_report
 from subcell.reporting.runtime import read_jobs, span_of
-from subcell.reporting.software import commit_of
+from subcell.reporting.software import address_of, commit_of
 
 DATASET_FILES = {
     "quality_tsv": "quality",
@@ -96,4 +96,6 @@ with job(snakemake):
         datasets=[*datasets, *vectors],
         span=span_of(read_jobs(params.logs)),
         snakemake=params.snakemake,
+        address=address_of(Path(__file__).resolve().parents[2]),
+        people=params.config["crate"],
     )

@@ -41,7 +41,9 @@ function save(name, type, text) {
 }
 
 function csvField(value) {
-  const text = String(value ?? "");
+  let text = String(value ?? "");
+  // As subcell/tables.py does it: a spreadsheet would run what begins so.
+  if (/^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) { text = `'${text}`; }
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -13,7 +13,7 @@ from h5py import File
 from subcell.atlas.units import Unit, aggregate
 from subcell.embedding.models import PROBABILITIES, PROBABILITIES_SD
 from subcell.errors import SubcellError
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 COLUMNS = ("unit", "location", "probability", "sd", "n_cells")
 
@@ -61,5 +61,4 @@ def predict_locations(cells: str | Path, out_tsv: str | Path, *, unit: Unit = "g
         columns=list(COLUMNS),
     )
     table = table.sort_values(["unit", "probability"], ascending=[True, False], kind="stable")
-    with replacing(out_tsv) as to:
-        table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
+    write_table(table, out_tsv, float_format="%.5g")

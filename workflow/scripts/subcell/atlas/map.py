@@ -39,6 +39,7 @@ from subcell.atlas.units import summarise
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
 from subcell.replacing import replacing
+from subcell.tables import write_table
 
 MIXED_UNITS = {"handcrafted", "shortcuts"}
 """Kinds of models whose features have units of their own; without scaling, areas would drown the rest."""
@@ -308,7 +309,7 @@ def write_map(
         linked = {name: whole.enter_context(replacing(path)) for name, path in networks.items()}
         found.units.write_h5ad(to[Path(out_h5ad)])
         for name, path in tables.items():
-            found.tables[name].to_csv(to[Path(path)], sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+            write_table(found.tables[name], to[Path(path)], float_format="%.6g")
         if single_cells is not None:
             single = found.single_cells if found.single_cells is not None else pd.DataFrame()
             single.to_parquet(whole.enter_context(replacing(single_cells)), index=False)

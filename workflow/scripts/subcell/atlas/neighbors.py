@@ -15,7 +15,7 @@ from subcell.atlas.map import MIXED_UNITS
 from subcell.atlas.summaries import Average
 from subcell.atlas.units import Unit, aggregate
 from subcell.errors import SubcellError
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 COLUMNS = ("unit", "rank", "neighbor", "similarity")
 
@@ -73,8 +73,7 @@ def find_neighbors(
         },
         columns=list(COLUMNS),
     )
-    with replacing(out_tsv) as to:
-        result.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
+    write_table(result, out_tsv, float_format="%.5g")
 
 
 def nearest_rows(

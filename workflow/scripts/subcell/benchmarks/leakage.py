@@ -16,7 +16,7 @@ from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
 from subcell.names import names_in
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 PLURALS = {"field_id": "fields", "antibody": "antibodies", "gene": "genes"}
 HELD_OUT: dict[str, tuple[str, ...]] = {
@@ -222,9 +222,8 @@ def check_dataset(
     if classifiers:
         own = {dataset: _learned(fields, files)} if dataset in {*networks, *classifiers} else {}
         rows += _check_all_parts(fields, files, {**own, **others}, dataset=dataset)
-    with replacing(out_tsv) as to:
-        table = pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)).astype({"on_both_sides": "Int64"})
-        table.to_csv(to, sep="\t", index=False, lineterminator="\n")
+    table = pd.DataFrame(rows, columns=list(LEAKAGE_COLUMNS)).astype({"on_both_sides": "Int64"})
+    write_table(table, out_tsv)
 
 
 def _learned(fields: pd.DataFrame, files: pd.DataFrame) -> Learned:

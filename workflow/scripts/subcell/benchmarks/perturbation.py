@@ -35,7 +35,7 @@ from subcell.benchmarks.hits import HIT_COLUMNS, count_ratio, hit_table, well_ef
 from subcell.benchmarks.metrics import expected_ap
 from subcell.benchmarks.profiles import Processing, WellProfiles, average_wells, grid, process
 from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 BENCHMARK, UNIT = "perturbation", "compound"
 DEALT = "field_id"
@@ -383,5 +383,4 @@ def _missing(wells: WellProfiles) -> str:
 
 def _write_hits(path: str | Path | None, table: pd.DataFrame) -> None:
     if path is not None:
-        with replacing(path) as to:
-            table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
+        write_table(table, path, float_format="%.5g")

@@ -11,7 +11,7 @@ import h5py
 import pandas as pd
 
 from subcell.benchmarks.result import Result
-from subcell.replacing import replacing
+from subcell.tables import read_table, write_table
 
 SCORED_COLUMNS = ("dataset", "model", "vectors_sha256", "benchmark", "metric", "value", "n", "unit")
 READ_ROWS = 4096
@@ -51,15 +51,14 @@ def note_scored(result: Result, cells: str | Path, log: str | Path) -> None:
         table = pd.concat([read_scored(log), pd.DataFrame([line])])
         key = ["dataset", "model", "vectors_sha256", "benchmark"]
         table = table.drop_duplicates(key, keep="last").sort_values(key)
-        with replacing(log) as to:
-            table.to_csv(to, sep="\t", index=False, lineterminator="\n")
+        write_table(table, log)
 
 
 def read_scored(log: str | Path) -> pd.DataFrame:
     """Read the log; empty where nothing was scored yet."""
     if not Path(log).is_file():
         return pd.DataFrame(columns=list(SCORED_COLUMNS), dtype=str)
-    return pd.read_csv(log, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    return read_table(log, dtype=str, keep_default_na=False)
 
 
 def vectors_hash(cells: str | Path) -> str:

@@ -1,6 +1,5 @@
 """Build a sheet from a folder of images and the pattern of their names."""
 
-import csv
 import os
 import re
 import string
@@ -13,9 +12,10 @@ import pandas as pd
 from subcell.catalog.fields import DESCRIPTION_COLUMNS, PATH_COLUMNS
 from subcell.catalog.pixel_size import ome_pixel_size_um
 from subcell.catalog.sheet import pattern_names, read_sheet, suggest
-from subcell.catalog.table import TAB_EXTENSIONS, listed
+from subcell.catalog.table import listed
 from subcell.channels import COLORS
 from subcell.errors import SheetError
+from subcell.tables import write_table
 
 OTHER_NAMES = "Where files call a channel otherwise, name it in make_sheet.channels: {DAPI: nucleus}"
 SEVERAL_IN_A_FILE = "Files of several channels need a sheet written by hand, with paths like file.ome.tif#c=0"
@@ -178,13 +178,8 @@ def _write(rows: list[dict[str, str]], out: Path) -> pd.DataFrame:
     order = ("field_id", *DESCRIPTION_COLUMNS, "pixel_size_um", "pixel_size_source", *PATH_COLUMNS)
     used = {name for row in rows for name in row}
     temporary = out.with_name(f".{out.stem}.tmp{out.suffix}")
-    delimiter = "\t" if out.suffix.lower() in TAB_EXTENSIONS else ","
     try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            columns = [name for name in order if name in used]
-            writer = csv.DictWriter(file, columns, delimiter=delimiter, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(pd.DataFrame(rows, columns=[name for name in order if name in used]), temporary)
         fields, _ = read_sheet(temporary)
         temporary.replace(out)
     finally:

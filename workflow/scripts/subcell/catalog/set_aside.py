@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from subcell.replacing import replacing
+from subcell.tables import read_table, write_table
 
 SET_ASIDE_COLUMNS = ("field_id", "row", "stage", "reason")
 STAGES = ("sheet", "download", "segment", "crop")
@@ -28,13 +28,12 @@ def set_aside_table(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
 
 def write_set_aside(table: pd.DataFrame, path: str | Path) -> None:
     """Write the table as tsv; a table without rows is written too."""
-    with replacing(path) as to:
-        table[list(SET_ASIDE_COLUMNS)].to_csv(to, sep="\t", index=False, encoding="utf-8")
+    write_table(table[list(SET_ASIDE_COLUMNS)], path)
 
 
 def read_set_aside(path: str | Path) -> pd.DataFrame:
     """Read a table that `write_set_aside` wrote."""
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    table = read_table(path, dtype=str, keep_default_na=False)
     return set_aside_table(table.assign(row=pd.to_numeric(table["row"])).to_dict("records"))
 
 

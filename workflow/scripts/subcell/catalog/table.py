@@ -5,8 +5,8 @@ import io
 from pathlib import Path
 
 from subcell.errors import SheetError
+from subcell.tables import TAB_EXTENSIONS, unquoted
 
-TAB_EXTENSIONS = (".tsv", ".tab", ".txt")
 _SHOWN = 10
 
 
@@ -40,7 +40,7 @@ def read_rows(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, st
     table: list[list[str]] = []
     try:
         for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
-            table.append([cell.strip() for cell in cells])
+            table.append([unquoted(cell.strip()) for cell in cells])
     except csv.Error as error:
         raise SheetError(f"{path}: row {len(table) + 1} cannot be parsed ({error}); check its quotes") from error
     if not any(any(cells) for cells in table[:1]):

@@ -13,6 +13,7 @@ from subcell.config.sections import (
     LONGEST_NAME,
     Attention,
     CheckReleased,
+    Crate,
     Crops,
     FineTune,
     Model,
@@ -51,6 +52,7 @@ class Config(Section):
     neighbors: Neighbors = Field(Neighbors(), description="the most similar proteins or cells")
     attention: Attention = Field(Attention(), description="where networks look")
     weights: Weights = Field(Weights(), description="released weights")
+    crate: Crate = Field(Crate(), description="who stands behind a run")
     own_tasks: dict[Name, OwnTask] = Field(default={}, description="name: a benchmark of your own (docs/benchmarks.md)")
     benchmarks: list[Name] = Field(
         default=list(SUITE),

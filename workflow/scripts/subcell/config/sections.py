@@ -307,6 +307,19 @@ class Weights(Section):
     )
 
 
+class Crate(Section):
+    """Who stands behind a run, for `ro-crate-metadata.json`; nothing else reads it."""
+
+    author: str | None = Field(None, description="name of the person who ran it; without one nobody is named")
+    orcid: str | None = Field(
+        None, pattern=r"^https://orcid\.org/[0-9X-]{19}$", description="the person's address at ORCID"
+    )
+    organisation: str | None = Field(
+        None, description="name of the institute of the person, which publishes the results"
+    )
+    organisation_url: str | None = Field(None, pattern=r"^https?://", description="address of the institute")
+
+
 class CheckReleased(Section):
     """For the target `check_released`: released weights on published crops, against the released table of vectors."""
 

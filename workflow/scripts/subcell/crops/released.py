@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
 from subcell.catalog.paths import is_url
+from subcell.crops.foreign import open_h5ad, reading
+from subcell.crops.foreign_arrays import find_array, read_rows
 from subcell.crops.published import nucleus_in, read_crop
 from subcell.errors import SubcellError
 from subcell.imaging.rgba import read_rgba
 from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
+from subcell.tables import write_table
 
 NAMED_BY = ("if_plate_id", "position", "sample", "cell_id")
 FILES = ("cell_image", "cell_mask")
@@ -58,16 +60,13 @@ def fetch_released_crops(
     ------
     SubcellError : the table lacks a column, or a crop cannot be had
     """
-    try:
-        with h5py.File(table, "r") as file:
-            obs = read_elem(file["obs"])
-            missing = [name for name in NAMED_BY if name not in obs]
-            if missing:
-                raise SubcellError(f"{table}: obs lacks {', '.join(missing)}; is it the released table of vectors?")
-            rows = np.sort(_chosen(obs, cells))
-            vectors = np.asarray(file["X"][rows], np.float32)
-    except (OSError, KeyError) as problem:
-        raise SubcellError(f"{table}: cannot be read as h5ad ({problem})") from None
+    with open_h5ad(table) as file, reading(table):
+        obs = read_elem(file["obs"])
+        missing = [name for name in NAMED_BY if name not in obs]
+        if missing:
+            raise SubcellError(f"{table}: obs lacks {', '.join(missing)}; is it the released table of vectors?")
+        rows = np.sort(_chosen(obs, cells))
+        vectors = read_rows(find_array(file, table, None)[1], rows)
     names = [crop_name(row) for row in obs.iloc[rows].to_dict("records")]
     places = {f"{name}_{kind}.png": f"{crops.rstrip('/')}/{name}_{kind}.png" for name in names for kind in FILES}
     paths = _fetched(places, downloader) if is_url(crops) else {name: Path(place) for name, place in places.items()}
@@ -81,7 +80,7 @@ def fetch_released_crops(
             masks = np.stack([nucleus_in(image[2], cell), cell]).astype(image.dtype)
             np.save(to / f"{number}.npy", np.concatenate([masks, image]))
         np.save(to / "vectors.npy", vectors)
-        pd.DataFrame({"name": names, "row": rows}).to_csv(to / "cells.tsv", sep="\t", index=False)
+        write_table(pd.DataFrame({"name": names, "row": rows}), to / "cells.tsv")
     log(f"{len(names)} published crops with their vectors")
 
 

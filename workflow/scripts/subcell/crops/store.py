@@ -1,10 +1,11 @@
 """Crop files: scPortrait's h5sc layout, an AnnData-readable HDF5 file with the images of all cells in `obsm`.
 
 Layout as written by scPortrait 1.8 (`scportrait.io.h5sc`): `obs` one row a cell, `var` one row a channel (masks first),
-`obsm/single_cell_images` (N, channels, H, W), `uns/single_cell_images` what they are. Two things differ on purpose:
-pixels stay integers (the source's own counts, not float16 in [0, 1]), and a chunk is a whole cell, because every
-reader here wants all channels of a cell. Each chunk has a checksum that is compared whenever it is read, and a file the
-hash of its content, which says whether two files hold the same cells.
+`obsm/single_cell_images` (N, channels, H, W), `uns/single_cell_images` what they are. Its tools look for a cell by the
+running number in `scportrait_cell_id`, and take the index of `obs` for the place of its image, so both are the row; our id
+stands in the column `cell_id`. Two things differ on purpose: pixels stay integers (the source's own counts, not float16 in
+[0, 1]), and a chunk is a whole cell, because every reader here wants all channels of a cell. Each chunk has a checksum that
+is compared whenever it is read, and a file the hash of its content, which says whether two files hold the same cells.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MASKS = ("nucleus_mask", "cell_mask")
 PLANES = (*MASKS, *CHANNELS)
 """What the second axis of the images holds."""
 
+CELL_ID = "cell_id"
 ROW_NUMBER = "scportrait_cell_id"
 """scPortrait finds a cell by this running number; it means nothing outside its file."""
 
@@ -126,11 +128,13 @@ class CropWriter:
         repeated = obs.index[obs.index.duplicated()]
         if len(repeated):
             raise ShapeError(f"{self._path}: cell_id {repeated[0]!r} occurs twice")
-        obs.index = obs.index.astype(str)
-        obs.index.name = "cell_id"
-        self._hash.update("\n".join(obs.index).encode())
-        obs[ROW_NUMBER] = np.arange(cells, dtype=np.uint64)
-        write_elem(self._file, "obs", categories_of_text(obs))
+        ids = obs.index.astype(str)
+        self._hash.update("\n".join(ids).encode())
+        obs.index = pd.RangeIndex(cells).astype(str)
+        table = categories_of_text(obs)
+        table[CELL_ID] = ids.to_numpy(object)
+        table[ROW_NUMBER] = np.arange(cells, dtype=np.uint64)
+        write_elem(self._file, "obs", table)
         mapping = ["mask"] * len(MASKS) + ["image_channel"] * len(CHANNELS)
         var = pd.DataFrame({"channels": PLANES, "channel_mapping": mapping}, index=[str(i) for i in range(len(PLANES))])
         write_elem(self._file, "var", var)
@@ -168,7 +172,7 @@ def content_sha256(path: str | Path) -> str:
             images = file[IMAGES]
             for row in range(len(images)):
                 digest.update(images[row].astype(images.dtype.newbyteorder("<")).tobytes())
-            digest.update("\n".join(read_elem(file["obs"]).index).encode())
+            digest.update("\n".join(read_elem(file[f"obs/{CELL_ID}"]).astype(str)).encode())
     except (OSError, KeyError) as problem:
         raise ImageError(f"{path}: damaged, or not a crop file ({problem}); delete it and run again") from None
     return digest.hexdigest()
@@ -288,7 +292,8 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, tuple[int, float, np.dtype[An
     try:
         with h5py.File(path, "r") as file:
             images = file[IMAGES]
-            obs = read_elem(file["obs"]).drop(columns=ROW_NUMBER, errors="ignore")
+            obs = read_elem(file["obs"]).drop(columns=ROW_NUMBER, errors="ignore").set_index(CELL_ID)
+            obs.index = obs.index.astype(str).astype(object)
             rows, pixels, field_um = images.shape[0], int(images.attrs["pixels"]), float(images.attrs["field_um"])
             dtype = images.dtype
     except (OSError, KeyError) as problem:

@@ -16,6 +16,7 @@ from subcell.crops.store import MASKS, CropStore
 from subcell.embedding.models import ATTENTION, CLASS_ATTENTION, Embedder, require_channels
 from subcell.embedding.sampling import sample_cells
 from subcell.replacing import replacing
+from subcell.tables import write_table
 
 KINDS = {ATTENTION: "pooled", CLASS_ATTENTION: "class"}
 COLUMNS = ("kind", "head", "statistic", "mean", "sd", "uniform", "n_cells")
@@ -80,8 +81,7 @@ def write_attention(
     um_per_px = store.um_per_px
     store.close()
     table = _summary(measured, even)
-    with replacing(out_tsv) as to:
-        table.to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
+    write_table(table, out_tsv, float_format="%.5g")
     kept = {name: np.stack(values) for name, values in examples.items() if values}
     ids = np.array([str(cell) for cell in store.obs.index[rows[: len(examples["images"])]]])
     with replacing(out_examples) as to, open(to, "wb") as file:

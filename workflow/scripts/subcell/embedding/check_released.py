@@ -19,7 +19,7 @@ from subcell.embedding.network import passes
 from subcell.errors import SubcellError
 from subcell.model.inputs import Scaling
 from subcell.model.released import load_released
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 ENOUGH = 0.999
 """Median cosine from which a preset counts as the one that the table was made with."""
@@ -131,6 +131,5 @@ def check_released(
     if not table["agrees"].any():
         numbers = "; ".join(f"{row.preset}: {row.cosine:.4f}" for row in table.itertuples())
         raise SubcellError(f"no preset gives the released vectors (cosine at least {ENOUGH}): {numbers}")
-    with replacing(out_tsv) as to:
-        table.to_csv(to, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    write_table(table, out_tsv, float_format="%.6g")
     log(f"the released vectors are those of the preset `{table['preset'].iloc[0]}`")

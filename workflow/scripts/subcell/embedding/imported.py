@@ -11,13 +11,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import read_elem
 from numpy.typing import NDArray
 
 from subcell.catalog.fields import DESCRIPTION_COLUMNS, WHOLE_FILE
 from subcell.catalog.released import location_names
 from subcell.catalog.splits import read_antibody_lists, split_fields
 from subcell.catalog.values import SPELT, read_value
+from subcell.crops.foreign import open_h5ad, reading
+from subcell.crops.foreign_arrays import NUMBERS, find_array, names_of_columns, read_rows
 from subcell.embedding.models import PROBABILITIES
 from subcell.embedding.store import VectorFile, create_vectors
 from subcell.embedding.torch_table import SUFFIXES, torch_table_to_h5ad
@@ -76,46 +78,48 @@ def import_cells(
     """
     all_paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     path = all_paths[0]
-    try:
-        with ExitStack() as stack:
-            all_paths = [_as_h5ad(one, stack) for one in all_paths]
-            file, *others = (stack.enter_context(h5py.File(one, "r")) for one in all_paths)
+    with ExitStack() as stack:
+        all_paths = [_as_h5ad(one, stack) for one in all_paths]
+        file, *others = (stack.enter_context(open_h5ad(one)) for one in all_paths)
+        with reading(path):
             obs = describe_cells(_read_obs(file), path, columns or {}, defaults or {}, log=log)
-            source, first = _array(file, path, layer)
-            if first.shape[0] != len(obs):
-                raise SubcellError(
-                    f"{path}: {source} has {first.shape[0]} rows and obs {len(obs)}; the file is damaged"
-                )
-            arrays, rows = [first], [np.arange(len(obs))]
-            for other, at in zip(others, all_paths[1:], strict=True):
-                arrays.append(_array(other, at, layer)[1])
+            source, first, names = find_array(file, path, layer)
+        if first.shape[0] != len(obs):
+            raise SubcellError(f"{path}: {source} has {first.shape[0]} rows and obs {len(obs)}; the file is damaged")
+        arrays, rows = [first], [np.arange(len(obs))]
+        for other, at in zip(others, all_paths[1:], strict=True):
+            with reading(at):
+                array = find_array(other, at, layer)[1]
                 ids = describe_cells(_read_obs(other), at, columns or {}, {}).index
-                rows.append(ids.get_indexer(obs.index))
-            common = np.all([found >= 0 for found in rows], axis=0)
-            if not common.any():
-                raise SubcellError(f"{path}: no cell is in all of {', '.join(map(str, all_paths))}")
-            obs = _with_split(obs[common], split or {"by": "none"}, log)
-            rows = [found[common] for found in rows]
-            names = _feature_names(file, source, first.shape[1]) if not others else []
-            names = names or [f"vector_{i}" for i in range(sum(array.shape[1] for array in arrays))]
-            uns: dict[str, Any] = {
-                "model": model,
-                "kind": "imported",
-                "checkpoint_sha256": "",
-                "normalisation": "as imported",
-                "file": f"{', '.join(one.name for one in all_paths)}, {source}",
-                "l2_normalised": False,
-            }
-            extra = file.get(f"obsm/{PROBABILITIES}")
-            if isinstance(extra, h5py.Dataset) and extra.ndim == 2:
-                uns["location_classes"] = _class_names(file, extra.shape[1])
-            with create_vectors(out_path, obs, features=names, uns=uns) as out:
-                _copy(arrays, rows, out, "X", obs, path)
-                if "location_classes" in uns:
-                    out.create(f"obsm/{PROBABILITIES}", extra.shape[1:], np.float32)
-                    _copy([extra], rows[:1], out, f"obsm/{PROBABILITIES}", obs, path)
-    except (OSError, KeyError) as problem:
-        raise SubcellError(f"{path}: cannot be read as h5ad ({problem})") from None
+            if array.shape[0] != len(ids):
+                raise SubcellError(f"{at}: {source} has {array.shape[0]} rows and obs {len(ids)}; the file is damaged")
+            arrays.append(array)
+            rows.append(ids.get_indexer(obs.index))
+        common = np.all([found >= 0 for found in rows], axis=0)
+        if not common.any():
+            raise SubcellError(f"{path}: no cell is in all of {', '.join(map(str, all_paths))}")
+        obs = _with_split(obs[common], split or {"by": "none"}, log)
+        rows = [found[common] for found in rows]
+        width = sum(array.shape[1] for array in arrays)
+        with reading(path):
+            names = [] if others else names or names_of_columns(file, source, width)
+            extra, classes = _probabilities(file, path, first.shape[0])
+        names = names or [f"vector_{i}" for i in range(width)]
+        uns: dict[str, Any] = {
+            "model": model,
+            "kind": "imported",
+            "checkpoint_sha256": "",
+            "normalisation": "as imported",
+            "file": f"{', '.join(one.name for one in all_paths)}, {source}",
+            "l2_normalised": False,
+        }
+        if extra is not None:
+            uns["location_classes"] = classes
+        with create_vectors(out_path, obs, features=names, uns=uns) as out:
+            _copy(arrays, rows, out, "X", obs, path)
+            if extra is not None:
+                out.create(f"obsm/{PROBABILITIES}", extra.shape[1:], np.float32)
+                _copy([extra], rows[:1], out, f"obsm/{PROBABILITIES}", obs, path)
     dropped = f"; {int((~common).sum()):,} cells are not in all files" if not common.all() else ""
     log(f"{uns['file']}: {len(obs):,} cells, {len(names)} numbers each{dropped}")
 
@@ -269,28 +273,14 @@ def _text(values: NDArray[Any]) -> NDArray[Any]:
     return np.array([value.decode() if isinstance(value, bytes) else value for value in values], object)
 
 
-def _array(file: h5py.File, path: Path, layer: str | None) -> tuple[str, Any]:
-    name = "X" if layer is None else layer if layer.startswith("obsm/") else f"layers/{layer}"
-    if name not in file:
-        there = [
-            "X",
-            *(f"layers/{key}" for key in file.get("layers", {})),
-            *(f"obsm/{key}" for key in file.get("obsm", {})),
-        ]
-        raise SubcellError(f"{path}: there is no {name}; it has {', '.join(there)}")
-    item = file[name]
-    array = item if isinstance(item, h5py.Dataset) else sparse_dataset(item)
-    if len(array.shape) != 2:
-        raise SubcellError(f"{path}: {name} has {len(array.shape)} dimensions; expected cells x numbers")
-    return name, array
-
-
-def _feature_names(file: h5py.File, source: str, number: int) -> list[str]:
-    if source == "X" and "var" in file and "encoding-type" in file["var"].attrs:
-        names = [str(name) for name in read_elem(file["var"]).index]
-        if len(names) == number and len(set(names)) == number:
-            return names
-    return [f"vector_{i}" for i in range(number)]
+def _probabilities(file: h5py.File, path: Path, cells: int) -> tuple[h5py.Dataset | None, list[str]]:
+    """Probabilities of locations (cells, classes) that the file has beside its vectors, and the names of the classes."""
+    array = file.get(f"obsm/{PROBABILITIES}")
+    if not isinstance(array, h5py.Dataset) or array.ndim != 2 or array.dtype.kind not in NUMBERS or not array.shape[1]:
+        return None, []
+    if array.shape[0] != cells:
+        raise SubcellError(f"{path}: {array.name} has {array.shape[0]} rows and obs {cells}; the file is damaged")
+    return array, _class_names(file, array.shape[1])
 
 
 def _class_names(file: h5py.File, number: int) -> list[str]:
@@ -307,22 +297,11 @@ def _copy(
     """Write some rows of arrays side by side."""
     block_rows = max(1, BLOCK_BYTES // max(1, 8 * sum(array.shape[1] for array in arrays)))
     for start in range(0, len(obs), block_rows):
-        parts = [_rows(array, chosen[start : start + block_rows]) for array, chosen in zip(arrays, rows, strict=True)]
+        with reading(path):
+            parts = [read_rows(array, one[start : start + block_rows]) for array, one in zip(arrays, rows, strict=True)]
         block = np.concatenate(parts, axis=1)
         broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
         if len(broken):
             cell = obs.index[start + broken[0]]
             raise SubcellError(f"{path}: {name} of cell {cell!r} is not finite; leave such cells out")
         out.write(name, start, block)
-
-
-def _rows(array: Any, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Rows of an array on disk, in any order; those that lie together are read as one piece."""
-    first, last = int(chosen.min()), int(chosen.max()) + 1
-    if last - first <= 2 * len(chosen):
-        block, places = array[first:last], chosen - first
-    else:
-        wanted, places = np.unique(chosen, return_inverse=True)
-        block = array[wanted]
-    block = np.asarray(block.toarray() if hasattr(block, "toarray") else block, np.float32)
-    return block[places]

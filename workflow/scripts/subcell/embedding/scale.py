@@ -15,7 +15,7 @@ from subcell.crops.store import MASKS, CropStore
 from subcell.embedding.models import Embedder, require_channels
 from subcell.embedding.sampling import sample_cells
 from subcell.errors import SubcellError
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 WARN_ABOVE, REFUSE_ABOVE = 2.0, 4.0
 """Times that a pixel of the source is larger than one of the crops."""
@@ -135,8 +135,7 @@ def write_scale_cost(
         )
     store.close()
     columns = ["factor", "um_per_px", "cosine", "cosine_low", "found", "n"]
-    with replacing(out_tsv) as to:
-        pd.DataFrame(table, columns=columns).to_csv(to, sep="\t", index=False, float_format="%.5g", lineterminator="\n")
+    write_table(pd.DataFrame(table, columns=columns), out_tsv, float_format="%.5g")
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:

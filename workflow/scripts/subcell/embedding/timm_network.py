@@ -19,7 +19,8 @@ from torch import nn
 from subcell.channels import CHANNELS
 from subcell.embedding.network import Seen
 from subcell.errors import CheckpointError, ConfigError
-from subcell.model.encoder import attention_of_class_token
+from subcell.model.checkpoint import differences
+from subcell.model.encoder import attention_of_class_token, block_shapes
 from subcell.model.released import HEAD_WIDTH, read_pickle, read_weights
 
 DINO4CELLS_CHANNELS = ("microtubules", "protein", "nucleus", "er")
@@ -141,7 +142,7 @@ def _load(model: nn.Module, path: str | Path) -> None:
     if Path(path).suffix == ".safetensors":
         try:
             weights = load_file(path)
-        except (OSError, SafetensorError) as problem:
+        except (OSError, ValueError, SafetensorError) as problem:
             raise CheckpointError(f"{path}: not a whole safetensors file ({problem})") from None
     else:
         weights = read_weights(path)
@@ -181,7 +182,10 @@ def dino4cells(path: str | Path, *, image_px: int) -> tuple[TimmNetwork, dict[st
         width, colours, patch, _ = weights["patch_embed.proj.weight"].shape
         depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
         positions = weights["pos_embed"]
-    except (KeyError, ValueError):
+        trained = round((positions.shape[1] - 1) ** 0.5)
+        if min(width, patch, trained) < 1 or depth > len(weights) or width % max(1, width // HEAD_WIDTH):
+            raise ValueError("no transformer has these numbers")
+    except (KeyError, ValueError, IndexError, TypeError):
         raise CheckpointError(f"{path}: not a checkpoint of DINO4Cells: it holds no vision transformer") from None
     if colours != len(DINO4CELLS_CHANNELS):
         raise CheckpointError(f"{path}: takes {colours} channels; expected {', '.join(DINO4CELLS_CHANNELS)}")
@@ -189,6 +193,17 @@ def dino4cells(path: str | Path, *, image_px: int) -> tuple[TimmNetwork, dict[st
         raise CheckpointError(
             f"{path}: crops of {image_px} px are no whole number of its patches of {patch} px; set `crops.pixels`"
         )
+    expected: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, 1 + trained**2, width),
+        "patch_embed.proj.weight": (width, colours, patch, patch),
+        "patch_embed.proj.bias": (width,),
+        **block_shapes(width, depth),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    if problems := differences(expected, {name: tuple(value.shape) for name, value in weights.items()}):
+        raise CheckpointError(f"{path}: its weights do not fit the network: {'; '.join(problems)}")
     weights["pos_embed"] = _interpolated(positions, image_px // patch)
     model = VisionTransformer(
         img_size=image_px,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,16 @@ def torch_table_to_h5ad(path: str | Path, out_path: str | Path) -> None:
     ------
     SubcellError : the file cannot be read so
     """
-    import torch
+    from subcell.model.released import plain_content
 
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as problem:
+        held = plain_content(path)
+    except MemoryError:
+        raise
+    except Exception as problem:  # each kind of broken file has an error of its own
+        first = str(problem).strip().partition("\n")[0] or type(problem).__name__
         raise SubcellError(
-            f"{path}: holds more than plain values, which is not opened unseen ({str(problem).splitlines()[0]}). If you trust "
+            f"{path}: holds more than plain values, which is not opened unseen ({first}). If you trust "
             f"it: python -c \"import torch; t, x = torch.load('{Path(path).name}', weights_only=False); "
             "torch.save((dict(t.astype(str).to_dict('list')), torch.as_tensor(x)), 'plain.pth')\", then import plain.pth"
         ) from None

@@ -16,6 +16,7 @@ from subcell.errors import ImageError
 from subcell.imaging.camera import NO_CORRECTION, Camera, flat_field_name
 from subcell.imaging.ledger import read_ledger
 from subcell.imaging.read import read_field
+from subcell.tables import write_table
 
 FEWEST_FIELDS, MOST_FIELDS = 16, 256
 """BaSiC separates light from cells by what fields have in common; more than so many add time and nothing else."""
@@ -84,8 +85,7 @@ def estimate_flat_fields(
             if problem:
                 log(f"plate {plate or 'without name'}, {channel}: {problem}; it stays as it is")
     table = pd.DataFrame(rows, columns=list(PLATE_COLUMNS))
-    Path(out_dir).mkdir(parents=True, exist_ok=True)
-    table.to_csv(Path(out_dir) / "plates.tsv", sep="\t", index=False, float_format="%.4g")
+    write_table(table, Path(out_dir) / "plates.tsv", float_format="%.4g")
     return table
 
 

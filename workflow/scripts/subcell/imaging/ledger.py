@@ -9,7 +9,7 @@ import pandas as pd
 
 from subcell.errors import ImageError, SubcellError
 from subcell.hashing import sha256_of
-from subcell.replacing import replacing
+from subcell.tables import read_table, write_table
 
 LEDGER_COLUMNS = (
     *("field_id", "channel", "file", "plane", "url"),
@@ -29,8 +29,7 @@ def ledger_table(rows: Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
 
 def write_ledger(images_dir: str | Path, ledger: pd.DataFrame) -> None:
     """Write `ledger.tsv` into a folder of images."""
-    with replacing(Path(images_dir) / LEDGER_NAME) as to:
-        ledger[list(LEDGER_COLUMNS)].to_csv(to, sep="\t", index=False, encoding="utf-8")
+    write_table(ledger[list(LEDGER_COLUMNS)], Path(images_dir) / LEDGER_NAME)
 
 
 def read_ledger(images_dir: str | Path) -> pd.DataFrame:
@@ -48,7 +47,7 @@ def read_ledger(images_dir: str | Path) -> pd.DataFrame:
     """
     path = Path(images_dir) / LEDGER_NAME
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+        table = read_table(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot read the ledger of images ({error})") from error
     # Ledgers of earlier versions say no time.

@@ -11,7 +11,7 @@ from scipy import stats
 
 from subcell.config.seeds import name_without_seed
 from subcell.errors import ConfigError
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 METRICS = ("macro_ap", "label_ranking_ap", "retrieval")
 CONFIDENCE = 0.95
@@ -95,6 +95,5 @@ def write_comparison(
         found = validation_scores(pd.read_parquet(path), models[name]["select"])
         scores.setdefault(name_without_seed(name, seed), {})[seed] = found
     table = compare_options(scores, name_without_seed(reference, models.get(reference, {}).get("seed")))
-    with replacing(out_tsv) as to:
-        table.round(4).to_csv(to, sep="\t", index=False)
+    write_table(table.round(4), out_tsv)
     return table

@@ -21,6 +21,9 @@ LAYER_NORM: Any = partial(nn.LayerNorm, eps=1e-12)
 """Epsilon of the reference implementation (Hugging Face ViT)."""
 
 
+PARTS = ("weight", "bias")
+
+
 class Encoded(NamedTuple):
     """What the encoder gives.
 
@@ -208,6 +211,36 @@ def build_encoder(
             positions=positions,
             pooling=pooling,
         )
+
+
+def block_shapes(width: int, depth: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of timm's transformer blocks, by name."""
+    layers = {"attn.qkv": (3, 1), "attn.proj": (1, 1), "mlp.fc1": (4, 1), "mlp.fc2": (1, 4)}
+    block: dict[str, tuple[int, ...]] = {f"{norm}.{part}": (width,) for norm in ("norm1", "norm2") for part in PARTS}
+    for name, (out, taken) in layers.items():
+        block |= {f"{name}.weight": (out * width, taken * width), f"{name}.bias": (out * width,)}
+    return {f"blocks.{number}.{name}": shape for number in range(depth) for name, shape in block.items()}
+
+
+def encoder_shapes(size: Size, *, in_channels: int, image_px: int, pooling: bool) -> dict[str, tuple[int, ...]]:
+    """Shapes of all weights of an `Encoder`, without making one.
+
+    A file's own words about its network are compared with these before anything is built from them.
+    """
+    width, tokens = size.width, 1 + patches_a_side(image_px, size.patch) ** 2
+    gates = ("attention_v.1", "attention_u.1") if pooling else ()
+    return {
+        "class_token": (1, 1, width),
+        "positions": (1, tokens, width),
+        "patch_embed.proj.weight": (width, in_channels, size.patch, size.patch),
+        "patch_embed.proj.bias": (width,),
+        **block_shapes(width, size.depth),
+        **{f"norm.{part}": (width,) for part in PARTS},
+        **{f"pooling.{gate}.weight": (size.pool_dim, width) for gate in gates},
+        **{f"pooling.{gate}.bias": (size.pool_dim,) for gate in gates},
+        **({"pooling.attention.weight": (size.pool_heads, size.pool_dim)} if pooling else {}),
+        **({"pooling.attention.bias": (size.pool_heads,)} if pooling else {}),
+    }
 
 
 def attention_of_class_token(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from subcell.model.inputs import mask_and_scale
 from subcell.model.losses import normalized_patches
 from subcell.model.pretraining import Pretraining
 from subcell.replacing import replacing
+from subcell.tables import write_table
 
 SHOWN = 5
 MEASURED = 256
@@ -83,8 +84,7 @@ def write_reconstructions(
     table = pd.concat(errors).groupby(["channel", "where"], sort=False).sum().reset_index()
     for name in ("error", "error_of_mean"):
         table[name] /= table["pixels"].clip(lower=1)
-    with replacing(out_tsv) as to:
-        table.to_csv(to, sep="\t", index=False, float_format="%.6g")
+    write_table(table, out_tsv, float_format="%.6g")
     with replacing(out_png) as to:
         if not cv2.imwrite(str(to), _panel(pictures, network.recipe.channels)):
             raise OSError(f"{out_png}: could not be written")

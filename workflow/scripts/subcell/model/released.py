@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from subcell.errors import CheckpointError
+from subcell.model.checkpoint import misfits
 from subcell.model.encoder import Encoder, sincos_positions
-from subcell.model.sizes import SIZES
+from subcell.model.sizes import SIZES, Size
 
 HEAD_WIDTH = 64
 """Width of an attention head in every ViT of the released kind; the file itself does not tell the number of heads."""
@@ -43,6 +44,9 @@ LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 # Without dropout in front, as SubCellPortable builds it, the linear layer of a gate is number 0.
 GATE = re.compile(r"pool_model\.attention_([uv])\.[01]\.(weight|bias)")
 
+MOST_SHARED = 4
+"""How many times the weights of a file may stand for the same numbers."""
+
 HEAD_LAYERS = ("0", "3", "6")
 """Linear layers of a released location classifier: ReLU and dropout stand in between."""
 
@@ -70,23 +74,15 @@ def load_released(path: str | Path) -> tuple[Encoder, dict[str, Any]]:
             f"{path}: {len(leftover)} weights have no place in SubCell's network, such as {leftover[0]!r}; is it another model?"
         )
     try:
-        config, encoder = _network_of(weights)
-    except (KeyError, ValueError, IndexError) as problem:
+        size, config = _network_of(weights)
+    except (KeyError, ValueError, IndexError, TypeError) as problem:
         raise CheckpointError(f"{path}: not a released SubCell network, it lacks {problem}") from None
-    expected = encoder.state_dict()
-    missing = sorted(set(expected) - set(weights))
-    surplus = sorted(set(weights) - set(expected))
-    shaped = [name for name in expected if name in weights and weights[name].shape != expected[name].shape]
-    if missing or surplus or shaped:
-        reasons = [
-            *(f"lacks {name!r}" for name in missing[:1]),
-            *(f"has {name!r}, which the others do not fit" for name in surplus[:1]),
-            *(
-                f"{name!r} is {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}"
-                for name in shaped[:1]
-            ),
-        ]
-        raise CheckpointError(f"{path}: not a whole SubCell network: {'; '.join(reasons)}")
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    given = {key: config[key] for key in ("in_channels", "image_px", "pooling")}
+    if problems := misfits(size, shapes, **given):
+        raise CheckpointError(f"{path}: not a whole SubCell network: {'; '.join(problems)}")
+    config["positions"] = _kind_of_positions(weights["positions"], config["image_px"] // size.patch)
+    encoder = Encoder(size=size, **config)
     encoder.load_state_dict(weights, strict=True)
     return encoder.eval(), config
 
@@ -114,15 +110,52 @@ def read_weights(path: str | Path, *, allowed: Sequence[Any] = ()) -> dict[str, 
 def read_pickle(path: str | Path, *, allowed: Sequence[Any] = ()) -> Any:
     """What a PyTorch file holds; see `read_weights`."""
     try:
-        with torch.serialization.safe_globals(list(allowed)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return plain_content(path, allowed=allowed)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file of weights; fetch it first") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as problem:
+    except MemoryError:
+        raise
+    except Exception as problem:  # each kind of broken bytes has an error of its own
         reason = str(problem).strip().splitlines()[0][:200] if str(problem).strip() else type(problem).__name__
         raise CheckpointError(
             f"{path}: not a whole PyTorch file of plain weights ({reason}); delete it and fetch it again"
         ) from None
+
+
+def plain_content(path: str | Path, *, allowed: Sequence[Any] = ()) -> Any:
+    """What a PyTorch file holds, tensors with all of their numbers; each kind of broken file has an error of its own."""
+    _require_stored(path)
+    with torch.serialization.safe_globals(list(allowed)):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    _require_whole(content)
+    return content
+
+
+def _require_stored(path: str | Path) -> None:
+    """PyTorch compresses nothing; a file that does may be far larger when it is unpacked."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("its content is compressed, which PyTorch does not do")
+
+
+def _require_whole(content: Any) -> None:
+    """Tensors may claim more numbers than they have: one number can stand for a million."""
+    claimed, stored = 0, {}
+    todo, seen = [content], set()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                raise ValueError("it holds a tensor that is no plain table of numbers")
+            claimed += value.numel() * value.element_size()
+            stored[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            todo.extend(value.values() if isinstance(value, Mapping) else value)
+    # Some files name the same weights two or three times.
+    if claimed > MOST_SHARED * sum(stored.values()):
+        raise ValueError(f"its tensors claim {claimed:,} bytes and have {sum(stored.values()):,}")
 
 
 def _renamed(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -144,13 +177,15 @@ def _renamed(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor]
         else:
             leftover.append(name)
     for joined, parts in projections.items():
-        if set(parts) == set(PROJECTIONS):
+        # Others are missed where all weights are compared with the network.
+        shapes = {part.shape for part in parts.values()}
+        if set(parts) == set(PROJECTIONS) and len(shapes) == 1 and len(shapes.pop()):
             weights[joined] = torch.cat([parts[part] for part in PROJECTIONS])
     return weights, leftover
 
 
-def _network_of(weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, Any], Encoder]:
-    """The network that these weights are of; raises KeyError where one that tells it is missing."""
+def _network_of(weights: Mapping[str, torch.Tensor]) -> tuple[Size, dict[str, Any]]:
+    """What these weights say of their network, but for the kind of positions; KeyError where one that tells it is missing."""
     width, in_channels, patch, _ = weights["patch_embed.proj.weight"].shape
     side = round((weights["positions"].shape[1] - 1) ** 0.5)
     depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
@@ -165,16 +200,16 @@ def _network_of(weights: Mapping[str, torch.Tensor]) -> tuple[dict[str, Any], En
         pool_dim=base.pool_dim if gates is None else gates.shape[0],
         pool_heads=base.pool_heads if gates is None else weights["pooling.attention.weight"].shape[0],
     )
-    fixed = weights["positions"].shape[1] == 1 + side**2 and torch.allclose(
-        weights["positions"][0, 1:], sincos_positions(side, width), atol=1e-5
-    )
-    config = {
-        "in_channels": in_channels,
-        "image_px": side * patch,
-        "positions": "sincos" if fixed else "learned",
-        "pooling": gates is not None,
-    }
-    return config, Encoder(size=size, **config)
+    if min(width, in_channels, patch, side) < 1 or width % size.heads:
+        raise ValueError(f"positions and a width of a vision transformer ({width} with {size.heads} heads)")
+    return size, {"in_channels": in_channels, "image_px": side * patch, "pooling": gates is not None}
+
+
+def _kind_of_positions(positions: torch.Tensor, side: int) -> str:
+    """`sincos` where they are fixed ones, which only a width of fours has, else `learned`."""
+    width = positions.shape[-1]
+    fixed = width % 4 == 0 and torch.allclose(positions[0, 1:].float(), sincos_positions(side, width), atol=1e-5)
+    return "sincos" if fixed else "learned"
 
 
 class LocationHeads(nn.Module):

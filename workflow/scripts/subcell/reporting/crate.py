@@ -38,10 +38,15 @@ MEDIA_TYPES = {
     ".txt": "text/plain",
     ".safetensors": "application/octet-stream",
     ".smk": "text/plain",
+    ".md": "text/markdown",
     "": "text/plain",
 }
 COMPUTATIONAL_WORKFLOW = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 MIT = "https://spdx.org/licenses/MIT"
+NOBODY = "whoever ran the workflow (not named: `crate.author` of the configuration)"
+README = """Open `report.html` first; `summary.tsv` has all scores. `report/workflow` holds the workflow as it ran with its
+configuration, `ro-crate-metadata.json` says what was made from what.
+"""
 
 
 def write_crate(
@@ -53,8 +58,10 @@ def write_crate(
     datasets: Sequence[Mapping[str, Any]],
     span: tuple[float, float] | None,
     snakemake: str,
+    address: str = "",
+    people: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Write ro-crate-metadata.json after the Workflow Run Crate profile; its folder is the root of the crate.
+    """Write ro-crate-metadata.json after the Workflow Run Crate profile; its folder, the root of the crate, gets a README.md.
 
     Parameters
     ----------
@@ -65,6 +72,8 @@ def write_crate(
     datasets : of each: name, simulated, source_json where there is one, and cells_h5ad of a dataset of vectors
     span : when the first job began and the last one ended, in seconds since 1970
     snakemake : version that ran the workflow; the environment of the report need not have it
+    address : of the workflow's repository, where it is known
+    people : author, orcid, organisation and organisation_url, as far as they are given
     """
     root = Path(out_json).parent
     folder = root / WORKFLOW_FOLDER
@@ -95,12 +104,18 @@ def write_crate(
     main = crate.add_workflow(copied[0], copied[0].relative_to(root).as_posix(), main=True, lang="snakemake",
                               lang_version=snakemake, gen_cwl=False)  # fmt: skip
     main.properties().update(name="subcell-workflow", version=__version__, license={"@id": MIT})
+    if address:
+        main["url"] = address
+    _describe_references(crate, main["programmingLanguage"])
     main.properties().update(encodingFormat=MEDIA_TYPES[".smk"], conformsTo={"@id": COMPUTATIONAL_WORKFLOW})
     parts = [_file(crate, path, root) for path in copied[1:]]
     main["hasPart"] = [part for part in parts if part.id.endswith(".smk")]
     settings = next(part for part in parts if part.id.endswith("config.yaml"))
     settings["name"] = "Configuration of the run, defaults included"
 
+    told = f"# {crate.name}\n\n{crate.description}\n\n{README}\n## Licences\n\n{licences}\n"
+    (root / "README.md").write_text(told, encoding="utf-8")
+    _file(crate, root / "README.md", root)["about"] = crate.root_dataset
     made = [_file(crate, Path(path), root) for path in results if Path(path).is_file() and root in Path(path).parents]
     inputs = [_dataset(crate, dataset) for dataset in datasets]
     action = {
@@ -112,8 +127,29 @@ def write_crate(
         action |= {"startTime": datetime.fromtimestamp(span[0], UTC).isoformat(timespec="seconds"),
                    "endTime": ended.isoformat(timespec="seconds")}  # fmt: skip
     run = crate.add_action(main, identifier="#run", object=[settings, *inputs], result=made, properties=action)
+    run["agent"] = crate.root_dataset["author"] = _author(crate, people or {})
     crate.root_dataset["mentions"] = run
     crate.metadata.write(root)
+
+
+def _author(crate: ROCrate, people: Mapping[str, str | None]) -> ContextEntity:
+    """Who ran the workflow; their institute, where one is given, publishes the results."""
+    about: dict[str, Any] = {"name": people.get("author") or NOBODY}
+    if people.get("organisation"):
+        url = people.get("organisation_url")
+        institute = _context(
+            crate, url or "#organisation", "Organization", name=people["organisation"], **({"url": url} if url else {})
+        )
+        crate.root_dataset["publisher"] = about["affiliation"] = institute
+    return _context(crate, people.get("orcid") or "#author", "Person", **about)
+
+
+def _describe_references(crate: ROCrate, language: ContextEntity) -> None:
+    """Make entities of what the description of the workflow's language refers to."""
+    for key, kind in (("identifier", "ScholarlyArticle"), ("url", "WebSite")):
+        target = language.properties().get(key)
+        if isinstance(target, Mapping) and crate.get(target["@id"]) is None:
+            _context(crate, target["@id"], kind, name=f"Snakemake, {key}", url=target["@id"])
 
 
 def _copy_workflow(folder: Path, workflow_files: Sequence[str | Path], config_yaml: str) -> list[Path]:

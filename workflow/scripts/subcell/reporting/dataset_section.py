@@ -18,6 +18,7 @@ from subcell.reporting.exports import Figures
 from subcell.reporting.field_quality import MEASURES
 from subcell.reporting.figures import quality_figure
 from subcell.reporting.pictures import inlined_picture
+from subcell.tables import read_table
 
 ROWS_SHOWN = 200
 REASONS_SHOWN = 4
@@ -51,7 +52,7 @@ def describe_dataset(
     about = {"name": name, "settings": settings, "brings": BRINGS.get(settings.get("source", ""), "fields")}
     if about["brings"] == "vectors":
         return {**_NOTHING, **about, "total": _count_cells(entry["cells_h5ad"])}
-    quality = pd.read_csv(entry["quality_tsv"], sep="\t", dtype={"cell_line": str}, encoding="utf-8")
+    quality = read_table(entry["quality_tsv"], dtype={"cell_line": str})
     quality["cell_line"] = quality["cell_line"].fillna("")
     by_line = {
         str(line): dict(zip(part["metric"], part["value"], strict=True))
@@ -112,7 +113,7 @@ def _describe_fields(path: str | Path | None, name: str, figures: Figures) -> di
     if not path:
         return None
     text = dict.fromkeys(("field_id", "cell_line", "plate", "status", "pixel_size_warning", "unusual"), str)
-    table = pd.read_csv(path, sep="\t", dtype=text, encoding="utf-8").fillna(dict.fromkeys(text, ""))
+    table = read_table(path, dtype=text).fillna(dict.fromkeys(text, ""))
     good = table[table["status"] == "ok"]
     unusual = table[table["unusual"] != ""]
     return {
@@ -128,7 +129,7 @@ def _describe_plates(path: str | Path | None) -> dict[str, Any] | None:
     """Plates that stand out from the others, a row a measure."""
     if not path:
         return None
-    table = pd.read_csv(path, sep="\t", dtype={"plate": str, "metric": str}, encoding="utf-8").fillna({"plate": ""})
+    table = read_table(path, dtype={"plate": str, "metric": str}).fillna({"plate": ""})
     outlying = table[table["outlier"].astype(bool)]
     return {
         "outlying": outlying.head(ROWS_SHOWN).to_dict("records"),
@@ -141,9 +142,7 @@ def _describe_downloads(path: str | Path | None) -> dict[str, Any] | None:
     """The ledger in sum: files, bytes and tries by channel, host and outcome."""
     if not path:
         return None
-    table = pd.read_csv(
-        path, sep="\t", dtype={"channel": str, "host": str, "status": str, "reason": str}, encoding="utf-8"
-    )
+    table = read_table(path, dtype={"channel": str, "host": str, "status": str, "reason": str})
     table = table.fillna({"channel": "", "host": "", "status": "", "reason": ""})
     return {
         "rows": table.head(ROWS_SHOWN).to_dict("records"),

@@ -23,6 +23,7 @@ from subcell.reporting.expression_of_units import expression_of_units
 from subcell.reporting.figures import level_columns
 from subcell.reporting.packing import coded, enclosing_square, packed, packed_column, packed_lists, packed_positions
 from subcell.reporting.tiles import choose_cells, choose_size, draw_tiles
+from subcell.tables import read_table
 
 TITLES = {
     "n_cells": "Cells",
@@ -132,7 +133,7 @@ def write_explorer(
 def read_clusters(path: str | Path) -> pd.DataFrame:
     """Table of clusters; names of clusters are text."""
     text = dict.fromkeys(("cluster", "parent", "members"), str)
-    return pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, encoding="utf-8")
+    return read_table(path, dtype=text, keep_default_na=False)
 
 
 def describe_levels(obs: pd.DataFrame, clusters: pd.DataFrame, enrichment: pd.DataFrame | None) -> list[dict[str, Any]]:
@@ -216,7 +217,7 @@ def _terms(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def _read_table(path: str | Path) -> pd.DataFrame:
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    return read_table(path, dtype=str, keep_default_na=False)
 
 
 def _with_predictions(obs: pd.DataFrame, locations: pd.DataFrame | None) -> pd.DataFrame:

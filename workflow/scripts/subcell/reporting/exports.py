@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from subcell.replacing import replacing
 from subcell.reporting.canvas import data_uri, figure_bytes
 from subcell.reporting.pictures import pixels_of_figure
+from subcell.tables import table_text
 
 LARGEST_CSV_IN_PAGE = 200_000
 """Longer tables are files only; the page says where."""
@@ -42,7 +43,7 @@ class Figures:
         stem = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "figure"
         svg = figure_bytes(figure, "svg")
         self._svg[stem] = svg
-        csv = b"" if data is None else data.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
+        csv = b"" if data is None else table_text(data, delimiter=",", float_format="%.6g").encode()
         if csv:
             self._csv[stem] = csv
         width, height = (round(inches * 96) for inches in figure.get_size_inches())

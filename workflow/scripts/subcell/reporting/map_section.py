@@ -18,6 +18,7 @@ from subcell.reporting import results as scores
 from subcell.reporting.explorer import describe_cluster, read_clusters
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import agreement_figure, frequent_locations, level_columns, map_figure
+from subcell.tables import read_table
 
 MEMBERS_SHOWN = 24
 CLUSTERS_SHOWN = 300
@@ -66,7 +67,7 @@ def _describe_agreement(path: str | Path | None, name: str, figures: Figures) ->
     """How far the clusters agree with reference sets, beside shuffled and random ones."""
     if not path:
         return None
-    table = pd.read_csv(path, sep="\t", encoding="utf-8")
+    table = read_table(path)
     if table.empty:
         return None
     return {

@@ -12,6 +12,7 @@ from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name, weig
 from subcell.reporting.exports import Figures
 from subcell.reporting.figures import readable, training_figure
 from subcell.reporting.pictures import inlined_picture
+from subcell.tables import read_table
 
 ATTENTION_ROWS = 60
 
@@ -144,7 +145,7 @@ def describe_attention(entry: Mapping[str, Any], *, max_bytes: int) -> dict[str,
     entry : dataset, model, attention_tsv, overlays_png
     max_bytes : what the picture may take
     """
-    rows = pd.read_csv(entry["attention_tsv"], sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    rows = read_table(entry["attention_tsv"], dtype=str, keep_default_na=False)
     return {
         "dataset": entry["dataset"],
         "model": entry["model"],

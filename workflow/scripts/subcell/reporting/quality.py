@@ -11,8 +11,8 @@ import pandas as pd
 from subcell.catalog.fields import read_fields
 from subcell.catalog.set_aside import join_set_aside, read_set_aside, set_aside_table, write_set_aside
 from subcell.imaging.ledger import read_ledger
-from subcell.replacing import replacing
 from subcell.reporting.field_quality import downloads_table, field_quality_table
+from subcell.tables import write_table
 
 QUALITY_COLUMNS = ("dataset", "cell_line", "metric", "value", "unit")
 NOT_GIVEN = "not given"
@@ -64,11 +64,11 @@ def collect_quality(
     table = join_set_aside([*given, _set_aside_by_download(ledgers), _set_aside_by_segmentation(qc)])
     table = _first_stage_only(table)
     write_set_aside(table, out_set_aside_tsv)
-    write_tsv(quality_table(table, qc, cells, fields, dataset=dataset, border_cells=border_cells), out_quality_tsv)
+    write_table(quality_table(table, qc, cells, fields, dataset=dataset, border_cells=border_cells), out_quality_tsv)
     if out_field_quality_tsv:
-        write_tsv(field_quality_table(qc, fields), out_field_quality_tsv)
+        write_table(field_quality_table(qc, fields), out_field_quality_tsv)
     if out_downloads_tsv:
-        write_tsv(downloads_table(ledgers), out_downloads_tsv)
+        write_table(downloads_table(ledgers), out_downloads_tsv)
 
 
 def quality_table(
@@ -195,9 +195,3 @@ def _read_tables(paths: Paths, columns: list[str]) -> pd.DataFrame:
 
 def _listed(paths: Paths) -> list[str | Path]:
     return [paths] if isinstance(paths, str | Path) else list(paths)
-
-
-def write_tsv(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as tsv, whole or not at all."""
-    with replacing(path) as to:
-        table.to_csv(to, sep="\t", index=False, encoding="utf-8")

@@ -22,6 +22,7 @@ from subcell.reporting.map_section import describe_map
 from subcell.reporting.methods import describe_methods
 from subcell.reporting.model_section import describe_attention, describe_model, describe_training
 from subcell.reporting.page import render_page
+from subcell.tables import read_table
 
 PICTURES_BYTES = 5_000_000
 """What all pictures of fields and cells may take together; as base64 a third more."""
@@ -109,7 +110,7 @@ def write_report(
         "segmentation": [result for result in results if result["benchmark"] == "segmentation"],
         "all_metrics": scores.all_metrics(results),
         "published": scores.read_published(published_csv) if published_csv else [],
-        "leakage": {name: pd.read_csv(path, sep="\t").to_dict("records") for name, path in (leakage or {}).items()},
+        "leakage": {name: read_table(path).to_dict("records") for name, path in (leakage or {}).items()},
         "not_run": scores.read_not_run(not_run_tsv),
         "curves": [
             describe_training(name, path, figures, reconstruction=reconstructions.get(name), max_bytes=room)

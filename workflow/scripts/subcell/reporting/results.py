@@ -12,6 +12,7 @@ import pandas as pd
 
 from subcell.config.suite import CONTROLS
 from subcell.errors import SubcellError
+from subcell.tables import read_table
 
 DIFFERENCE = "_minus_"
 """Joins a metric and the reference model in the name of a paired difference, e.g. macro_ap_minus_random_vit."""
@@ -43,7 +44,7 @@ def read_benchmarks(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 def read_summary(path: str | Path) -> pd.DataFrame:
     """Read the tidy table of all scores; names are text, whatever they look like."""
     names = ("dataset", "model", "benchmark", "metric")
-    table = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(names, str), encoding="utf-8")
+    table = read_table(path, dtype=dict.fromkeys(names, str))
     return table.fillna(dict.fromkeys(names, ""))
 
 
@@ -54,7 +55,7 @@ def read_not_run(path: str | Path) -> list[dict[str, str]]:
     -------
     entries with benchmark, dataset, reason, and models, joined by ", "
     """
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    table = read_table(path, dtype=str, keep_default_na=False)
     models: dict[tuple[str, str, str], list[str]] = {}
     for row in table.to_dict("records"):
         models.setdefault((row["benchmark"], row["dataset"], _reason(row)), []).append(row["model"])

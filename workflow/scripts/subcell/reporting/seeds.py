@@ -14,8 +14,8 @@ from scipy import stats
 
 from subcell.benchmarks.bootstrap import LEVEL
 from subcell.config.seeds import name_without_seed
-from subcell.replacing import replacing
 from subcell.reporting.results import beats, by_task, interval
+from subcell.tables import read_table, write_table
 
 SEED = "seed"
 COLUMNS = (
@@ -101,13 +101,12 @@ def scores_over_seeds(
 
 def write_scores_over_seeds(table: pd.DataFrame, path: str | Path) -> None:
     """Write the table as TSV under its name when it is whole; without a row where no model has several seeds."""
-    with replacing(path) as to:
-        table.to_csv(to, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    write_table(table, path, float_format="%.6g")
 
 
 def as_rows(path: str | Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """The written table as the report shows it: dataset -> benchmark -> rows, the best first."""
-    table = pd.read_csv(path, sep="\t", dtype={"dataset": str, "benchmark": str, "model": str, "reference": str})
+    table = read_table(path, dtype={"dataset": str, "benchmark": str, "model": str, "reference": str})
     table = table.sort_values("mean", ascending=False, kind="stable").astype(object)
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in table.where(table.notna(), None).to_dict("records"):

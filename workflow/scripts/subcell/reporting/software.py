@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -80,6 +81,23 @@ def commit_of(folder: str | Path) -> str:
         return git("describe", "--always", "--dirty", "--tags") if own else ""
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def address_of(folder: str | Path) -> str:
+    """Where the repository of a folder was cloned from, if anybody can open it in a browser; else empty."""
+    if not commit_of(folder):
+        return ""
+    told = subprocess.run(
+        ["git", "-C", str(folder), "remote", "get-url", "origin"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    ).stdout.strip()
+    parts = urlsplit(told)
+    # What stands before the host may be a password.
+    host = parts.netloc.rpartition("@")[2]
+    return f"https://{host}{parts.path.removesuffix('.git')}" if parts.scheme == "https" and host else ""
 
 
 def read_environments(paths: Iterable[str | Path]) -> dict[str, dict[str, str]]:

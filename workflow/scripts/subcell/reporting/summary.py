@@ -14,6 +14,7 @@ from subcell.replacing import replacing
 from subcell.reporting.leaderboard import leaderboard, write_leaderboard
 from subcell.reporting.results import DIFFERENCE, Groups, by_task, interval, number, read_benchmarks, signed
 from subcell.reporting.seeds import scores_over_seeds, write_scores_over_seeds
+from subcell.tables import read_table, write_table
 
 SUMMARY_COLUMNS = (
     *("dataset", "model", "benchmark", "metric"),
@@ -73,8 +74,8 @@ def collect_summary(
     rows = [{**row, "simulator": simulators.get(row["dataset"], "")} for row in rows]
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"n": "Int64", "seeds": "Int64"})
     missing = [{key: result.get(key, "") for key in NOT_RUN_COLUMNS} for result in results if result["status"] != "ok"]
-    _write(out_summary, _tsv(summary))
-    _write(out_not_run, _tsv(pd.DataFrame(missing, columns=list(NOT_RUN_COLUMNS))))
+    write_table(summary, out_summary, float_format="%.6g")
+    write_table(pd.DataFrame(missing, columns=list(NOT_RUN_COLUMNS)), out_not_run)
     _write(out_text, summary_text(results, summary, reference))
     if out_leaderboard:
         table = leaderboard(results, models=models or {}, reference=reference, informative=informative)
@@ -85,7 +86,7 @@ def collect_summary(
 
 def _simulator(truth: str | Path) -> str:
     """Version and hash of what simulated a dataset, in one word."""
-    made_by = pd.read_csv(Path(truth) / "simulator.tsv", sep="\t", dtype=str).iloc[0]
+    made_by = read_table(Path(truth) / "simulator.tsv", dtype=str).iloc[0]
     return f"{made_by['version']}-{made_by['hash']}"
 
 
@@ -162,10 +163,6 @@ def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
         )
         texts.append("  " + "  ".join([line[0].ljust(first), *rest]).rstrip())
     return "\n".join(texts)
-
-
-def _tsv(table: pd.DataFrame) -> str:
-    return table.to_csv(sep="\t", index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _write(path: str | Path, text: str) -> None:

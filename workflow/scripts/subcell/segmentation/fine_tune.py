@@ -26,6 +26,7 @@ from subcell.segmentation.scaling import normalise, resize_image, resize_labels
 from subcell.segmentation.scoring import pooled, score_masks
 from subcell.segmentation.segmenter import COMPACT_WEIGHTS, DYNAMICS_STEP, SEEN, Segmenter
 from subcell.segmentation.training import train_network
+from subcell.tables import write_table
 
 REFERENCES = {"nuclei": "reference_nuclei", "cells": "reference_cells"}
 CELLPOSE_RATE = 0.02
@@ -128,7 +129,7 @@ def fine_tune(
             for name, path in (("before", model), ("after", out_weights))
         ]
     )
-    scores.to_csv(out_scores, sep="\t", index=False, float_format="%.4f")
+    write_table(scores, out_scores, float_format="%.4f")
     for row in scores.itertuples():
         log(f"{row.objects}, {row.model}: F1 at IoU 0.5 {row.f1_50:.3f}, {row.true} true, {row.found} found")
     return scores

@@ -1,7 +1,7 @@
 """Label images of a shard in one zarr 3 folder, as OME-Zarr 0.5 labels.
 
 `<shard>.zarr/<number>/labels/nuclei/0` and `.../cells/0` are the arrays of a field, without a pyramid: 0 is background,
-int32 as scikit-image has them. napari-ome-zarr opens `<shard>.zarr/<number>/labels/cells` at the field's pixel size.
+int32 as scikit-image has them. napari-ome-zarr opens `<shard>.zarr/<number>/labels` at the field's pixel size.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,25 +138,54 @@ def load_networks(path: str | Path) -> tuple[dict[str, CompactNet], dict[str, An
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot read the segmentation weights ({error})") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: not weights of the compact segmentation network (format {metadata.get('format')!r}, "
             f"expected {FORMAT!r}); train them with the target train_compact"
         )
+    described, about = _headers(metadata, path)
     networks = {}
-    for name, settings in json.loads(metadata["networks"]).items():
-        network = CompactNet(**settings)
+    for name, settings in described.items():
         state = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        try:
-            network.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path}: the {name} network does not fit its settings ({error})") from error
-        networks[name] = network.eval()
+        networks[name] = _network_of(settings, state, f"{path}: the {name} network").eval()
     left_over = [key for key in tensors if key.partition(".")[0] not in networks]
     if set(networks) != set(INPUTS) or left_over:
         raise CheckpointError(
             f"{path}: expected the networks {', '.join(INPUTS)}, found {', '.join(networks) or 'none'}"
         )
-    return networks, json.loads(metadata.get("about", "{}"))
+    return networks, about
+
+
+def _headers(metadata: Mapping[str, str], path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the networks, and what else is known of them."""
+    try:
+        described, about = json.loads(metadata["networks"]), json.loads(metadata.get("about", "{}"))
+    except (KeyError, ValueError, RecursionError):
+        described, about = None, {}
+    if not isinstance(described, dict) or not isinstance(about, dict):
+        raise CheckpointError(f"{path}: the file does not say which networks it holds; train them with train_compact")
+    return described, about
+
+
+def _network_of(settings: Any, tensors: Mapping[str, torch.Tensor], what: str) -> CompactNet:
+    """A network of settings that a file gives; its shapes are compared before it takes memory, since a file may say anything."""
+    largest = max((side for value in tensors.values() for side in value.shape), default=0)
+    numbers = [settings] if not isinstance(settings, dict) else [*settings.values()]
+    numbers = [one for value in numbers for one in (value if isinstance(value, list) else [value])]
+    counts = all(isinstance(one, int) and not isinstance(one, bool) and 0 < one <= largest for one in numbers)
+    if not counts or len(numbers) > len(tensors):
+        raise CheckpointError(f"{what} does not fit its settings: {reprlib.repr(settings)}")
+    try:
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in CompactNet(**settings).state_dict().items()}
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
+        raise CheckpointError(f"{what} does not fit its settings ({error})") from error
+    found = {name: value.shape for name, value in tensors.items()}
+    wrong = sorted(name for name in {*shapes, *found} if shapes.get(name) != found.get(name))
+    if wrong:
+        raise CheckpointError(f"{what} does not fit its settings: {len(wrong)} weights, such as {wrong[0]!r}")
+    network = CompactNet(**settings)
+    network.load_state_dict(tensors, strict=True)
+    return network

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.channels import CHANNELS
-from subcell.replacing import replacing
+from subcell.tables import write_table
 
 METRICS = {
     **{"cells": 1.0, "nucleus_area_um2": 5.0, "cell_area_um2": 20.0, "dna_intensity": 2.0, "focus": 0.01},
@@ -39,8 +39,7 @@ def check_plates(qc_paths: Iterable[str | Path], out_fields: str | Path, out_pla
     tables = [pd.read_parquet(path) for path in qc_paths]
     fields, plates = outliers(pd.concat(tables, ignore_index=True))
     for table, path in ((fields, out_fields), (plates, out_plates)):
-        with replacing(path) as to:
-            table.to_csv(to, sep="\t", index=False, float_format="%.6g")
+        write_table(table, path, float_format="%.6g")
 
 
 def outliers(qc: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import zipfile
@@ -10,11 +9,14 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from subcell.catalog.released import WeightFile, weight_files
 from subcell.errors import ImageError, SubcellError
 from subcell.hashing import sha256_of
 from subcell.replacing import replacing
 from subcell.sources.download import Downloader, Failed
+from subcell.tables import write_table
 
 PUBLISHED_AT = "https://czi-subcell-public.s3.amazonaws.com/models"
 
@@ -69,14 +71,12 @@ def fetch_weights(
         else:
             sources = _fetched(dict(zip(urls, rows, strict=True)), downloader)
         ledger = []
+        columns = ["file", "url", "bytes", "sha256", "published_sha256", "licence", "source"]
         for row, url, source in zip(rows, urls, sources, strict=True):
             _link(source, to / row.file)
             known = [sha256_of(source), row.sha256 or UNKNOWN]
             ledger.append([row.file, url, source.stat().st_size, *known, row.licence, row.source])
-        with open(to / "weights.tsv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["file", "url", "bytes", "sha256", "published_sha256", "licence", "source"])
-            writer.writerows(ledger)
+        write_table(pd.DataFrame(ledger, columns=columns), to / "weights.tsv")
 
 
 def check_weights(path: Path, row: WeightFile) -> None:

@@ -21,6 +21,7 @@ from subcell.sources.simulate.lines import (
 )
 from subcell.sources.simulate.settings import Settings
 from subcell.sources.simulate.version import VERSION, simulator_hash
+from subcell.tables import write_table
 
 
 def write_truth(out_dir: str | Path, **settings: Any) -> None:
@@ -46,7 +47,7 @@ def write_truth(out_dir: str | Path, **settings: Any) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, table in tables.items():
-        table.to_csv(partial / f"{name}.tsv", sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+        write_table(table, partial / f"{name}.tsv", float_format="%.6g")
     expression_table(chosen).to_parquet(partial / "expression.parquet")
     if out_dir.exists():
         shutil.rmtree(out_dir)
