@@ -165,3 +165,20 @@ def test_a_dataset_that_trains_a_network_leaves_its_own_training_part_out(tmp_pa
     free = FIELDS.assign(split=["train", "train", None, "test"])
     with pytest.raises(SubcellError, match=r"1 images .* of d, .*: protein of c\. "):
         check_dataset(free, [ledger(c="a")], **asked, elsewhere=home_with())
+
+
+def test_what_weights_have_learned_from_is_not_held_out(tmp_path):
+    out = tmp_path / "leakage.tsv"
+    given = {"by": "gene", "dataset": "demo", "out_tsv": out}
+    fields = FIELDS.assign(batch=None)
+    elsewhere = {"antibody": {"HPA9"}, "gene": {"G9", "G1"}}
+    check_dataset(fields, [ledger()], **given, weights={"w.safetensors": elsewhere, "old.safetensors": None})
+    rows = pd.read_csv(out, sep="\t").set_index("checked")["on_both_sides"]
+    assert rows["genes, those that w.safetensors learned from"] == 0
+    assert pd.isna(rows["names that old.safetensors learned from: not checked, the file does not say"])
+    with pytest.raises(SubcellError, match=r"w.safetensors has learned from 1 genes of its test part \(G3\)"):
+        check_dataset(fields, [ledger()], **given, weights={"w.safetensors": {"antibody": set(), "gene": {"G3"}}})
+    # A dataset that is split by antibody may share genes.
+    check_dataset(
+        fields, [ledger()], **given | {"by": "antibody"}, weights={"w": {"antibody": set(), "gene": {"G3"}}}
+    )

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from training_example import MICRO, run
 
 from subcell.errors import CheckpointError, ConfigError
-from subcell.model.checkpoint import load_encoder
+from subcell.model.checkpoint import load_encoder, names_seen, read_description
 from subcell.model.encoder import build_encoder
 from subcell.model.inputs import Inputs
 from subcell.model.pretraining import Pretraining
@@ -84,3 +84,12 @@ def test_channels_scaled_by_themselves_do_not_see_each_other() -> None:
     blank = crops.clone()
     blank[:, 3] = 0
     assert by_channel(blank)[:, 1].abs().max() == 0
+
+
+def test_the_names_that_a_chain_of_trainings_has_seen_are_all_there(tmp_path, crop_file, first) -> None:
+    run(tmp_path, crop_file, size=STEM, objective={"scaling": "channel"}, epochs=1, start=first)
+    config = read_description(tmp_path / "checkpoint.safetensors")
+    config["start"]["seen"]["gene"] = ["BEFORE"]
+    assert names_seen(config) == {"antibody": {"HPA0", "HPA1", "HPA2", "HPA3"}, "gene": {"BEFORE", "G0", "G1", "G2", "G3"}}
+    del config["start"]["seen"]
+    assert names_seen(config) is None

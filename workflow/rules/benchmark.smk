@@ -150,6 +150,7 @@ rule check_leakage:
         unpack(fields_elsewhere),
         fields=per_shard("<results>/{dataset}/fields/{shard}.parquet"),
         images=per_shard("<results>/{dataset}/images/{shard}"),
+        weights=lambda wildcards: given_weights(wildcards.dataset),
     output:
         table="<results>/{dataset}/leakage.tsv",
     log:
@@ -158,7 +159,7 @@ rule check_leakage:
         "<logs>/{dataset}/check_leakage.benchmark.jsonl"
     priority: 10
     conda:
-        "../../envs/images.yaml"
+        "../../envs/subcell.yaml"
     resources:
         mem_mb=memory(2000),
         runtime=30,

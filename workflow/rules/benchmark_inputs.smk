@@ -169,6 +169,13 @@ def learned_on(model):
     return config["models"][model].get("train_on") or []
 
 
+def given_weights(dataset):
+    """Checkpoints from files that networks which are scored on a dataset start from, or are."""
+    scorers = [config["models"][model] for name, model in pairs() if name == dataset]
+    given = [model.get(key) for model in scorers for key in ("start", "checkpoint")]
+    return list(dict.fromkeys(path for path in given if path and path.endswith(".safetensors")))
+
+
 def training_datasets(dataset):
     """Datasets that train a network which is scored on this one, or elsewhere with this one as home; itself too if it does."""
     there = [name for name in config["datasets"] if external_home(name) == dataset]

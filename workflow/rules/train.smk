@@ -2,6 +2,7 @@ rule train:
     """Train one SubCell model on the crops of its datasets; a killed training goes on where it was."""
     input:
         crops=training_crops,
+        start=lambda wildcards: config["models"][wildcards.model]["start"] or [],
     output:
         checkpoint="<results>/models/{model}/checkpoint.safetensors",
         curves="<results>/models/{model}/training.parquet",

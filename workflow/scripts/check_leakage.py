@@ -4,6 +4,7 @@ from job import job
 from subcell.benchmarks.leakage import check_dataset
 from subcell.catalog.fields import read_fields
 from subcell.imaging.ledger import read_ledger
+from subcell.model.checkpoint import names_seen, read_description
 
 with job(snakemake):
     inputs, params = snakemake.input, snakemake.params
@@ -19,4 +20,5 @@ with job(snakemake):
         },
         networks=params.networks,
         classifiers=params.classifiers,
+        weights={path: names_seen(read_description(path)) for path in inputs.get("weights", [])},
     )

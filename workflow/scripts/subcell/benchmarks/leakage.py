@@ -176,6 +176,7 @@ def check_dataset(
     elsewhere: Mapping[str, Listed] = MappingProxyType({}),
     networks: Collection[str] = (),
     classifiers: Collection[str] = (),
+    weights: Mapping[str, Mapping[str, set[str]] | None] = MappingProxyType({}),
 ) -> None:
     """Check a whole dataset, its images included, and write what was checked.
 
@@ -192,6 +193,8 @@ def check_dataset(
     networks : datasets that train a network which is scored on this one; this one may be among them
     classifiers : datasets whose classifiers are scored on every part of this one, by `external` or `test_sets`; they leave
         out cells of antibodies and genes that these datasets or those of networks train
+    weights : file of weights that a network on this dataset starts from or is -> antibodies and genes that it has learned
+        from, None where it does not say, see `subcell.model.checkpoint.names_seen`
 
     Raises
     ------
@@ -219,6 +222,8 @@ def check_dataset(
     for name, (known, hashes) in others.items():
         if name in networks:
             rows += _check_other(known, tested, (hashes, _hashes(tested, files)), by=by, dataset=dataset, other=name)
+    for path, seen in weights.items():
+        rows += _check_weights(path, seen, tested, by=by, dataset=dataset)
     if classifiers:
         own = {dataset: _learned(fields, files)} if dataset in {*networks, *classifiers} else {}
         rows += _check_all_parts(fields, files, {**own, **others}, dataset=dataset)
@@ -286,6 +291,26 @@ def _check_other(
         if any(sides)
     ]
     return [*rows, _row_of_images(f"images by hash, those of {other} that train", *hashes)]
+
+
+def _check_weights(
+    path: str, seen: Mapping[str, set[str]] | None, tested: pd.DataFrame, *, by: str, dataset: str
+) -> list[dict[str, object]]:
+    """Rows about what a file of weights has learned from before."""
+    if seen is None:
+        return [_row(f"names that {path} learned from: not checked, the file does not say", set(), set(), None)]
+    rows = []
+    for name in ("antibody", "gene"):
+        held_out = names_of(tested[name])
+        shared = sorted(seen[name] & held_out)
+        if shared and name in HELD_OUT[by]:
+            raise SubcellError(
+                f"dataset {dataset}: {path} has learned from {len(shared)} {PLURALS[name]} of its test part "
+                f"({', '.join(shared[:SHOWN])}{', ...' if len(shared) > SHOWN else ''}): a score would be of what was learned by "
+                f"heart. Start from other weights, or leave {dataset} out of the model's `evaluate_on`"
+            )
+        rows.append(_row(f"{PLURALS[name]}, those that {path} learned from", seen[name], held_out, len(shared)))
+    return rows
 
 
 def _images(ledgers: Iterable[pd.DataFrame]) -> pd.DataFrame:

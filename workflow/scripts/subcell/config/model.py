@@ -131,6 +131,11 @@ class Config(Section):
                     f"models.{name}: give either `train_on` (datasets to learn from), `checkpoint` (a file) or `released` "
                     "(a published network)"
                 )
+            if isinstance(model, Subcell) and model.start and not model.train_on:
+                problems.append(
+                    f"models.{name}.start: only a model with `train_on` starts from weights; to use them as they are, give "
+                    "`checkpoint` instead"
+                )
             if isinstance(model, Subcell) and model.released and model.recipe not in RELEASED_RECIPES:
                 problems.append(
                     f"models.{name}.recipe: of {model.recipe} no network was published; {' and '.join(RELEASED_RECIPES)} were"

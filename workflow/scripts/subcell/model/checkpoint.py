@@ -49,6 +49,34 @@ def save_checkpoint(path: str | Path, encoder: Encoder, config: Mapping[str, Any
         to.write_bytes(save(weights, metadata={"config": json.dumps(described, sort_keys=True)}))
 
 
+def read_description(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its weights.
+
+    Raises
+    ------
+    CheckpointError : the file is missing, damaged, or of another program
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _config_of(file.metadata() or {}, path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint; train the model first or correct its path") from None
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({problem}); fetch or train it again") from None
+
+
+def names_seen(config: Mapping[str, Any]) -> dict[str, set[str]] | None:
+    """Antibodies and genes that a network has learned from, also the one that it started from; None where it is not said."""
+    seen = config.get("seen")
+    before = config.get("start")
+    if not isinstance(seen, dict):
+        return None
+    earlier = names_seen(before) if isinstance(before, dict) else {}
+    if earlier is None:
+        return None
+    return {kind: set(seen.get(kind, [])) | earlier.get(kind, set()) for kind in ("antibody", "gene")}
+
+
 def load_encoder(path: str | Path) -> tuple[Encoder, dict[str, Any]]:
     """Read an encoder, every weight of it.
 
@@ -104,6 +132,8 @@ def _size_of(config: Mapping[str, Any], path: str | Path) -> Size:
     about = config["architecture"] if isinstance(config["architecture"], dict) else {}
     about = {"pool_heads": Size.pool_heads, **about}
     numbers = {name: about.get(name) for name in NUMBERS} | {key: config[key] for key in ("in_channels", "image_px")}
+    stem = about.get("stem", [])
+    numbers |= {f"stem[{place}]": channels for place, channels in enumerate(stem)} if isinstance(stem, list) else {"stem": stem}
     wrong = [f"{name} is {reprlib.repr(value)}" for name, value in numbers.items() if not _counts(value)]
     if config["positions"] not in ("learned", "sincos"):
         wrong.append(f"positions is {reprlib.repr(config['positions'])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -232,8 +233,7 @@ def encoder_shapes(size: Size, *, in_channels: int, image_px: int, pooling: bool
     return {
         "class_token": (1, 1, width),
         "positions": (1, tokens, width),
-        "patch_embed.proj.weight": (width, in_channels, size.patch, size.patch),
-        "patch_embed.proj.bias": (width,),
+        **_patch_shapes(size, in_channels),
         **block_shapes(width, size.depth),
         **{f"norm.{part}": (width,) for part in PARTS},
         **{f"pooling.{gate}.weight": (size.pool_dim, width) for gate in gates},
@@ -241,6 +241,24 @@ def encoder_shapes(size: Size, *, in_channels: int, image_px: int, pooling: bool
         **({"pooling.attention.weight": (size.pool_heads, size.pool_dim)} if pooling else {}),
         **({"pooling.attention.bias": (size.pool_heads,)} if pooling else {}),
     }
+
+
+def _patch_shapes(size: Size, in_channels: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights that make tokens of pixels."""
+    if not size.stem:
+        return {
+            "patch_embed.proj.weight": (size.width, in_channels, size.patch, size.patch),
+            "patch_embed.proj.bias": (size.width,),
+        }
+    channels = (in_channels, *size.stem, size.width)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number, (given, made) in enumerate(pairwise(channels)):
+        layer = f"patch_embed.layers.{number}"
+        shapes[f"{layer}.conv.weight"] = (made, given, 3, 3)
+        # The last convolution makes tokens: it has a bias, and no normalisation behind it.
+        normed = number < len(size.stem)
+        shapes |= {f"{layer}.bn.{part}": (made,) for part in PARTS} if normed else {f"{layer}.conv.bias": (made,)}
+    return shapes
 
 
 def attention_of_class_token(block: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
