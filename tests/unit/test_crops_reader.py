@@ -1,12 +1,14 @@
 """Crop files are hashed, damage is found, and training reads every cell once."""
 
 import re
+import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from anndata.io import read_elem, write_elem
 
 from subcell.config.check import resolve
 from subcell.crops.cut import field_size_px
@@ -107,3 +109,18 @@ def test_presets_are_subcells_scales():
     assert field_size_px(51.26, 0.0800885, 640) == field_size_px(51.26, 0.08, 640) == 640
     with pytest.raises(ConfigError, match=r"preset: native. sets pixels already"):
         crops_of(preset="native", pixels=448)
+
+
+def test_a_file_that_has_the_ids_as_its_index_is_read_alike(tmp_path):
+    """As this workflow wrote them before, and as cells of other sources come."""
+    path, earlier = write(tmp_path / "now.h5sc"), tmp_path / "earlier.h5sc"
+    shutil.copy(path, earlier)
+    with h5py.File(earlier, "r+") as file:
+        obs = read_elem(file["obs"]).set_index("cell_id")
+        del file["obs"]
+        write_elem(file, "obs", obs)
+        del file[IMAGES].attrs["content_sha256"]
+    one, two = CropStore(path), CropStore(earlier)
+    pd.testing.assert_frame_equal(one.obs, two.obs)
+    assert np.array_equal(one.read([1, 0]), two.read([1, 0]))
+    assert content_sha256(earlier) == content_sha256(path)

@@ -172,7 +172,7 @@ def content_sha256(path: str | Path) -> str:
             images = file[IMAGES]
             for row in range(len(images)):
                 digest.update(images[row].astype(images.dtype.newbyteorder("<")).tobytes())
-            digest.update("\n".join(read_elem(file[f"obs/{CELL_ID}"]).astype(str)).encode())
+            digest.update("\n".join(_with_ids(file).index.astype(str)).encode())
     except (OSError, KeyError) as problem:
         raise ImageError(f"{path}: damaged, or not a crop file ({problem}); delete it and run again") from None
     return digest.hexdigest()
@@ -286,13 +286,19 @@ class CropStore:
         return self.__dict__ | {"_handles": OrderedDict()}
 
 
+def _with_ids(file: h5py.File) -> pd.DataFrame:
+    """The table of cells with our ids as its index, which files of earlier versions have by themselves."""
+    obs = read_elem(file["obs"])
+    return obs.set_index(CELL_ID) if CELL_ID in obs else obs
+
+
 def _read_table(path: Path) -> tuple[pd.DataFrame, tuple[int, float, np.dtype[Any]]]:
     if not path.is_file():
         raise ImageError(f"{path}: no such crop file; run the crop stage first")
     try:
         with h5py.File(path, "r") as file:
             images = file[IMAGES]
-            obs = read_elem(file["obs"]).drop(columns=ROW_NUMBER, errors="ignore").set_index(CELL_ID)
+            obs = _with_ids(file).drop(columns=ROW_NUMBER, errors="ignore")
             obs.index = obs.index.astype(str).astype(object)
             rows, pixels, field_um = images.shape[0], int(images.attrs["pixels"]), float(images.attrs["field_um"])
             dtype = images.dtype
