@@ -24,13 +24,17 @@ def encoder_flops(size, pixels: int) -> tuple[int, int]:
     """Of a cell, forward, and forward and backward: patches, projections and MLP, attention, pooling."""
     patches, width = (pixels // size.patch) ** 2, size.width
     tokens = patches + 1
-    embedding = 2 * patches * 4 * size.patch**2 * width
+    first, later = 2 * patches * 4 * size.patch**2 * width, 0
+    if size.stem:
+        channels, sides = (4, *size.stem, width), [pixels // 2 ** (n + 1) for n in range(len(size.stem) + 1)]
+        convolutions = [2 * 9 * channels[n] * channels[n + 1] * side**2 for n, side in enumerate(sides)]
+        first, later = convolutions[0], sum(convolutions[1:])
     linear = size.depth * 2 * tokens * 12 * width**2
     attention = size.depth * 4 * tokens**2 * width
     pooling = 2 * tokens * (2 * width * size.pool_dim + size.pool_dim * size.pool_heads + size.pool_heads * width)
-    forward = embedding + linear + attention + pooling
+    forward = first + later + linear + attention + pooling
     # Images need no gradient; the fused attention computes its scores again.
-    return forward, 2 * embedding + 3 * (linear + pooling) + attention * 7 // 2
+    return forward, 2 * first + 3 * (later + linear + pooling) + attention * 7 // 2
 
 
 @pytest.mark.parametrize(("size", "pixels"), [(MICRO, 32), (SIZES["tiny"], 96)])

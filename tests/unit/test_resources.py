@@ -17,6 +17,7 @@ from subcell.model.sizes import SIZES
 
 ROOT = Path(__file__).parents[2]
 MODEL = SimpleNamespace(model="mae_cells_prots_pool")
+DEMO = SimpleNamespace(model="subcell_pretrained")
 
 
 def rules_of(name, **changes):
@@ -41,7 +42,7 @@ def test_the_atlas_trains_on_a_gpu_with_cpus_to_feed_it(atlas):
     assert atlas.config["gpus"] >= 1
     assert atlas.cpus_to_train(MODEL) == 8 * atlas.config["gpus"]
     assert rules_of("config/hpa-full.yaml", gpus=4).cpus_to_train(MODEL) == 32
-    assert rules_of("config.yaml").cpus_to_train(MODEL) == 1
+    assert rules_of("config.yaml").cpus_to_train(DEMO) == 1
 
 
 def test_memory_of_a_training_holds_the_batches_that_are_read_ahead(atlas):
@@ -49,7 +50,7 @@ def test_memory_of_a_training_holds_the_batches_that_are_read_ahead(atlas):
     batch_mb = 896 * 6 * 448**2 / 1e6
     assert atlas.memory_to_train(MODEL, 1) > 14 * batch_mb
     assert atlas.memory_to_train(MODEL, 2) == 2 * atlas.memory_to_train(MODEL, 1)
-    assert rules_of("config.yaml").memory_to_train(MODEL, 1) < 5000
+    assert rules_of("config.yaml").memory_to_train(DEMO, 1) < 5000
     assert (
         rules_of("config/images.yaml").crop_mb()
         == 2 * 6 * rules_of("config/images.yaml").config["crops"]["pixels"] ** 2 / 1e6

@@ -6,7 +6,7 @@ from pathlib import Path
 CPUS_TO_TRAIN, CPUS_TO_EMBED = 8, 4
 """CPUs beside a GPU: processes that read crops, so that it does not wait. Networks themselves compute with `threads`."""
 
-STATE_MB = {"tiny": 31, "small": 614, "base": 4510}
+STATE_MB = {"tiny": 28, "small": 614, "base": 4510}
 """Weights, gradients and the optimiser's means of a masked autoencoder of each size (`make plan`)."""
 
 CROP_PLANES = 6
