@@ -16,6 +16,7 @@ if not os.path.isdir(str(workflow.current_basedir)):
     )
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
+from run_lock import take_over
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config import resolve
 from subcell.config.code import code_version
@@ -46,6 +47,9 @@ if "make_sheet" not in sys.argv:
         if settings["source"] == "images" and not Path(settings["sheet"]).is_file():
             raise WorkflowError(f"datasets.{name}.sheet: there is no file {settings['sheet']}")
 
+
+# Kept open until the run ends, however it does.
+run_lock = take_over() if workflow.is_main_process else None
 
 if workflow.remote_exec:
     # This Snakemake runs one job, which a scheduler has started and given its GPUs.
