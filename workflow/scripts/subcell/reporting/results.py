@@ -12,6 +12,7 @@ import pandas as pd
 
 from subcell.config.suite import CONTROLS
 from subcell.errors import SubcellError
+from subcell.names import plural
 
 DIFFERENCE = "_minus_"
 """Joins a metric and the reference model in the name of a paired difference, e.g. macro_ap_minus_random_vit."""
@@ -95,9 +96,7 @@ def counted(n: Any, unit: str | None) -> str:
     if n is None:
         return ""
     name = unit or "item"
-    if n != 1:
-        name = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
-    return f"{grouped(n)} {name}"
+    return f"{grouped(n)} {name if n == 1 else plural(name)}"
 
 
 Groups = dict[tuple[str, str], dict[str, Mapping[str, Any]]]
