@@ -1,5 +1,6 @@
 """What the rules ask of the configuration. No rules here, and nothing that reads a table or the network:
-every job parses the workflow again. What is asked for every job, such as all pairs of datasets and models, is found once."""
+every job parses the workflow again. What is asked for every job, such as all pairs of datasets and models, is found once.
+"""
 
 import os
 import re
