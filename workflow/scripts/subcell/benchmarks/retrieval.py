@@ -208,7 +208,7 @@ def average_precisions(similarity: NDArray[np.floating], asked: Queries) -> NDAr
 
 def expected_precision(candidates: NDArray[np.int_]) -> NDArray[np.float64]:
     """Mean of 1 / rank over all ranks of as many candidates."""
-    return tied_precision(0, 0, 1, candidates)
+    return np.asarray(tied_precision(0, 0, 1, candidates), np.float64)
 
 
 def permutation_p(
