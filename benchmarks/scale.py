@@ -1,9 +1,10 @@
 """A dry run of the whole atlas at 1,000, 10,000 and 100,000 fields, beside Snakemake's dry run of an empty workflow.
 
-The number of fields sets the number of shards (at most 256), and shards set the jobs. CPU seconds are
-user and system together; other work on the machine changes them less than the clock.
+The number of fields sets the number of shards (at most 256), and shards set the jobs. `30x30` stands for 30 datasets of one
+shard each and 30 models, every model on every dataset and benchmark. CPU seconds are user and system together; other
+work on the machine changes them less than the clock.
 
-Usage: python benchmarks/scale.py [fields ...]
+Usage: python benchmarks/scale.py [fields or DATASETSxMODELS ...]
 """
 
 import re
@@ -40,24 +41,48 @@ def dry_run(folder, *arguments):
     return seconds, float(cpu_s), float(megabytes), int(jobs[1]) if jobs else 0
 
 
+def atlas(fields):
+    """The whole atlas with so many fields."""
+    config = yaml.safe_load((ROOT / "config/hpa-full.yaml").read_text())
+    shards = min(MOST_SHARDS, -(-fields // FIELDS_A_SHARD))
+    config["datasets"]["hpa"]["shards"] = shards
+    return f"{fields:,} fields in {shards} shards", config
+
+
+def crossed(datasets, models):
+    """So many datasets and models: a third of these trained, the others untrained."""
+    untrained = {
+        f"untrained{n}": {"kind": "random_vit", "size": "tiny", "seed": n} for n in range(models - models // 3)
+    }
+    trained = {
+        f"trained{n}": {"kind": "subcell", "recipe": "mae-cells", "size": "tiny", "train_on": ["d0"], "seed": n}
+        for n in range(models // 3)
+    }
+    config = {
+        "datasets": {f"d{n}": {"source": "simulate", "shards": 1, "seed": n + 1} for n in range(datasets)},
+        "models": untrained | trained,
+        "scoring": {"reference": "untrained0"},
+    }
+    return f"{datasets} datasets x {models} models", config
+
+
 def main():
-    sizes = [int(text) for text in sys.argv[1:]] or [1_000, 10_000, 100_000]
+    asked = [text.split("x") for text in sys.argv[1:]] or [["1000"], ["10000"], ["100000"]]
+    sizes = [list(map(int, numbers)) for numbers in asked]
     print("case\tours\tpeer\tunit\tratio")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "Snakefile").write_text("rule all:\n    input: []\n")
         bare = dry_run(folder)
-        for fields in sizes:
-            config = yaml.safe_load((ROOT / "config/hpa-full.yaml").read_text())
-            shards = min(MOST_SHARDS, -(-fields // FIELDS_A_SHARD))
-            config["pathvars"] = {"results": str(folder / f"r{fields}"), "logs": str(folder / f"l{fields}")}
-            config["datasets"]["hpa"]["shards"] = shards
-            path = folder / f"{fields}.yaml"
+        for number, size in enumerate(sizes):
+            case, config = crossed(*size) if len(size) == 2 else atlas(*size)
+            config["pathvars"] = {"results": str(folder / f"r{number}"), "logs": str(folder / f"l{number}")}
+            path = folder / f"{number}.yaml"
             path.write_text(yaml.safe_dump(config))
             measured = dry_run(ROOT, "--configfile", path)
             names = ("dry run", "CPU", "memory", "jobs")
             for what, unit, ours, peer in zip(names, ("s", "s", "MB", "jobs"), measured, bare, strict=True):
-                print(f"{fields:,} fields in {shards} shards: {what}\t{ours:.4g}\t{peer:.4g}\t{unit}\t", flush=True)
+                print(f"{case}: {what}\t{ours:.4g}\t{peer:.4g}\t{unit}\t", flush=True)
 
 
 if __name__ == "__main__":

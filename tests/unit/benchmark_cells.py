@@ -57,8 +57,7 @@ def run(function, folder, obs, vectors, *, model="m", **options):
         out_parquet=folder / f"{model}.parquet",
         dataset="d",
         model=model,
-        simulated=True,
-        **{**COUNTED, **options},
+        **{"simulated": True, **COUNTED, **options},
     )
     return result, json.loads((folder / f"{model}.json").read_text()), pd.read_parquet(folder / f"{model}.parquet")
 

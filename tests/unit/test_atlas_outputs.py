@@ -193,7 +193,23 @@ def test_a_map_with_several_clusters_at_its_first_level_gets_one_root(tmp_path):
     roots = [node["id"] for node in hierarchy.get_nodes().values() if node["v"]["HCX::isRoot"]]
     assert len(roots) == 1
     assert {edge["s"] for edge in hierarchy.get_edges().values()} == set(roots)
-    assert found.tables["clusters"]["stability_bootstrap"].isna().all()
+    clusters = found.tables["clusters"]
+    assert clusters["stability_bootstrap"].isna().all()
+    assert (clusters["not_measured"] == "bootstrap;held_out").all()
+    assert clusters["stability"].tolist() == clusters["stability_seeds"].tolist()
+
+
+def test_the_stability_of_a_cluster_is_the_least_of_the_kinds_that_were_run(papers_map):
+    """Seeds share graph and cells, so a cluster that no resample finds again would look stable."""
+    clusters = papers_map[1].tables["clusters"]
+    kinds = clusters[[f"stability_{kind}" for kind in ("seeds", "bootstrap", "held_out")]]
+    pd.testing.assert_series_equal(clusters["stability"], kinds.min(axis=1), check_names=False)
+    assert (clusters["stability"] < clusters["stability_seeds"]).any()
+    unknown = kinds.isna().apply(
+        lambda row: ";".join(name.removeprefix("stability_") for name in kinds.columns[row]), axis=1
+    )
+    assert clusters["not_measured"].tolist() == unknown.tolist()
+    assert (clusters["stable"] == (clusters["stability"] >= Settings().stable_at).astype(str)).all()
 
 
 def test_shards_and_a_missing_line(papers_map, tmp_path):

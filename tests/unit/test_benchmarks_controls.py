@@ -68,7 +68,7 @@ def test_controls_bound_every_model(tmp_path):
         **COUNTED,
     )
     scores = {name: metrics_of(json.loads(path.read_text()))["macro_ap"] for name, path in outs["json"].items()}
-    assert scores["perfect_features"]["value"] > 0.85  # pairs of locations in the test part are new
+    assert scores["perfect_features"]["value"] > 0.8  # pairs of locations in the test part are new
     for name in ("random_labels", "random_features"):
         assert scores[name]["low"] - 0.03 <= scores[name]["chance"] <= scores[name]["high"] + 0.03, name
 

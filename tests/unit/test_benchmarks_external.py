@@ -124,16 +124,18 @@ def test_listed_antibodies_are_not_scored(tmp_path):
     assert result["details"]["cells"]["home"] == 10 * 6
 
 
-def test_cells_of_no_known_antibody_are_not_scored(tmp_path):
+def test_cells_of_no_known_protein_are_not_scored(tmp_path):
     """Nothing shows that they did not train."""
 
     def change(obs):
-        return obs.assign(antibody=obs["antibody"].where(obs["antibody"] != "HPA00100"))
+        known = obs["antibody"] != "HPA00100"
+        return obs.assign(antibody=obs["antibody"].where(known), gene=obs["gene"].where(known))
 
     scores, result, table = scored(tmp_path, change=change)
-    assert set(table["unit"]) == names(*range(101, 124))
+    assert set(table["antibody"]) == names(*range(101, 124))
+    assert set(table["unit"]) == set(table["gene"])
     assert scores["external_macro_ap"]["n"] == 23
-    assert result["details"]["cells_left_out"]["no_antibody"] == 6
+    assert result["details"]["cells_left_out"]["no_gene"] == 6
 
 
 def test_the_spread_over_classifiers_is_that_of_the_headline(tmp_path):

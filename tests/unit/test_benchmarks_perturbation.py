@@ -10,7 +10,7 @@ from subcell.benchmarks import perturbation
 from subcell.benchmarks.frozen import Cells, read_cells
 from subcell.benchmarks.halves import halve_screen, halves
 from subcell.benchmarks.hits import HIT_COLUMNS, hit_table
-from subcell.benchmarks.perturbation import cross_scored, exchanged_chance, found_in, ranks_among, retrieval
+from subcell.benchmarks.perturbation import cross_scored, exchanged_chance, retrieval
 from subcell.benchmarks.profiles import (
     Processing,
     average_wells,
@@ -20,6 +20,7 @@ from subcell.benchmarks.profiles import (
     select_features,
     sphere,
 )
+from subcell.benchmarks.ranking import find_groups, rank_among
 from subcell.embedding.imported import import_cells
 
 NUMBERS = 12
@@ -123,13 +124,13 @@ def test_the_chance_of_mechanisms_is_the_mean_over_partners():
     # Of each compound one of the others is nearest, another second, the last third.
     alike = np.array([[9, 3, 2, 1], [3, 9, 1, 2], [2, 1, 9, 3], [1, 2, 3, 9]])[compound][:, compound]
     allowed = (compound[:, None] != compound) & (plate[:, None] != plate)
-    ranks = ranks_among(alike.astype(float), allowed)
-    chance, nearest = exchanged_chance(ranks, compound, compound // 2, exchanges=2000, seed=0)
+    ranking, total = rank_among(alike.astype(float), allowed), allowed.sum(axis=1)
+    chance, nearest = exchanged_chance(ranking, total, compound, compound // 2, exchanges=2000, seed=0)
     places = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
     assert chance == pytest.approx((np.arange(1, 5) / places).mean(), abs=0.02)
     assert nearest == pytest.approx(1 / 3, abs=0.04)
     # Mechanisms of one compound each stay where they are: only the pairs 0-1 and 2-3 can be asked for.
-    alone = exchanged_chance(ranks, compound, np.array([0, 0, 1, 2])[compound], exchanges=5, seed=0)[0]
+    alone = exchanged_chance(ranking, total, compound, np.array([0, 0, 1, 2])[compound], exchanges=5, seed=0)[0]
     assert (alone[compound < 2] == 1).all()
     assert np.isnan(alone[compound >= 2]).all()
 
@@ -336,10 +337,60 @@ def test_average_precision_is_that_of_copairs():
     theirs = average_precision(meta, vectors, ["compound"], ["plate"], [], ["compound", "plate"], progress_bar=False)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     same_plate = meta["plate"].to_numpy()[:, None] == meta["plate"].to_numpy()
-    ours, nearest, _ = found_in(ranks_among(unit @ unit.T, ~same_plate), meta["compound"].to_numpy(int))
+    ours, nearest, _ = find_groups(rank_among(unit @ unit.T, ~same_plate), meta["compound"].to_numpy(int))
     first = np.where(same_plate, -np.inf, unit @ unit.T).argmax(axis=1)
     assert (nearest == (meta["compound"].to_numpy()[first] == meta["compound"])).all()
     assert ours == pytest.approx(theirs["average_precision"].to_numpy(float), abs=1e-6, nan_ok=True)
+
+
+def test_perfect_features_are_a_ceiling_where_plates_hold_few_compounds(tmp_path):
+    """As in BBBC021: each plate has control wells and two compounds, which must not be the measure of their plate."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for layout in range(6):
+        for replicate in range(3):
+            contents = [(f"C{2 * layout + n}", f"M{(2 * layout + n) % 4}", None) for n in (0, 0, 1, 1)]
+            for place, (compound, mechanism, control) in enumerate([*contents, *[("DMSO", None, "negative")] * 4]):
+                plate = f"P{layout}_{replicate}"
+                about = {"plate": plate, "well": f"A{place}", "field_id": f"{plate}_A{place}", "dose": "1"}
+                rows.append(about | {"compound": compound, "mechanism": mechanism, "control": control})
+    obs = pd.DataFrame(rows)
+    obs.index = pd.Index(obs["field_id"] + ":1", name="cell_id")
+    scores, result, _ = score(perturbation, tmp_path, obs, perturbation.perfect_features(obs))
+    assert scores["compound_map"]["value"] > 0.98
+    assert scores["mechanism_map"]["value"] > 0.95
+    assert result["settings"]["plates_scaled_on"] == "their control wells"
+    few = obs.assign(control=obs["control"].where(~obs["well"].isin(["A5", "A6"]), "positive"))
+    _, result, _ = score(perturbation, tmp_path / "few", few, rng.normal(size=(len(few), 5)))
+    assert result["settings"]["plates_scaled_on"] == "all their wells: 18 plates have fewer than 3 control wells"
+
+
+def test_wells_that_all_look_the_same_are_at_chance_in_any_order():
+    """A collapsed model; and of wells of which some look the same, each order is as likely."""
+    rng = np.random.default_rng(0)
+    compound, plate = np.repeat(np.arange(3), 4), np.tile([0, 0, 1, 1], 3)
+    about = pd.DataFrame({"compound": compound.astype(str), "mechanism": None, "plate": plate.astype(str)})
+    for order in (np.arange(12), rng.permutation(12)):
+        found = retrieval(about.iloc[order], np.ones((12, 3)), np.ones(12, bool))
+        assert found["compound_map"].to_numpy(float) == pytest.approx(found["compound_map_chance"].to_numpy(float))
+        assert found["compound_nearest"].to_numpy(float) == pytest.approx(
+            found["compound_nearest_chance"].to_numpy(float)
+        )
+    apart = plate[:, None] != plate
+    similarity = rng.integers(0, 3, (12, 12)).astype(float)
+    drawn = [find_groups(rank_among(similarity + 1e-3 * rng.random((12, 12)), apart), compound) for _ in range(3000)]
+    for measured, orders in zip(
+        find_groups(rank_among(similarity, apart), compound), zip(*drawn, strict=True), strict=True
+    ):
+        assert measured == pytest.approx(np.mean(orders, axis=0), abs=0.03)
+
+
+def test_a_model_that_sees_nothing_has_no_hits():
+    """All wells the same: the order of rows must not make treated wells find each other before the control wells."""
+    obs, vectors = screen(np.random.default_rng(0))
+    wells = average_wells(Cells(np.ones_like(vectors), obs), "mean")
+    table = hit_table(wells, wells.vectors, wells.vectors, seed=0)
+    assert table["p_value"].min() > 0.05
 
 
 def test_there_are_24_ways():

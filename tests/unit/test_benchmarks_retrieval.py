@@ -83,10 +83,13 @@ def test_chance_is_the_mean_over_all_ranks():
     np.testing.assert_allclose(expected_precision(np.array([1, 2, 4])), [1, 0.75, (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4])
 
 
-def test_equal_distractors_count_half():
+def test_profiles_that_are_all_the_same_are_at_chance():
     similarity = np.ones((4, 4))
     asked = retrieval.Queries(np.array([0]), np.array([1]), np.array([[2, 3]]), np.array(["a"]))
-    assert average_precisions(similarity, asked)[0] == 1 / 2
+    assert average_precisions(similarity, asked)[0] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert average_precisions(similarity, asked) == pytest.approx(expected_precision(asked.candidates))
+    similarity[0, 2] = 2
+    assert average_precisions(similarity, asked)[0] == pytest.approx((1 / 2 + 1 / 3) / 2)
 
 
 def test_of_two_questions_that_mirror_each_other_one_is_asked():

@@ -1,5 +1,7 @@
 """The table of all models on all benchmarks: places only where decided, shortcuts, spreads of seeds, controls apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,15 @@ def test_places_and_ranks_only_as_far_as_resamples_decide(table_of):
     assert table.loc["good", "difference"] == pytest.approx(0.3, abs=0.02)
     assert table.loc["good", "p_holm"] < 1e-6
     assert np.isnan(table.loc["random_vit", "difference"])
+
+
+def test_p_values_are_corrected_over_tasks_as_well_as_models(table_of):
+    one = [scored("good", 0.503, seed=1), scored("random_vit", 0.5, seed=2)]
+    other = [replace(result, benchmark="retrieval") for result in one]
+    table = table_of(*one, *other)
+    p = table.loc["good", "p"].unique()
+    assert 0.001 < p[0] < 0.4
+    assert table.loc["good", "p_holm"].tolist() == pytest.approx([min(1, 2 * p[0])] * 2)
 
 
 def test_none_is_second_where_none_is_best(table_of):

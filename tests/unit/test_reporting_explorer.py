@@ -248,6 +248,16 @@ def test_q_of_a_cluster_is_that_of_its_name(name, q_value):
     assert describe_cluster(row).get("q_value") == q_value
 
 
+def test_a_cluster_says_in_which_runs_it_was_found_again_and_in_which_not_looked_for():
+    row = {"cluster": "1", "size": 9, "stability": 0.44, "stability_seeds": 1.0, "stability_bootstrap": 0.44,
+           "stability_held_out": float("nan"), "stable": "False", "not_measured": "held_out"}  # fmt: skip
+    said = describe_cluster(row)
+    assert said["stability"] == 0.44
+    assert said["stability_of"] == {"seeds": 1.0, "bootstrap": 0.44}
+    assert (said["stable"], said["not_measured"]) == (False, "held_out")
+    assert "stability_of" not in describe_cluster({"cluster": "1", "size": 9})
+
+
 def test_vectors_from_elsewhere_have_no_pictures(atlas):
     folder, _, _, _, files = atlas
     write_explorer(

@@ -332,6 +332,7 @@ def test_a_sheet_with_nothing_usable_ends_with_one_clear_line(project, tmp_path)
     assert "Traceback" not in text
     assert "No report yet: it needs every score" in text
     assert "results/empty/fields/" in text.split("No report yet")[1]
+    assert "no benchmark is what fails" in text
 
 
 def test_a_sheet_that_is_not_there_is_named(project):

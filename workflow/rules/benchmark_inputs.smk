@@ -35,6 +35,7 @@ def drawn_truth(wildcards):
     }
 
 
+@cache
 def home_of(dataset):
     """Dataset whose cells classifiers are trained on, to be scored on this one; None where there is no other."""
     asked = config["tasks"]["external"]["home"]
@@ -66,6 +67,7 @@ def asked_benchmarks(dataset):
     return config["benchmarks"] if own is None else own
 
 
+@cache
 def scored_pairs(benchmark):
     """(dataset, model) that a benchmark scores."""
     kinds = {name: settings["kind"] for name, settings in config["models"].items()}
@@ -155,6 +157,7 @@ def seen_inputs(dataset):
     return {"network_fields": fields} if fields else {}
 
 
+@cache
 def learned_on(model):
     """Datasets that a network was trained on here, also one of whose checkpoints another model is."""
     given = config["models"][model].get("checkpoint")
@@ -176,6 +179,7 @@ def given_weights(dataset):
     return list(dict.fromkeys(path for path in given if path and path.endswith(".safetensors")))
 
 
+@cache
 def training_datasets(dataset):
     """Datasets that train a network which is scored on this one, or elsewhere with this one as home; itself too if it does."""
     there = [name for name in config["datasets"] if external_home(name) == dataset]

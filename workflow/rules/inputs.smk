@@ -1,9 +1,11 @@
 """What the rules ask of the configuration. No rules here, and nothing that reads a table or the network:
-every job parses the workflow again."""
+every job parses the workflow again. What is asked for every job, such as all pairs of datasets and models, is found once.
+"""
 
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake import __version__ as snakemake_version
@@ -17,6 +19,7 @@ if not os.path.isdir(str(workflow.current_basedir)):
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from run_lock import take_over
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config.check import resolve
 from subcell.config.code import code_version, module_file
@@ -52,6 +55,9 @@ if "make_sheet" not in sys.argv:
 if problems := unknown_settings(config["own_tasks"]):
     raise WorkflowError("\n".join(problems))
 
+
+# Kept open until the run ends, however it does.
+run_lock = take_over() if workflow.is_main_process else None
 
 if workflow.remote_exec:
     # This Snakemake runs one job, which a scheduler has started and given its GPUs.
@@ -94,6 +100,7 @@ def alternatives(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+@cache
 def shards(dataset):
     """Names of a dataset's shards: known from the configuration, so that a dry run shows every job."""
     return [f"{shard:04d}" for shard in range(config["datasets"][dataset]["shards"])]
@@ -126,11 +133,13 @@ def release_of(dataset):
     )
 
 
+@cache
 def segmented():
     """Datasets whose cells we find ourselves; others bring crops of single cells, or vectors."""
     return [name for name in image_datasets() if config["datasets"][name]["source"] != "subcell_crops"]
 
 
+@cache
 def simulated():
     """Datasets whose images are simulated, with full truth."""
     return [name for name, settings in config["datasets"].items() if settings["source"] == "simulate"]
@@ -169,6 +178,7 @@ def web_lists(wildcards):
     return lists
 
 
+@cache
 def pairs():
     """(dataset, model) for every model and the datasets that it embeds."""
     return [
@@ -196,6 +206,7 @@ def released_networks():
     return [released_name(channels, recipe) for channels in CHANNEL_SETS for recipe in VARIANTS]
 
 
+@cache
 def image_datasets():
     """Datasets that begin with images."""
     return [name for name, settings in config["datasets"].items() if settings["source"] != "embeddings"]
@@ -211,6 +222,7 @@ def embedding_models():
     return [name for name, settings in config["models"].items() if settings["kind"] != "imported"]
 
 
+@cache
 def network_pairs():
     """(dataset, model) of every network whose attention is looked at."""
     asked = config["attention"]["models"]
@@ -223,6 +235,7 @@ def network_pairs():
     return [(dataset, model) for dataset, model in pairs() if model in chosen and dataset in datasets]
 
 
+@cache
 def location_pairs():
     """(dataset, model) of every model that says locations."""
     says = [
@@ -278,6 +291,7 @@ def training_crops(wildcards):
     ]
 
 
+@cache
 def trained_models():
     """Models that this workflow trains."""
     return [name for name, settings in config["models"].items() if settings.get("train_on")]

@@ -11,6 +11,7 @@ def mapped_pairs():
     ]
 
 
+@cache
 def maps_made():
     """(dataset, model) of every map, and (dataset, model, line) of every map of one cell line."""
     return [

@@ -36,13 +36,15 @@ def print_missing_scores():
     """After a run that failed on its way to the report: which scores it waits for, and how to have it without them."""
     if not workflow.dag or not any(job.rule.name == "report" for job in workflow.dag.jobs):
         return
-    paths = [path.replace("<results>", pathvar("results")) for path in score_files("json")]
-    missing = [path for path in paths if not Path(path).exists()]
-    named = "".join(f"\n  {path}" for path in missing[:10])
+    from subcell.reporting.missing import missing_scores
+
+    def written(paths):
+        return [path.replace("<results>", pathvar("results")) for path in paths]
+
+    quality = collect("<results>/{dataset}/quality.tsv", dataset=image_datasets())
+    vectors = per_pair("<results>/{dataset}/{model}/cells.h5ad", pairs())
     print(
-        f"No report yet: it needs every score, and {len(missing)} of {len(paths)} are missing{':' if named else '.'}{named}\n"
-        "The same command goes on where it was. For a report without what fails, leave that out of `benchmarks`, of a "
-        "dataset's `benchmarks`, or of a model's `evaluate_on`, and run again.",
+        missing_scores(written(score_files("json")), vectors=written(vectors), qualities=written(quality)),
         file=sys.stderr,
     )
 

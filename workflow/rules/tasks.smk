@@ -123,6 +123,7 @@ rule attention:
         task="attention",
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scoring=task_settings("attention"),
         scored_log=scored_log,
     message:
@@ -159,6 +160,7 @@ rule robustness:
         task="robustness",
         settings=lambda wildcards: embedded_with(config["models"][wildcards.model]),
         simulated=lambda wildcards: wildcards.dataset in simulated(),
+        split_by=lambda wildcards: config["datasets"][wildcards.dataset]["split"]["by"],
         scoring=task_settings("robustness"),
         scored_log=scored_log,
     message:

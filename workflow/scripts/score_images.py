@@ -31,6 +31,7 @@ with job(snakemake) as run:
         dataset=snakemake.wildcards.dataset,
         model=snakemake.wildcards.model,
         simulated=params.simulated,
+        split_by=params.split_by,
         **params.scoring,
     )
     note_scored(result, inputs.cells, params.scored_log)

@@ -144,8 +144,8 @@ class Explorer {
     part.level.setAttribute("aria-valuetext", part.levelText.textContent);
     part.legend.replaceChildren(element("b", {}, colouring.title), ...legendOf(colouring, count, state.only, (only) => this.#set({ only })));
     part.count.textContent = this.inCells
-      ? `${count.toLocaleString("en")} cells${count < data.cells.total ? `, a random sample of ${data.cells.total.toLocaleString("en")}` : ""}, each placed among the ${data.unit}s nearest to it`
-      : `${count.toLocaleString("en")} ${data.unit}s, each the ${data.average} of its cells`;
+      ? `${count.toLocaleString("en")} cells${count < data.cells.total ? `, a random sample of ${data.cells.total.toLocaleString("en")}` : ""}, each placed among the ${plural(data.unit)} nearest to it`
+      : `${count.toLocaleString("en")} ${plural(data.unit)}, each the ${data.average} of its cells`;
     part.canvas.setAttribute("aria-label", `Map of ${data.dataset} by ${data.model}: ${part.count.textContent}. Arrow keys move from point to point, Enter opens, plus and minus zoom.`);
     this.#describeClusters(level);
     const path = state.unit >= 0 ? data.levels.map(({ codes }) => codes[state.unit]) : null;
@@ -310,13 +310,21 @@ class Explorer {
   }
 }
 
+const KINDS_OF_RUNS = { seeds: "other seeds", bootstrap: "resamples", held_out: "held-out antibodies alone" };
+
+// How far a cluster was found again in each kind of run, and in which it was not looked for.
+function stabilityInWords(cluster) {
+  const found = Object.entries(cluster.stability_of).map(([kind, value]) => `${KINDS_OF_RUNS[kind]} ${value.toFixed(2)}`);
+  const missing = (cluster.not_measured || "").split(";").filter(Boolean).map((kind) => KINDS_OF_RUNS[kind]);
+  return `Stability over ${found.join(", ")}${missing.length ? `; not measured over ${missing.join(", ")}` : ""}`
+    + `${cluster.stable === undefined ? "" : cluster.stable ? ": counted as stable" : ": not counted as stable"}.`;
+}
+
 // What a cluster is rich in, as far as the run tested it.
 function termsOf(cluster) {
   const parts = [];
   if (cluster.markers) parts.push(element("p", {}, "Markers: ", cluster.markers.replaceAll(";", ", ")));
-  if (cluster.bootstrap !== undefined) {
-    parts.push(element("p", {}, `Stability over resamples ${cluster.bootstrap.toFixed(2)}${cluster.stable === undefined ? "" : cluster.stable ? ", counted as stable" : ", not counted as stable"}.`));
-  }
+  if (cluster.stability_of) parts.push(element("p", {}, stabilityInWords(cluster)));
   if (cluster.terms?.length) {
     parts.push(element("table", { class: "terms" },
       element("thead", {}, element("tr", {}, ...["Source", "Term", "Members", "Fold", "q"].map((text) => element("th", { scope: "col" }, text)))),

@@ -119,6 +119,8 @@ class MapData {
   }
 }
 
+const plural = (name) => (name.endsWith("y") ? `${name.slice(0, -1)}ies` : `${name}s`);
+
 function shortNumber(value) {
   if (!Number.isFinite(value)) return "–";
   if (value === 0 || Number.isInteger(value)) return String(value);

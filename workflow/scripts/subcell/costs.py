@@ -139,7 +139,9 @@ def _score(config: Mapping[str, Any], c: Mapping[str, float], *, cells: float, g
         name for name, task in SUITE.items() if task.trains and name in config["benchmarks"] and name != "external"
     ]
     jobs = len(tasks) * len(config["models"])
-    heads = jobs * config["scoring"]["head_seeds"] + len(tasks) * len(CONTROLS)
+    # Of images that are not simulated the classifiers of localization are trained as published too.
+    published = len(config["models"]) * ("localization" in tasks)
+    heads = (jobs + published) * config["scoring"]["head_seeds"] + len(tasks) * len(CONTROLS)
     flops = 6 * HEAD_WEIGHTS * heads * c["head_epochs"] * TRAINING_SHARE * cells
     seconds = flops / c["head_gpu_flops_per_s" if gpus else "head_cpu_flops_per_s"]
     stage = Stage("score", jobs + len(tasks), at_once=jobs + len(tasks), gpus_at_once=jobs + len(tasks))

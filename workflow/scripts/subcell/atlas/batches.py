@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from subcell.atlas.units import unit_names
 from subcell.errors import ConfigError
+from subcell.names import plural
 
 FEWEST_CELLS = 30
 """Harmony clusters cells by thirties; fewer cannot be corrected."""
@@ -112,7 +113,7 @@ def _refuse_nested(obs: pd.DataFrame, keys: Sequence[str], unit: str, *, within_
                 )
                 raise ConfigError(
                     f"map.batches: {key} is nested in {label}: {_percent(share)} of the cells of a {label} are of a {key} "
-                    f"that holds (nearly) no other, so Harmony would remove the differences between {label}s with those "
+                    f"that holds (nearly) no other, so Harmony would remove the differences between {plural(label)} with those "
                     f"between the {obs[key].nunique()} {key}s; {way}"
                 )
 

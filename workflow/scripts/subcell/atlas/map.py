@@ -38,6 +38,7 @@ from subcell.atlas.tables import CLUSTER_COLUMNS, LEVEL_COLUMNS, describe_cluste
 from subcell.atlas.units import summarise
 from subcell.crops.anndata_file import categories_of_text
 from subcell.errors import SubcellError
+from subcell.names import plural
 from subcell.replacing import replacing
 from subcell.tables import write_table
 
@@ -187,7 +188,7 @@ def _cluster_and_explain(
     }
     if units.n_obs < FEWEST and "not_run" not in units.uns:
         units.uns["not_run"] = (
-            f"needs {FEWEST} {settings.unit}s with at least {settings.min_cells} cells, {units.n_obs} are there"
+            f"needs {FEWEST} {plural(settings.unit)} with at least {settings.min_cells} cells, {units.n_obs} are there"
         )
     if "not_run" in units.uns:
         units = units[:0].copy()

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from subcell.atlas.gene_sets import Membership
 from subcell.atlas.naming import name_of, nearest_to_centre, top_locations
 from subcell.atlas.plan import Found
+from subcell.atlas.units import KINDS_OF_RUNS
 
 CLUSTER_COLUMNS = (
     *("level", "cluster", "parent", "size", "stability", "members", "top_location"),
     *("resolution", "name", "fraction", "background", "p_value", "q_value", "top_units"),
-    *("stability_bootstrap", "stability_held_out", "stable", "consensus", "containment", "persistence"),
+    *("stability_seeds", "stability_bootstrap", "stability_held_out", "stable", "not_measured"),
+    *("consensus", "containment", "persistence"),
     *("top_term", "top_term_source", "top_term_q_value", "markers", "cells"),
 )
-"""Columns of clusters.tsv; `name` is the best significant term, or location, with the share of members that have it;
-fraction, background, p_value and q_value are of `top_location`, which need not be significant."""
+"""Columns of clusters.tsv; `stability` is the least over the kinds of runs that could be made, `not_measured` the others;
+`name` is the best significant term, or location, with the share of members that have it; fraction, background, p_value and
+q_value are of `top_location`, which need not be significant."""
+
 
 LEVEL_COLUMNS = (
     *("level", "resolution", "neighbors", "clusters", "published_clusters", "stable_clusters"),
@@ -68,8 +72,8 @@ def describe_clusters(
         located = top_locations(level.labels, locations)
         for cluster in range(level.clusters):
             members = np.flatnonzero(level.labels == cluster)
-            overlaps = [kind.clusters[cluster] for kind in kinds]
-            measured = [overlap for overlap in overlaps if np.isfinite(overlap)]
+            overlaps = {name: float(kind.clusters[cluster]) for name, kind in zip(KINDS_OF_RUNS, kinds, strict=True)}
+            measured = [overlap for overlap in overlaps.values() if np.isfinite(overlap)]
             key = (number, str(cluster + 1))
             best = terms.loc[key] if key in terms.index else None
             place = located.loc[cluster] if cluster in located.index else None
@@ -80,7 +84,7 @@ def describe_clusters(
                     "cluster": str(cluster + 1),
                     "parent": str(level.parents[cluster] + 1) if level.parents[cluster] >= 0 else "",
                     "size": len(members),
-                    "stability": round(float(overlaps[0]), 4),
+                    "stability": round(min(measured, default=np.nan), 4),
                     "members": ";".join(names[row] for row in members),
                     "top_location": "" if place is None else place["term"],
                     "resolution": level.step.resolution,
@@ -90,9 +94,9 @@ def describe_clusters(
                         for column in ("fraction", "background", "p_value", "q_value")
                     },
                     "top_units": nearest,
-                    "stability_bootstrap": round(float(overlaps[1]), 4),
-                    "stability_held_out": round(float(overlaps[2]), 4),
+                    **{f"stability_{name}": round(overlap, 4) for name, overlap in overlaps.items()},
                     "stable": str(all(overlap >= stable_at for overlap in measured)) if measured else "",
+                    "not_measured": ";".join(name for name in KINDS_OF_RUNS if not np.isfinite(overlaps[name])),
                     "consensus": round(float(agreed[members].mean()), 4),
                     "containment": level.containment[cluster],
                     "persistence": found.persistence[number - 1][cluster],

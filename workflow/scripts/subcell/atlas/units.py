@@ -20,6 +20,9 @@ UNNAMED = "no enriched term"
 EVERYTHING = "all"
 """Name of a cluster that holds all units: nothing can be enriched in it."""
 
+KINDS_OF_RUNS = ("seeds", "bootstrap", "held_out")
+"""In which the stability of a cluster is measured, a column `stability_KIND` each; see `subcell.atlas.stability`."""
+
 Unit = Literal["gene", "antibody", "well", "compound", "field"]
 
 COLUMNS: dict[str, tuple[str, ...]] = {

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import LEVEL, bootstrap, units_key
 from subcell.benchmarks.metrics import class_ap
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
@@ -33,6 +34,7 @@ from subcell.embedding.attention import KINDS, Signals, patch_means, patch_signa
 from subcell.embedding.models import ATTENTION
 from subcell.embedding.network import NetworkEmbedder
 from subcell.embedding.sampling import sample_held_out
+from subcell.names import plural
 
 BENCHMARK, UNIT = "attention", "antibody"
 HEADLINE = "structure_ap"
@@ -56,6 +58,7 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
     structures: Any = None,
     sampled_cells: int = 100,
     bootstraps: int = 1000,
@@ -70,9 +73,10 @@ def run(
     embedder : the model; not run without maps of attention
     out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a cell and structure
     dataset, model, simulated : go into the result
+    split_by : how the dataset is split, see `frozen.resampled_units`
     structures : gives `Truth` of further structures, see `subcell.benchmarks.drawn_structures`; or None
     sampled_cells : how many cells are looked at
-    bootstraps, seed : of the resamples of antibodies; `seed` is also that of the untrained network
+    bootstraps, seed : of the resamples of genes or antibodies; `seed` is also that of the untrained network
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     if not isinstance(embedder, NetworkEmbedder) or not embedder.has_attention:
@@ -104,14 +108,16 @@ def run(
         for source, values in shown.items()
     }
     scores["random"] = {name: by_chance(wanted, cell, seed=seed) for name, wanted in found.items()}
-    antibody = obs["antibody"].astype(object) if "antibody" in obs else pd.Series(None, obs.index, dtype=object)
-    units, codes = np.unique(antibody.where(antibody.notna(), obs["field_id"]).to_numpy(str), return_inverse=True)
-    metrics, headline = _structure_metrics(scores, codes, len(units), bootstraps=bootstraps, seed=seed)
-    metrics += _shares(maps, signals, pooled, codes, len(units), bootstraps, seed)
+    drawn = frozen.units_or_fields(obs, by=split_by)
+    unit = str(drawn.name)
+    units, codes = np.unique(drawn.to_numpy(str), return_inverse=True)
+    counted: dict[str, Any] = {"unit": unit, "bootstraps": bootstraps, "seed": seed}
+    metrics, headline = _structure_metrics(scores, codes, len(units), **counted)
+    metrics += _shares(maps, signals, pooled, codes, len(units), **counted)
     moved = neighbour_swap(embedder, images)
     for name, values in moved.items():
         estimate = _mean_over(values[:, None], codes, len(units), bootstraps=bootstraps, seed=seed)
-        metrics.append(as_metric(f"swap_{name}", estimate, chance=None, n=len(units), unit=UNIT))
+        metrics.append(as_metric(f"swap_{name}", estimate, chance=None, n=len(units), unit=unit))
     result = Result(
         **names,
         metrics=metrics,
@@ -122,7 +128,7 @@ def run(
             "cells": which,
             "structures": list(found),
             "patches": f"{grid[0]} x {grid[1]}",
-            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of antibodies",
+            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of {plural(unit)}",
             "seed": seed,
         },
         details={
@@ -194,7 +200,7 @@ def head_scores(
         weights = np.concatenate([positive[inside], rest[inside]])
         truth = np.repeat([True, False], inside.sum())
         looked = np.tile(heads[:, inside], (1, 2)).T
-        scores[number] = class_ap(np.tile(truth[:, None], (1, len(heads))), looked, weights)[0]
+        scores[number] = class_ap(np.tile(truth[:, None], (1, len(heads))), looked, weights, in_parts=True)[0]
     return scores
 
 
@@ -243,12 +249,13 @@ def _structure_metrics(
     codes: NDArray[np.int_],
     units: int,
     *,
+    unit: str,
     bootstraps: int,
     seed: int,
 ) -> tuple[list[Metric], Any]:
     stacked = {source: np.column_stack(list(of.values())) for source, of in scores.items()}
     chance = float(np.nanmean(_column_means(stacked["random"])))
-    counted: dict[str, Any] = {"n": units, "unit": UNIT}
+    counted: dict[str, Any] = {"n": units, "unit": unit}
     resampled: dict[str, Any] = {"bootstraps": bootstraps, "seed": seed}
     headline = _mean_over(stacked["network"], codes, units, **resampled)
     metrics = [as_metric(HEADLINE, headline, chance=chance, **counted)]
@@ -268,6 +275,8 @@ def _shares(
     heads: int,
     codes: NDArray[np.int_],
     units: int,
+    *,
+    unit: str,
     bootstraps: int,
     seed: int,
 ) -> list[Metric]:
@@ -281,7 +290,7 @@ def _shares(
             (weights * parts).sum(axis=(1, 2))[:, None], codes, units, bootstraps=bootstraps, seed=seed
         )
         chance = float(parts.mean())
-        metrics.append(as_metric(f"share_in_{name}", estimate, chance=chance, n=units, unit=UNIT))
+        metrics.append(as_metric(f"share_in_{name}", estimate, chance=chance, n=units, unit=unit))
     return metrics
 
 

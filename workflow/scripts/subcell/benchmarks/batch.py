@@ -15,6 +15,7 @@ from subcell.benchmarks.bootstrap import Estimate, draw_units, interval, units_k
 from subcell.benchmarks.name_codes import name_codes
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
 from subcell.benchmarks.variance import REST, components, design_of, shares
+from subcell.names import plural
 
 BENCHMARK = "batch"
 UNIT = "antibody"
@@ -34,6 +35,7 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
@@ -68,19 +70,22 @@ def run(
             out_parquet,
         )
     vectors = principal(part.features)
-    unit_names, units = np.unique(part.column("antibody").to_numpy(str), return_inverse=True)
+    drawn = frozen.resampled_units(part.obs, by=split_by)
+    assert drawn is not None, "antibodies are known"
+    unit = str(drawn.name)
+    unit_names, units = np.unique(drawn.to_numpy(str), return_inverse=True)
     counted: dict[str, Any] = {"design": design.factors, "units": units, "bootstraps": bootstraps, "seed": seed}
     before = estimates(vectors, **counted)
     n = len(unit_names)
-    metrics = _metrics(before, n)
+    metrics = _metrics(before, n, unit)
     corrected, how = harmonised(vectors, part, seed=seed)
     mixing = {"plate_mixing": plate_mixing(vectors, part)}
     if corrected is not None:
-        metrics += _metrics(estimates(corrected, **counted), n, prefix="harmony_")
+        metrics += _metrics(estimates(corrected, **counted), n, unit, prefix="harmony_")
         mixing["harmony_plate_mixing"] = plate_mixing(corrected, part)
     for name, value in mixing.items():
         if np.isfinite(value):
-            metrics.append(Metric(name, value, None, None, 1.0, n, 0, UNIT))
+            metrics.append(Metric(name, value, None, None, 1.0, n, 0, unit))
     headline = metrics[0].metric
     result = Result(
         **names,
@@ -94,7 +99,7 @@ def run(
             "not_separated": [f"{name}: {why}" for name, why in design.confounded.items()] or ["nothing"],
             "harmony": how,
             "neighbors": NEIGHBORS,
-            "interval": f"95%, standard error of {bootstraps} bootstrap resamples of antibodies",
+            "interval": f"95%, standard error of {bootstraps} bootstrap resamples of {plural(unit)}",
             "seed": seed,
         },
         details={"cells": len(part.obs), "not_separated": design.confounded},
@@ -151,7 +156,7 @@ def estimates(
     bootstraps: int,
     seed: int,
 ) -> dict[str, Estimate]:
-    """Share of each component, with its interval over antibodies."""
+    """Share of each component, with its interval over units."""
     centred = vectors - vectors.mean(axis=0)
     many = int(units.max()) + 1
     counts = np.concatenate([np.ones((1, many), np.int64), draw_units(many, bootstraps=bootstraps, seed=seed)])
@@ -214,12 +219,12 @@ def perfect_features(obs: pd.DataFrame) -> NDArray[np.float32]:
     return name_codes(obs["antibody"])
 
 
-def _metrics(found: dict[str, Estimate], n: int, prefix: str = "") -> list[Metric]:
+def _metrics(found: dict[str, Estimate], n: int, unit: str, prefix: str = "") -> list[Metric]:
     """The antibody's share first."""
     order = sorted(found, key=lambda name: not _of_antibody(name))
     return [
         as_metric(f"{prefix}{name.replace(' = ', '_and_')}_share", found[name], chance=0.0 if _of_antibody(name) else None,
-                  n=n, unit=UNIT)
+                  n=n, unit=unit)
         for name in order
     ]  # fmt: skip
 

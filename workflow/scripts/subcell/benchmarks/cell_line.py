@@ -15,6 +15,7 @@ from subcell.benchmarks.bootstrap import units_key
 from subcell.benchmarks.leakage import check_split
 from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
+from subcell.names import plural
 
 BENCHMARK = "cell_line"
 UNIT = "antibody"
@@ -57,19 +58,18 @@ def run(
     plates = split_by_plate(table.column("plate"), line)
     by_plate = plates is not None
     split = table.column("split") if plates is None else plates
-    unit = "plate" if by_plate else frozen.resampled_unit(table)
-    known = (line.notna() & split.isin(frozen.SPLITS)).to_numpy()
-    if unit is not None:
-        known &= table.column(unit).notna().to_numpy()
-    part, line, split = table.kept(known), line[known], split[known]
-    units = part.column(unit or "antibody")
+    of_cells = table.column("plate") if by_plate else frozen.resampled_units(table.obs, by=split_by)
+    reason = _missing(line, table.column("split"), by_plate, of_cells is not None)
+    if reason or of_cells is None:
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    unit = str(of_cells.name)
+    known = (line.notna() & split.isin(frozen.SPLITS) & of_cells.notna()).to_numpy()
+    part, line, split, units = table.kept(known), line[known], split[known], of_cells[known]
     truth = pd.DataFrame({name: (line == name).to_numpy() for name in sorted(line.unique())})
     needed = 1 if by_plate else min_test_antibodies
     classes, others = frozen.scored_classes(truth, split, units, min_test_units=needed)
-    reason = _missing(table.column("cell_line"), table.column("split"), by_plate, unit) or frozen.missing_cells(
-        truth[classes], split, what="cell lines", unit=unit, min_test_units=needed
-    )
-    if reason or unit is None:
+    reason = frozen.missing_cells(truth[classes], split, what="cell lines", unit=unit, min_test_units=needed)
+    if reason:
         return write_result(not_run(reason, **names), out_json, out_parquet)
     from subcell.benchmarks.mlp import PROTOCOL, standardise
 
@@ -158,21 +158,23 @@ def _say_split(by_plate: bool, part: frozen.Cells, unit: str) -> str:
         return "by plate: every line has held-out plates; a network may have been trained on cells of them"
     plate, line = part.column("plate"), part.column("cell_line")
     if plate.isna().all():
-        return f"by the dataset's split (held-out {unit}s): no plates are known, they may help to tell lines apart"
+        return (
+            f"by the dataset's split (held-out {plural(unit)}): no plates are known, they may help to tell lines apart"
+        )
     nested = (line.groupby(plate).nunique() == 1).all()
     why = "each plate holds one line" if nested else "some line has fewer than three plates"
     return (
-        f"by the dataset's split (held-out {unit}s): a split by plate is not possible, {why}; "
+        f"by the dataset's split (held-out {plural(unit)}): a split by plate is not possible, {why}; "
         "the score includes differences between plates"
     )
 
 
-def _missing(line: pd.Series, given: pd.Series, by_plate: bool, unit: str | None) -> str:
+def _missing(line: pd.Series, given: pd.Series, by_plate: bool, units: bool) -> str:
     if line.isna().all():
         return "needs cell_line"
     if line.nunique() < 2:
         return "needs two cell lines"
-    if unit is None:
+    if not units:
         return "needs antibody or gene, or three plates a cell line"
     return "" if by_plate or given.isin(frozen.SPLITS).any() else "needs split"
 

@@ -28,8 +28,8 @@ def compare_models(
     Returns
     -------
     one entry a model other than the reference, in the order given: model, reference, metric, value, low, high, p (two
-    sided, that the difference is 0), p_holm (Holm's correction over the models compared), n (units). Models that were
-    not run, were scored on other units, or kept no resamples have no entry; [] where the reference has none
+    sided, that the difference is 0; not corrected for how many are compared), n (units). Models that were not run, were scored
+    on other units, or kept no resamples have no entry; [] where the reference has none
     """
     base = _score_of(results.get(reference), metric)
     if base is None:
@@ -52,8 +52,6 @@ def compare_models(
                 "n": score["n"],
             }
         )
-    for entry, corrected in zip(found, holm([entry["p"] for entry in found]), strict=True):
-        entry["p_holm"] = corrected
     return found
 
 

@@ -42,6 +42,7 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
     home_cells: str | Path | None = None,
     home: str = "",
     network_fields: Sequence[str | Path] = (),
@@ -80,7 +81,8 @@ def run(
         frozen.read_cells(home_cells), read_antibody_ids(home_seen_antibodies), split="test"
     )
     here, there = _labelled(others), _labelled(home_table)
-    unit = next((name for name in frozen.UNITS if all(part.column(name).notna().any() for part in (here, there))), None)
+    order = frozen.UNITS[::-1] if split_by == "gene" else frozen.UNITS
+    unit = next((name for name in order if all(part.column(name).notna().any() for part in (here, there))), None)
     reason = lacks_antibodies(table, listed, seen_antibodies) or _missing(here, there, unit)
     if reason or unit is None:
         return write_result(not_run(reason, **names), out_json, out_parquet)

@@ -14,6 +14,7 @@ from subcell.benchmarks.bootstrap import bootstrap, units_key
 from subcell.benchmarks.labels import groups_of
 from subcell.benchmarks.mantel import mantel
 from subcell.benchmarks.result import Metric, Result, kept, not_run, write_result
+from subcell.names import plural
 
 BENCHMARK = "hierarchy"
 UNIT = "antibody"
@@ -32,6 +33,7 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
     bootstraps: int = 1000,
     min_test_antibodies: int = 3,
     seed: int = 42,
@@ -49,12 +51,12 @@ def run(
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     table = frozen.read_cells(cells)
-    unit = frozen.resampled_unit(table)
+    of_unit = frozen.resampled_units(table.obs, by=split_by)
     locations = table.column("locations")
-    if locations.isna().all() or unit is None:
+    if locations.isna().all() or of_unit is None:
         reason = "needs locations" if locations.isna().all() else "needs antibody or gene"
         return write_result(not_run(reason, **names), out_json, out_parquet)
-    of_unit = table.column(unit)
+    unit = str(of_unit.name)
     single = (locations.notna() & ~locations.astype(str).str.contains(";") & of_unit.notna()).to_numpy()
     # One that lies in one place in a line and in another elsewhere stands for neither.
     single &= locations[single].groupby(of_unit[single]).nunique().reindex(of_unit).eq(1).to_numpy()
@@ -68,8 +70,8 @@ def run(
     truth = hierarchy_of(scored, fine, coarse)
     if len(scored) < FEWEST_LOCATIONS or np.ptp(truth[np.triu_indices(len(scored), 1)]) == 0:
         reason = (
-            f"needs {FEWEST_LOCATIONS} locations, some of one group, with {min_test_antibodies} {unit}s that have no other "
-            f"location (found {len(scored)})"
+            f"needs {FEWEST_LOCATIONS} locations, some of one group, with {min_test_antibodies} {plural(unit)} that have no "
+            f"other location (found {len(scored)})"
         )
         return write_result(not_run(reason, **names), out_json, out_parquet)
     chosen = chosen & locations.isin(scored).to_numpy()
@@ -97,7 +99,7 @@ def run(
             "components": components_of(len(scored)),
             "orders": f"all {test.orders}" if test.exact else test.orders,
             "interval": f"95%, from the spread over orders of the locations; models are compared in {bootstraps} bootstrap "
-            f"resamples of {unit}s",
+            f"resamples of {plural(unit)}",
             "seed": seed,
         },
         details={"p_value": test.p, "exact": test.exact, "cells": int(chosen.sum()), "units": len(units)},

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from subcell.benchmarks.profiles import WellProfiles
+from subcell.benchmarks.ranking import find_groups, rank_among
 
 HIT_COLUMNS = (
     *("compound", "dose", "mechanism", "wells", "plates", "cells", "cells_a_well", "cell_count_ratio"),
@@ -117,32 +118,23 @@ def _activity(
 ) -> dict[str, dict[str, float]]:
     """Activity mAP, p- and q-value of each perturbation with wells on two plates."""
     from copairs.compute import get_null_dists
-    from copairs.map import average_precision
-    from copairs.matching import UnpairedException
 
     controls = wells.controls
     kept = controls | named.notna().to_numpy()
+    control, plate = controls[kept], wells.about["plate"].to_numpy(str)[kept]
     # A control well is its own perturbation, so that no two of them are a pair.
-    label = np.where(controls, "control " + wells.about.index.to_numpy(str), named.fillna("").to_numpy(str))
-    meta = pd.DataFrame(
-        {"label": label, "role": np.where(controls, "control", "treated"), "plate": wells.about["plate"].to_numpy(str)}
-    )[kept].reset_index(drop=True)
-    try:
-        found = average_precision(
-            meta,
-            vectors[kept],
-            pos_sameby=["label"],
-            pos_diffby=["plate"],
-            neg_sameby=[],
-            neg_diffby=["role", "plate"],
-            progress_bar=False,
-        )
-    except UnpairedException:
+    names = np.where(control, "", named[kept].fillna("").to_numpy(str))
+    label = np.where(control, -1 - np.arange(len(control)), pd.factorize(names)[0])
+    unit = vectors[kept] / np.maximum(np.linalg.norm(vectors[kept], axis=1, keepdims=True), 1e-12)
+    allowed = (plate[:, None] != plate) & ((label[:, None] == label) | control)
+    precision, _, positives = find_groups(rank_among(unit @ unit.T, allowed), label)
+    total = allowed.sum(axis=1)
+    asked = ~control & (positives > 0) & (positives < total)
+    if not asked.any():
         return {}
-    found = found[(found["role"] == "treated") & (found["n_pos_pairs"] > 0)]
-    settings, which = np.unique(found[["n_pos_pairs", "n_total_pairs"]].to_numpy(int), axis=0, return_inverse=True)
+    settings, which = np.unique(np.column_stack([positives, total])[asked], axis=0, return_inverse=True)
     chance = get_null_dists(settings, NULL_SIZE, seed=seed, progress_bar=False)
-    labels, scores = found["label"].to_numpy(str), found["average_precision"].to_numpy(float)
+    labels, scores = names[asked], precision[asked]
     means = {name: float(scores[labels == name].mean()) for name in np.unique(labels)}
     # A draw that reaches the score counts: with few control wells many rankings are as good as the best.
     p_values = {

@@ -28,6 +28,7 @@ from subcell.benchmarks.probes import linear_probe, nearest_neighbors
 from subcell.benchmarks.result import Result, not_run, write_result
 from subcell.catalog.splits import read_antibody_ids
 from subcell.errors import SubcellError
+from subcell.names import plural
 
 BENCHMARK = "localization"
 UNIT = "antibody"
@@ -36,6 +37,8 @@ METRICS = (HEADLINE, "micro_ap", "macro_auc", "coverage_error", "label_ranking_a
 NEGATIVE = "Negative"
 NOT_NEGATIVE = f"{NEGATIVE}: cells without locations are left out, and nothing else says it here"
 FREQUENCIES = ("rare", "medium", "common")
+PUBLISHED_SETS = ("", "_19", "_31")
+"""Sets of classes of which the paper has scores."""
 
 
 def run(
@@ -66,7 +69,8 @@ def run(
 
     Every cell carries the locations of its field; cells of fields without any are left out. A class is scored if
     training cells have it and at least `min_test_antibodies` held-out antibodies do: a choice that depends on labels
-    only, so all models are scored on the same classes and cells. Beside the MLP a linear probe and nearest neighbours are
+    only, so all models are scored on the same classes and cells. Of images that are not simulated the MLP is scored as in
+    the paper too (`frozen.score_as_published`). Beside the MLP a linear probe and nearest neighbours are
     scored; with the linear probe also cells of other antibodies of training genes, and of a line that was left out.
 
     Parameters
@@ -118,20 +122,22 @@ def run(
         left_out |= {"of_training_antibodies_or_genes": seen_cells}
     labelled = table.column("locations").notna()
     splits = table.column("split").isin(frozen.SPLITS)
-    unit = frozen.resampled_unit(table)
-    known = (labelled & splits).to_numpy()
-    if unit is not None:
-        known &= table.column(unit).notna().to_numpy()
-    part = table.kept(known)
-    split, units = part.column("split"), part.column(unit or "antibody")
+    of_cells = frozen.resampled_units(table.obs, by=split_by)
+    reason = _missing(labelled.any(), splits.any(), of_cells is not None)
+    if reason or of_cells is None:
+        return write_result(not_run(reason, **names), out_json, out_parquet)
+    unit = str(of_cells.name)
+    known = (labelled & splits & of_cells.notna()).to_numpy()
+    part, units = table.kept(known), of_cells[known]
+    split = part.column("split")
     truth = label_table(part.column("locations"))
     classes, others = frozen.scored_classes(truth, split, units, min_test_units=min_test_antibodies)
-    reason = _missing(labelled.any(), splits.any(), unit) or frozen.missing_cells(
+    shared = check_split(part.obs, split, by=split_by, where=f"{dataset}, localization")
+    reason = frozen.missing_cells(
         truth[classes], split, what="locations", unit=unit, min_test_units=min_test_antibodies
     )
-    if reason or unit is None:
+    if reason:
         return write_result(not_run(reason, **names), out_json, out_parquet)
-    shared = check_split(part.obs, split, by=split_by, where=f"{dataset}, localization")
     from subcell.benchmarks.mlp import PROTOCOL, standardise
 
     wanted = truth[classes].to_numpy(bool)
@@ -159,6 +165,21 @@ def run(
         )
     for name, some in grouped(classes, test_truth, probabilities).items():
         scores += frozen.score([HEADLINE], *some, test_units, **counted, suffix=name)
+    if not simulated:
+        sets = {"": list(range(len(classes)))} | class_sets(classes, train_units)
+        scores += frozen.score_as_published(
+            part.features,
+            wanted,
+            split.to_numpy(),
+            test_units,
+            {suffix: columns for suffix, columns in sets.items() if suffix in PUBLISHED_SETS},
+            unit=unit,
+            seeds=range(seed, seed + head_seeds),
+            batch_size=head_batch_size,
+            device=device,
+            bootstraps=bootstraps,
+            seed=seed,
+        )
     asked = Asked(part, features, wanted, sides, units, counted, min_test_antibodies)
     unseen, unseen_classes, lacking = unseen_genes(asked, probabilities, trained=trained, unknown=unknown)
     scores += unseen
@@ -178,7 +199,7 @@ def run(
         replicates={HEADLINE: scores.replicates[HEADLINE]},
         units_key=units_key(test_units),
         settings={
-            "task": f"locations of a cell (labels of {'the cell' if cell_labels else 'its field'}), held-out {unit}s; "
+            "task": f"locations of a cell (labels of {'the cell' if cell_labels else 'its field'}), held-out {plural(unit)}; "
             f"columns of the result: single cells, protein_macro_ap: mean probability per {unit}",
             "cells": f"those of {'proteins that train no classifier and no network' if train_cells else 'held-out proteins'}",
             "classes": classes,
@@ -199,7 +220,7 @@ def run(
             "cells_left_out": {
                 "no_locations": int((~labelled).sum()),
                 "no_split": int((~splits).sum()),
-                f"no_{unit}": int(table.column(unit).isna().sum()),
+                f"no_{unit}": int(of_cells.isna().sum()),
                 **left_out,
             },
             "classes": _with_sets(
@@ -297,9 +318,9 @@ def _with_sets(details: list[dict[str, Any]], train_units: list[int]) -> list[di
     ]
 
 
-def _missing(labelled: bool, splits: bool, unit: str | None) -> str:
+def _missing(labelled: bool, splits: bool, units: bool) -> str:
     if not labelled:
         return "needs locations"
-    if unit is None:
+    if not units:
         return "needs antibody or gene"
     return "" if splits else "needs split"

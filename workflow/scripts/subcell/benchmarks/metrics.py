@@ -1,7 +1,9 @@
 """Multilabel metrics with a weight for each row, for many sets of weights at once.
 
 A bootstrap resample is a set of whole-number weights, so ranking the rows once serves all resamples; scikit-learn, with
-which these agree, would rank them anew each time. All functions take
+which these agree where no scores are equal, would rank them anew each time. Where scores are equal nothing is known of
+the order: each metric is then its mean over the orders of the tied, as chance is, so that vectors that are all the same are
+at chance. All functions take
 
 truth : (N, C) 0 or 1
 scores : (N, C), higher is surer
@@ -16,16 +18,24 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma
 
 Array = NDArray[np.floating]
 NUMBERS_AT_ONCE = 2**24
 """Ranked weights held at a time, float64."""
 
 
-def class_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
-    """Average precision of each class, (B, C); NaN where a class has no positive row of any weight."""
+def class_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike, *, in_parts: bool = False) -> Array:
+    """Average precision of each class, (B, C); NaN where a class has no positive row of any weight.
+
+    Parameters
+    ----------
+    in_parts : rows are parts of things, and weights their shares: parts of equal scores come at once, so that the precision
+        is that at their end
+    """
     truth, scores, weights = _checked(truth, scores, weights)
-    return np.column_stack([_average_precision(truth[:, c], scores[:, c], weights) for c in range(truth.shape[1])])
+    columns = range(truth.shape[1])
+    return np.column_stack([_average_precision(truth[:, c], scores[:, c], weights, in_parts=in_parts) for c in columns])
 
 
 def class_auc(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
@@ -58,8 +68,13 @@ def coverage_error(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> A
     """
     truth, scores, weights = _checked(truth, scores, weights)
     some = truth.any(axis=1)
-    lowest = np.where(truth[some], scores[some], np.inf).min(axis=1, keepdims=True)
-    return _weighted_mean((scores[some] >= lowest).sum(axis=1), weights[:, some])
+    truth, scores = truth[some], scores[some]
+    lowest = np.where(truth, scores, np.inf).min(axis=1, keepdims=True)
+    tied = scores == lowest
+    positives = (tied & truth).sum(axis=1)
+    # Of P positives among T tied classes the last stands at place P (T + 1) / (P + 1) on average.
+    last = (scores > lowest).sum(axis=1) + positives * (tied.sum(axis=1) + 1) / (positives + 1)
+    return _weighted_mean(last, weights[:, some])
 
 
 def label_ranking_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
@@ -70,15 +85,19 @@ def label_ranking_ap(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) ->
     truth, scores, weights = _checked(truth, scores, weights)
     some = truth.any(axis=1)
     truth, scores = truth[some], scores[some]
-    above = scores[:, None, :] >= scores[:, :, None]
-    precision = (above & truth[:, None, :]).sum(axis=2) / above.sum(axis=2)
-    return _weighted_mean((precision * truth).sum(axis=1) / truth.sum(axis=1), weights[:, some])
+    above, tied = (of(scores[:, None, :], scores[:, :, None]) for of in (np.greater, np.equal))
+    precision = tied_precision(
+        *((above & truth[:, None, :]).sum(axis=2), above.sum(axis=2)),
+        *((tied & truth[:, None, :]).sum(axis=2), tied.sum(axis=2)),
+    )
+    return _weighted_mean((np.where(truth, precision, 0)).sum(axis=1) / truth.sum(axis=1), weights[:, some])
 
 
 def accuracy(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Array:
-    """Share of rows whose highest score is at their class; for one class a row."""
+    """Share of rows whose highest score is at their class; for one class a row, and of several highest ones each a part."""
     truth, scores, weights = _checked(truth, scores, weights)
-    return _weighted_mean(truth[np.arange(len(truth)), scores.argmax(axis=1)], weights)
+    highest = scores == scores.max(axis=1, keepdims=True)
+    return _weighted_mean((highest & truth).sum(axis=1) / highest.sum(axis=1), weights)
 
 
 METRICS: dict[str, Callable[[ArrayLike, ArrayLike, ArrayLike], Array]] = {
@@ -125,12 +144,32 @@ def chance_of(metric: str, truth: ArrayLike) -> float:
 def expected_ap(positives: ArrayLike, places: int) -> Array:
     """Mean average precision over all orders of `places` of which `positives` are positive.
 
-    A positive at rank r has (r - 1)(P - 1) / (N - 1) others above it on average, and every rank is as likely: the mean
-    over r of (1 + (r - 1)(P - 1) / (N - 1)) / r.
+    That of things which all have the same score.
     """
-    harmonic = (1 / np.arange(1, places + 1)).sum()
-    others = (np.asarray(positives, float) - 1) / max(places - 1, 1)
-    return np.asarray((harmonic + others * (places - harmonic)) / places)
+    return tied_precision(0, 0, positives, places)
+
+
+def tied_precision(positives_above: ArrayLike, above: ArrayLike, positives: ArrayLike, tied: ArrayLike) -> Array:
+    """Mean precision at the places of the positives among things with equal scores, over all orders of these.
+
+    With none above it is `expected_ap`; with one thing it is the precision at its place. Of T tied things, P of them positive,
+    a positive stands at each place j with the same chance, with (j - 1)(P - 1) / (T - 1) others above it on average: the mean
+    over j of (A + 1 + (j - 1)(P - 1) / (T - 1)) / (N + j), where N things, A of them positive, have higher scores.
+
+    Parameters
+    ----------
+    positives_above, above : A and N
+    positives, tied : P and T
+
+    Returns
+    -------
+    nan without a positive
+    """
+    a, n, p, t = (np.asarray(part, float) for part in (positives_above, above, positives, tied))
+    others = (p - 1) / np.maximum(t - 1, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = others + (a + 1 - others * (1 + n)) * (digamma(n + t + 1) - digamma(n + 1)) / t
+    return np.where(p > 0, found, np.nan)
 
 
 def _checked(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> tuple[NDArray[np.bool_], Array, Array]:
@@ -152,23 +191,41 @@ def _ranking(scores: Array) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray
 
 
 def _average_precision(
-    truth: NDArray[np.bool_], scores: Array, weights: Array, rows: NDArray[np.int_] | None = None
+    truth: NDArray[np.bool_],
+    scores: Array,
+    weights: Array,
+    rows: NDArray[np.int_] | None = None,
+    *,
+    in_parts: bool = False,
 ) -> Array:
-    """Sum over positives of the precision at the end of their run of equal scores, divided by all positives.
+    """Sum over positives of their precision, divided by all positives.
+
+    A row stays one however often it is drawn: its precision is that at the end of all that is drawn of it. Rows of equal
+    scores have their mean over orders (`tied_precision`), drawn ones each by itself.
 
     `rows` says which column of the weights belongs to a place, where that is not its number.
     """
-    order, _, ends = _ranking(scores)
+    order, starts, ends = _ranking(scores)
     columns = order if rows is None else rows[order]
     positive = np.flatnonzero(truth[order])
-    # Positives up to the end of a run: those before the first positive beyond it.
-    upto = np.searchsorted(positive, ends[positive], side="right") - 1
+    # Positives up to the end of a run, and before it: those before the first positive beyond it, or in it.
+    upto = np.searchsorted(positive, ends[positive], side="right")
+    before = np.searchsorted(positive, starts[positive], side="left")
+    several = np.flatnonzero((ends[positive] > starts[positive]) & (not in_parts))
+    _, runs, run_of = np.unique(starts[positive[several]], return_index=True, return_inverse=True)
+    runs = several[runs]
 
     def some(weights: Array) -> Array:
         ranked = weights[:, columns]
         hits = ranked[:, positive]
+        nothing = np.zeros((len(ranked), 1))
+        found, all_above = (np.concatenate([nothing, np.cumsum(of, axis=1)], axis=1) for of in (hits, ranked))
         with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.cumsum(hits, axis=1)[:, upto] / np.cumsum(ranked, axis=1)[:, ends[positive]]
+            precision = found[:, upto] / all_above[:, ends[positive] + 1]
+            if len(several):
+                a, n = found[:, before[runs]], all_above[:, starts[positive[runs]]]
+                p, t = found[:, upto[runs]] - a, all_above[:, ends[positive[runs]] + 1] - n
+                precision[:, several] = tied_precision(a, n, p, t)[:, run_of]
             return np.where(hits > 0, hits * precision, 0).sum(axis=1) / hits.sum(axis=1)
 
     # All pairs of row and class are many times the rows that the caller counted.

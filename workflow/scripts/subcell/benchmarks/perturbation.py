@@ -8,7 +8,8 @@ a time: its chance is what vectors score when mechanisms are exchanged among the
 A well is neither found nor missed on its own plate, whose staining it shares.
 `position_map` asks control wells for their place on the plate: what is above its chance is the plate's layout;
 `treated_position_map` asks treated wells for wells of other compounds in their place, where compounds change places. Vectors are
-processed in one of 24 ways (mean or median of cells; plates standardised, or by median and median deviation; features
+processed in one of 24 ways (mean or median of cells; plates standardised on their control wells, or by median and median
+deviation of these, or of all wells where a plate has too few controls; features
 selected or not; sphered on the control wells or not). The way is chosen on other compounds and other plates than those
 that are scored: compounds and plates are halved so that replicates stay together, each half is scored by what was best on
 the other; where no halves of the plates do that only the compounds are halved, which the result says. `compound_nearest`
@@ -33,7 +34,16 @@ from subcell.benchmarks.bootstrap import LEVEL, bootstrap_mean, units_key
 from subcell.benchmarks.halves import halve_screen
 from subcell.benchmarks.hits import HIT_COLUMNS, count_ratio, hit_table, well_effects
 from subcell.benchmarks.metrics import expected_ap
-from subcell.benchmarks.profiles import Processing, WellProfiles, average_wells, grid, process
+from subcell.benchmarks.profiles import (
+    LEAST_CONTROLS,
+    Processing,
+    WellProfiles,
+    average_wells,
+    grid,
+    have_controls,
+    process,
+)
+from subcell.benchmarks.ranking import Ranking, find_groups, rank_among
 from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
 from subcell.tables import write_table
 
@@ -123,6 +133,7 @@ def run(
             "processing": choices,
             "tried": len(ways),
             "processing_of_hits": asdict(default),
+            "plates_scaled_on": _scaled_on(wells),
             **({} if wells.controls.any() else {"controls": NO_CONTROLS}),
             "chance": f"wells ranked independently; of mechanisms, mean over {EXCHANGES} exchanges among compounds",
             "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of compounds",
@@ -218,11 +229,11 @@ def retrieval(
     asked = {"compound": (compound, elsewhere), "mechanism": (mechanism, others)}
     found = {"compound": part["compound"].to_numpy(object)}
     for what, (groups, allowed) in asked.items():
-        ranks, total = ranks_among(cosine, allowed), allowed.sum(axis=1)
-        precision, nearest, positives = found_in(ranks, groups)
+        ranking, total = rank_among(cosine, allowed), allowed.sum(axis=1)
+        precision, nearest, positives = find_groups(ranking, groups)
         some = (positives > 0) & (positives < total)
         if what == "mechanism" and exchanges:
-            chance = exchanged_chance(ranks, compound, mechanism, exchanges=exchanges, seed=seed)
+            chance = exchanged_chance(ranking, total, compound, mechanism, exchanges=exchanges, seed=seed)
         else:
             chance = (
                 np.array([expected_ap(p, max(t, 1)) for p, t in zip(positives, total, strict=True)]),
@@ -233,53 +244,9 @@ def retrieval(
     return pd.DataFrame(found, index=part.index)
 
 
-def ranks_among(similarity: NDArray[np.floating], allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Rank of each thing among those that another may look at, the most similar 1; (N, N), a row the one that looks.
-
-    Parameters
-    ----------
-    similarity : (N, N)
-    allowed : (N, N) whether it may look at it; infinity where not
-    """
-    order = np.argsort(np.where(allowed, -similarity, np.inf), axis=1, kind="stable")
-    ranks = np.empty(order.shape, np.float32)
-    np.put_along_axis(ranks, order, np.arange(1, len(order) + 1, dtype=np.float32)[None], axis=1)
-    ranks[~allowed] = np.inf
-    return ranks
-
-
-def found_in(
-    ranks: NDArray[np.floating], groups: NDArray[np.int_]
-) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.int_]]:
-    """How well each thing finds the others of its group, from their ranks alone.
-
-    The average precision is that of copairs' `average_precision`, which finds the same pairs anew for each way of processing
-    and takes fifty times as long.
-
-    Parameters
-    ----------
-    ranks : (N, N) see `ranks_among`
-    groups : (N,) number of the group of each
-
-    Returns
-    -------
-    precision, nearest, positives : (N,) average precision, nan where there is none to find; whether the first is one; how
-        many there are to find
-    """
-    precision, nearest = np.full(len(groups), np.nan), np.zeros(len(groups))
-    positives = np.zeros(len(groups), int)
-    order = np.argsort(groups, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        places = np.sort(ranks[np.ix_(members, members)], axis=1).astype(float)
-        positives[members] = np.isfinite(places).sum(axis=1)
-        nearest[members] = places[:, 0] == 1
-        with np.errstate(invalid="ignore"):
-            precision[members] = (np.arange(1, len(members) + 1) / places).sum(axis=1) / positives[members]
-    return precision, nearest, positives
-
-
 def exchanged_chance(
-    ranks: NDArray[np.floating],
+    ranking: Ranking,
+    total: NDArray[np.int_],
     compound: NDArray[np.int_],
     mechanism: NDArray[np.int_],
     *,
@@ -293,7 +260,8 @@ def exchanged_chance(
 
     Parameters
     ----------
-    ranks : (N, N) of the wells of other compounds, see `ranks_among`
+    ranking : of the wells of other compounds
+    total : (N,) how many wells each may look at
     compound, mechanism : (N,) number of each well's; of a compound with several mechanisms the first counts
     exchanges, seed : how many, and of their orders
 
@@ -302,14 +270,13 @@ def exchanged_chance(
     precision, nearest : (N,) means over the exchanges in which a well has others to find, nan where it never has
     """
     rng = np.random.default_rng(seed)
-    total = np.isfinite(ranks).sum(axis=1)
     mechanism_of = mechanism[np.unique(compound, return_index=True)[1]]
     shared = np.bincount(mechanism_of)[mechanism_of] > 1
     sums = np.zeros((3, len(compound)))
     for _ in range(exchanges):
         dealt = mechanism_of.copy()
         dealt[shared] = rng.permutation(mechanism_of[shared])
-        precision, nearest, positives = found_in(ranks, dealt[compound])
+        precision, nearest, positives = find_groups(ranking, dealt[compound])
         asked = (positives > 0) & (positives < total)
         sums += np.where(asked, [precision, nearest, asked], 0)
     with np.errstate(invalid="ignore"):
@@ -367,6 +334,14 @@ def _in_one_position(wells: WellProfiles) -> float | None:
     different = wells_of.groupby("compound").agg(["nunique", "size"])
     several = different[different["size"] > 1]
     return float((several["nunique"] == 1).mean()) if len(several) else None
+
+
+def _scaled_on(wells: WellProfiles) -> str:
+    plate, controls = wells.about["plate"].to_numpy(str), wells.controls
+    if have_controls(plate, controls):
+        return "their control wells"
+    few = int((pd.Series(controls).groupby(plate).sum() < LEAST_CONTROLS).sum())
+    return f"all their wells: {few} plates have fewer than {LEAST_CONTROLS} control wells"
 
 
 def _missing(wells: WellProfiles) -> str:

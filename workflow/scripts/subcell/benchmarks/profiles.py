@@ -16,6 +16,9 @@ from subcell.benchmarks.frozen import Cells
 CORRELATION = 0.9
 """Of two features that correlate more, one is left out."""
 
+LEAST_CONTROLS = 3
+"""Control wells that each plate needs, to be scaled on them."""
+
 ABOUT = ("plate", "well", "compound", "dose", "control", "mechanism", "cell_line")
 
 
@@ -26,7 +29,7 @@ class Processing:
     Attributes
     ----------
     average : over the cells of a field; fields are then averaged
-    scale : of each feature over the wells of a plate: mean and deviation, or median and median deviation
+    scale : of each feature of a plate: mean and deviation, or median and median deviation, see `scale_plates`
     select : leave out features without spread, and those that repeat another
     sphere : rotate and stretch so that control wells have no direction in which they differ most: of features as they are
         (`covariance`, ZCA) or each by its deviation first (`correlation`, ZCA-cor). PCA and PCA-cor are rotations of these,
@@ -111,7 +114,7 @@ def process(wells: WellProfiles, how: Processing) -> NDArray[np.floating]:
     ----------
     wells : as `average_wells` gives them with `how.average`
     """
-    vectors = scale_plates(wells.vectors, wells.about["plate"].to_numpy(str), how.scale)
+    vectors = scale_plates(wells.vectors, wells.about["plate"].to_numpy(str), how.scale, wells.controls)
     if how.select:
         chosen = select_features(vectors)
         # Where plates explain everything nothing varies any more; a column of zeros says so.
@@ -121,21 +124,47 @@ def process(wells: WellProfiles, how: Processing) -> NDArray[np.floating]:
     return vectors
 
 
-def scale_plates(vectors: NDArray[np.floating], plate: NDArray[Any], how: str) -> NDArray[np.floating]:
-    """Each feature of each plate with middle 0 and spread 1; one without spread becomes 0."""
+def scale_plates(
+    vectors: NDArray[np.floating], plate: NDArray[Any], how: str, controls: NDArray[np.bool_] | None = None
+) -> NDArray[np.floating]:
+    """Each feature of each plate with middle 0 and spread 1; one without spread becomes 0.
+
+    Where all plates have control wells (`LEAST_CONTROLS`) the middle is that of a plate's own ones, and the spread that of all
+    control wells about them: treated wells are no measure for a plate that holds few compounds, as most do in many screens. Its
+    own compounds would then be its middle and spread: replicates, on plates with the same compounds, come to look alike,
+    and compounds of a mechanism, on plates with others, do not.
+
+    Parameters
+    ----------
+    vectors : (W, D)
+    plate, controls : (W,)
+    how : `standard` for mean and deviation, `robust` for median and median deviation
+    """
+    by_controls = controls is not None and have_controls(plate, controls)
+    reference = controls if by_controls and controls is not None else np.ones(len(plate), bool)
     out = np.empty_like(vectors)
-    for name in np.unique(plate):
-        rows = plate == name
-        part = vectors[rows]
-        if how == "standard":
-            middle, spread = part.mean(axis=0), part.std(axis=0)
-        else:
-            middle = np.median(part, axis=0)
-            # 1.4826 makes the median deviation of a normal distribution its standard deviation.
-            spread = 1.4826 * np.median(np.abs(part - middle), axis=0)
-        flat = spread <= 1e-9 * max(float(np.abs(part).max(initial=0)), 1e-30)
-        out[rows] = np.where(flat, 0, (part - middle) / np.where(flat, 1, spread))
+    plates = [plate == name for name in np.unique(plate)]
+    for rows in plates:
+        part = vectors[rows & reference]
+        out[rows] = vectors[rows] - (part.mean(axis=0) if how == "standard" else np.median(part, axis=0))
+    for rows in [np.ones(len(plate), bool)] if by_controls else plates:
+        spread = _spread(out[rows & reference], how)
+        flat = spread <= 1e-9 * max(float(np.abs(vectors[rows]).max(initial=0)), 1e-30)
+        # Of a feature in which control wells are all alike only the others can tell how far it reaches.
+        spread, flat = np.where(flat, _spread(out[rows], "standard"), spread), flat & (not by_controls)
+        flat |= spread <= 1e-9 * max(float(np.abs(vectors[rows]).max(initial=0)), 1e-30)
+        out[rows] = np.where(flat, 0, out[rows] / np.where(flat, 1, spread))
     return out
+
+
+def have_controls(plate: NDArray[Any], controls: NDArray[np.bool_]) -> bool:
+    """Whether every plate has enough control wells to be measured by them."""
+    return bool((pd.Series(controls).groupby(plate).sum() >= LEAST_CONTROLS).all())
+
+
+def _spread(centred: NDArray[np.floating], how: str) -> NDArray[np.floating]:
+    """Deviation of each feature; 1.4826 makes the median deviation of a normal distribution its standard deviation."""
+    return centred.std(axis=0) if how == "standard" else 1.4826 * np.median(np.abs(centred), axis=0)
 
 
 def select_features(vectors: NDArray[np.floating], most: float = CORRELATION) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from subcell.benchmarks import frozen
 from subcell.benchmarks.bootstrap import bootstrap_mean, units_key
 from subcell.benchmarks.leakage import check_split
+from subcell.benchmarks.metrics import tied_precision
 from subcell.benchmarks.name_codes import name_codes
 from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
 from subcell.names import names_in
@@ -201,14 +202,13 @@ def questions(profiles: pd.DataFrame, *, across_lines: bool) -> Queries:
 
 
 def average_precisions(similarity: NDArray[np.floating], asked: Queries) -> NDArray[np.float64]:
-    """(Q,) 1 / rank of each answer; an equal distractor counts half a place."""
+    """(Q,) 1 / rank of each answer, its mean over the orders of distractors that are as similar."""
     return _precisions(similarity, asked, np.arange(len(similarity))[None])[0]
 
 
 def expected_precision(candidates: NDArray[np.int_]) -> NDArray[np.float64]:
     """Mean of 1 / rank over all ranks of as many candidates."""
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, candidates.max(initial=1) + 1))])
-    return np.asarray(harmonic[candidates] / candidates)
+    return np.asarray(tied_precision(0, 0, 1, candidates), np.float64)
 
 
 def permutation_p(
@@ -244,8 +244,8 @@ def _precisions(similarity: NDArray[np.floating], asked: Queries, orders: NDArra
     right = similarity[query, answer][:, :, None]
     there = asked.distractors >= 0
     wrong = similarity[query[:, :, None], orders[:, asked.distractors]]
-    above = ((wrong > right) & there).sum(axis=2) + ((wrong == right) & there).sum(axis=2) / 2
-    return np.asarray(1 / (1 + above))
+    above, tied = (of.sum(axis=2) for of in ((wrong > right) & there, (wrong == right) & there))
+    return np.asarray(tied_precision(0, above, 1, 1 + tied) if tied.any() else 1 / (1 + above))
 
 
 def _asks(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -26,7 +26,7 @@ from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, 
 from subcell.crops.store import CropStore
 from subcell.embedding.models import PROBABILITIES, Embedder
 from subcell.embedding.sampling import sample_cells, sample_held_out
-from subcell.names import names_in
+from subcell.names import names_in, plural
 
 BENCHMARK, UNIT = "robustness", "antibody"
 HEADLINE = "same_cell"
@@ -47,6 +47,7 @@ def run(
     dataset: str,
     model: str,
     simulated: bool,
+    split_by: str = "gene",
     cells: str | Path | None = None,
     sampled_cells: int = 100,
     bootstraps: int = 1000,
@@ -61,9 +62,10 @@ def run(
     embedder : the model
     out_json, out_parquet : see `subcell.benchmarks.result`; the table has one row a way, severity and cell
     dataset, model, simulated : go into the result
+    split_by : how the dataset is split, see `frozen.resampled_units`
     cells : AnnData file of the vectors of the dataset, from which locations are learned where the model says none
     sampled_cells : how many cells are changed
-    bootstraps, seed : of the resamples of antibodies; `seed` is also that of gains and noise
+    bootstraps, seed : of the resamples of genes or antibodies; `seed` is also that of gains and noise
     """
     names: dict[str, Any] = {"benchmark": BENCHMARK, "dataset": dataset, "model": model, "simulated": simulated}
     store = CropStore(crops)
@@ -75,8 +77,8 @@ def run(
     whole, said = embed(embedder, images, obs)
     probe = fit_probe(cells) if said is None and cells is not None else None
     table = disturbed_table(embedder, images, obs, whole, said, probe, seed=seed)
-    antibody = obs["antibody"].astype(object) if "antibody" in obs else pd.Series(None, obs.index, dtype=object)
-    table["unit"] = np.tile(antibody.where(antibody.notna(), obs["field_id"]).to_numpy(str), len(table) // len(obs))
+    drawn = frozen.units_or_fields(obs, by=split_by)
+    table["unit"] = np.tile(drawn.to_numpy(str), len(table) // len(obs))
     units = np.unique(table["unit"])
     metrics: list[Metric] = []
     replicates: list[float] = []
@@ -88,7 +90,7 @@ def run(
             by_unit = part.groupby("unit")[measure].mean().reindex(units).to_numpy(float)
             bounds = (-1.0 if measure == "cosine" else 0.0, 1.0)
             found = bootstrap_mean(by_unit, bootstraps=bootstraps, seed=seed, bounds=bounds)
-            metrics.append(as_metric(name + measure, found, chance=chance[measure], n=len(units), unit=UNIT))
+            metrics.append(as_metric(name + measure, found, chance=chance[measure], n=len(units), unit=str(drawn.name)))
             replicates = replicates or kept(found)
     by_severity = table.groupby(["way", "severity"], sort=False)[list(MEASURES)].mean().reset_index()
     result = Result(
@@ -101,7 +103,7 @@ def run(
             "cells": which,
             "severities": {name: list(values) for name, values in SEVERITIES.items()},
             "locations_by": "the model" if said is not None else "ridge regression" if probe is not None else "none",
-            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of antibodies",
+            "interval": f"{LEVEL:.0%}, standard error of {bootstraps} bootstrap resamples of {plural(str(drawn.name))}",
             "seed": seed,
         },
         details={"by_severity": by_severity.to_dict("records")},

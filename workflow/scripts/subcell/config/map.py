@@ -135,7 +135,10 @@ class Map(Section):
         "spread 0.6, which all UMAPs have); absent: those of the graph, or of the first of `paper_levels`",
     )
     seeds: int = Field(
-        20, ge=1, le=1000, description="runs with other seeds, from which the stability of clusters comes"
+        20,
+        ge=1,
+        le=1000,
+        description="runs with other seeds; a cluster's stability is the least over the kinds of runs",
     )
     bootstraps: int = Field(
         10, ge=0, le=1000, description="runs on resampled wells or fields, and as many on held-out antibodies alone"

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
-from subcell.atlas.units import UNNAMED
+from subcell.atlas.units import KINDS_OF_RUNS, UNNAMED
 from subcell.crops.anndata_file import text_of_categories
 from subcell.crops.store import CropStore
 from subcell.replacing import replacing
@@ -175,13 +175,16 @@ def describe_cluster(row: Mapping[str, Any]) -> dict[str, Any]:
         "size": int(row.get("size") or 0),
         "name": "" if row.get("name") == UNNAMED else str(row.get("name") or ""),
         "stability": number_or_none(row.get("stability")),
-        "bootstrap": number_or_none(row.get("stability_bootstrap")),
+        "stability_of": {
+            kind: value for kind in KINDS_OF_RUNS if (value := number_or_none(row.get(f"stability_{kind}"))) is not None
+        },
+        "not_measured": str(row.get("not_measured") or ""),
         "stable": str(row["stable"]).lower() in ("true", "1") if row.get("stable", "") != "" else None,
         "q_value": number_or_none(named[0]) if named else None,
         "markers": str(row.get("markers") or ""),
         "top_units": str(row.get("top_units") or ""),
     }
-    return {key: value for key, value in shown.items() if value not in (None, "")} | {"cluster": row["cluster"]}
+    return {key: value for key, value in shown.items() if value not in (None, "", {})} | {"cluster": row["cluster"]}
 
 
 def number_or_none(value: Any) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subcell.benchmarks.compare import compare_models
+from subcell.benchmarks.compare import compare_models, holm
 from subcell.config.suite import CONTROLS, PLATE_ALONE
 from subcell.replacing import replacing
 from subcell.reporting.seeds import families
@@ -48,13 +48,15 @@ def leaderboard(
     the next model lies above zero; `above_chance` is the share of the best model's score, both less chance; `informative` is None
     where no shortcut was scored, nor the control that knows the plate alone, which counts as one here; `head_sd` is the
     spread over classifiers, `pretraining_sd` that over the `seed_models` models that differ in their seed only; `null_p` is
-    the p value of the benchmark's own null, where it has one; `p_holm` is corrected over the models of a benchmark
+    the p value of the benchmark's own null, where it has one; `p_holm` is corrected over all differences
+    to the reference in the table, those of all models, benchmarks and datasets: whoever reads it looks for the largest
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
         groups.setdefault((result["dataset"], result["benchmark"]), []).append(result)
     rows = [row for group in groups.values() for row in _of_group(group, models, reference, informative)]
     table = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS))
+    table["p_holm"] = holm(table["p"].astype(float).tolist())
     whole = ("n", "seeds", "seed_models", "rank", "rank_low", "rank_high")
     numbers = [
         *("value", "low", "high", "chance", "head_sd", "pretraining_sd", "null_p", "above_chance"),
@@ -80,7 +82,7 @@ def _of_group(
     results = {result["model"]: result for result in group if result["model"] in scored}
     for entry in compare_models(results, reference=reference):
         found = {f"difference{end}": entry[key] for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))}
-        scored[entry["model"]] |= {"reference": reference, **found, "p": entry["p"], "p_holm": entry["p_holm"]}
+        scored[entry["model"]] |= {"reference": reference, **found, "p": entry["p"]}
     ordered = sorted(scored, key=lambda name: (-scored[name]["value"], name))
     for model, (low, high) in _ranks(results, ordered).items():
         scored[model] |= {"rank": ordered.index(model) + 1, "rank_low": low, "rank_high": high}

@@ -236,7 +236,8 @@ def _map(settings: Mapping[str, Any], cite: Cite) -> list[str]:
         case _:
             sentences.append(f"{graph} at the resolutions {', '.join(map(str, settings['levels']))}.")
     resampled = settings.get("bootstraps") or 0
-    more = f" and {resampled} on resampled {settings.get('resample', 'field')}s" if resampled else ""
+    more = (f" and, where they could be made, {resampled} on resampled {settings.get('resample', 'field')}s and as many "
+            "on held-out antibodies alone, the least of which is given") if resampled else ""  # fmt: skip
     sentences.append(f"The stability of each cluster comes from {settings['seeds']} runs with other seeds{more}; "
                      f"the map was drawn with UMAP{cite('umap')}.")  # fmt: skip
     return sentences

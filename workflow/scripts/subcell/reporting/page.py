@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from subcell.names import plural
 from subcell.reporting import results as scores
 from subcell.reporting.figures import readable
 from subcell.reporting.packing import inert_json
@@ -71,6 +72,7 @@ def _environment(folder: Path) -> Environment:
         number=scores.number,
         grouped=scores.grouped,
         counted=scores.counted,
+        plural=plural,
         readable=readable,
         duration=duration,
         signed=scores.signed,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from subcell.config.suite import CONTROLS
 from subcell.errors import SubcellError
+from subcell.names import plural
 from subcell.tables import read_table
 
 DIFFERENCE = "_minus_"
@@ -96,9 +97,7 @@ def counted(n: Any, unit: str | None) -> str:
     if n is None:
         return ""
     name = unit or "item"
-    if n != 1:
-        name = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
-    return f"{grouped(n)} {name}"
+    return f"{grouped(n)} {name if n == 1 else plural(name)}"
 
 
 Groups = dict[tuple[str, str], dict[str, Mapping[str, Any]]]
