@@ -17,7 +17,7 @@ if not os.path.isdir(str(workflow.current_basedir)):
 sys.path.insert(0, str(Path(workflow.current_basedir).parent / "scripts"))
 
 from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
-from subcell.config import resolve
+from subcell.config import check_keys_once, resolve
 from subcell.config.code import code_version
 from subcell.config.reruns import embedded_with, learned_from
 from subcell.errors import ConfigError
@@ -34,6 +34,7 @@ ADDRESSES = ("release", "xml", "location_table", "image_address", "address", "me
 """Keys of a dataset that say where a collection lies. What is selected from it does not change what was read."""
 
 try:
+    check_keys_once(workflow.configfiles)
     resolved = resolve(config, source=", ".join(map(str, workflow.configfiles)) or "--config")
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
