@@ -111,7 +111,11 @@ def serve(site):
             version = number if name == "other_version_cut" else ""
             tag = f'"{version}{hashlib.sha256(body).hexdigest()[:16]}"'
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            ranged = asked is not None and name not in ("no_range", "no_range_cut") and self.headers.get("If-Range", tag) == tag
+            ranged = (
+                asked is not None
+                and name not in ("no_range", "no_range_cut")
+                and self.headers.get("If-Range", tag) == tag
+            )
             if ranged:
                 start = int(asked[1])
                 if start >= len(body):

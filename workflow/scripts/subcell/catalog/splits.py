@@ -35,7 +35,7 @@ def assign_split(
     ----------
     fields : DataFrame with field_id, gene, ensembl_id, antibody and split
     by : `gene` keeps every gene on one side: genes that share an antibody go together, in one row ("A;B") or in several,
-        unless it is against a tag (`tag_antibodies`); and fields without splits follow those of their gene that have
+        unless it is against a tag (`tag_antibodies`); fields without splits follow those of their gene that have
         one. A field without gene goes by its antibody, without both by its id. `antibody` does the same for antibodies. `paper` follows the published antibody lists; an antibody
         that is in none of them gets no split. `none` leaves all as it is.
     fractions : shares of train, valid and test among genes (or antibodies)
@@ -95,7 +95,9 @@ def split_fields(
     )
     if by == "gene":
         for antibody in sorted(tag_antibodies(fields)):
-            log(f"antibody {antibody} stains most genes, as one against a tag does: it is on all sides, and only genes are held out")
+            log(
+                f"antibody {antibody} stains most genes, as against a tag: it is on all sides, and only genes are held out"
+            )
     return split
 
 

@@ -22,7 +22,18 @@ MAX_PAGES = 10_000
 MAX_NAMED_PLANES = 1_000_000
 MAX_SAMPLES = 64
 
-_DAMAGED = (struct.error, zlib.error, OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError, SyntaxError)
+_DAMAGED = (
+    struct.error,
+    zlib.error,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+)
 """What tifffile, imagecodecs and ElementTree raise on damaged files (their own errors derive from these)."""
 
 
@@ -97,7 +108,9 @@ def _read_series(tiff: Any, plane: Plane, check_size: Callable[[int, int], None]
     for page in tiff.pages[:1]:
         check_size(page.imagelength, page.imagewidth)
         if page.samplesperpixel * page.imagedepth > MAX_SAMPLES:
-            raise ImageError(f"a page holds {page.samplesperpixel * page.imagedepth:,} samples a pixel; save planes as pages")
+            raise ImageError(
+                f"a page holds {page.samplesperpixel * page.imagedepth:,} samples a pixel; save planes as pages"
+            )
     series = tiff.series[0]
     if sum(other.shape == series.shape for other in tiff.series) > 1 and len(tiff.pages) > 1:
         raise ImageError(f"the file holds {len(tiff.series)} images (positions); save each field as a file of its own")
