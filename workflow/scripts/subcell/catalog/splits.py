@@ -35,9 +35,10 @@ def assign_split(
     ----------
     fields : DataFrame with field_id, gene, ensembl_id, antibody and split
     by : `gene` keeps every gene on one side: genes that share an antibody go together, in one row ("A;B") or in several,
-        unless it is against a tag (`tag_antibodies`); fields without splits follow those of their gene that have
-        one. A field without gene goes by its antibody, without both by its id. `antibody` does the same for antibodies. `paper` follows the published antibody lists; an antibody
-        that is in none of them gets no split. `none` leaves all as it is.
+        unless it is against a tag (`tag_antibodies`); fields without splits follow those of their gene that have one. A
+        field without gene goes by its antibody, without both by its id. `antibody` does the same for antibodies. `paper`
+        follows the published antibody lists; an antibody that is in none of them gets no split. `none` leaves all as it
+        is.
     fractions : shares of train, valid and test among genes (or antibodies)
     seed : another seed, another split
     lists : `paper` only: train, valid and test, each a file with one antibody a line or the antibodies themselves
