@@ -17,6 +17,9 @@ PAGE = b"<!DOCTYPE html><html><body>Service temporarily overloaded</body></html>
 PASSING = ("500", "503", "reset", "truncated", "empty", "html", "drip", "wrong_length", "no_range", "wrong_range")
 """Faults that another try gets over."""
 
+CUTTING = ("no_range_cut", "wrong_range_cut", "other_version_cut")
+"""Servers and proxies that cut every answer after 64 KiB and cannot go on where it stopped."""
+
 LASTING = ("404", "redirect_loop", "redirect_elsewhere", "redirect_file")
 
 
@@ -105,14 +108,19 @@ def serve(site):
             if name == "html":
                 return self.answer(200, PAGE)
             start = 0
-            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+            version = number if name == "other_version_cut" else ""
+            tag = f'"{version}{hashlib.sha256(body).hexdigest()[:16]}"'
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            ranged = asked is not None and name != "no_range" and self.headers.get("If-Range", tag) == tag
+            ranged = (
+                asked is not None
+                and name not in ("no_range", "no_range_cut")
+                and self.headers.get("If-Range", tag) == tag
+            )
             if ranged:
                 start = int(asked[1])
                 if start >= len(body):
                     return self.answer(416, b"")
-                if name == "wrong_range":
+                if name in ("wrong_range", "wrong_range_cut"):
                     start = max(0, start - 7)
             self.send_response(206 if ranged else 200)
             if ranged:
@@ -121,6 +129,10 @@ def serve(site):
             self.send_header("Content-Length", str(len(rest) + (40 if name == "wrong_length" else 0)))
             self.send_header("ETag", tag)
             self.end_headers()
+            if name in CUTTING:
+                self.push(rest[: 64 * 1024])
+                self.close_connection = True
+                return None
             if name in ("reset", "truncated"):
                 self.push(rest[: max(1, len(rest) // 2)])
                 if name == "reset":

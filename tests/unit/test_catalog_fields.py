@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from subcell.benchmarks.leakage import check_split
 from subcell.catalog.fields import FIELD_COLUMNS, as_fields, assign_shards, read_fields, shard_of, write_fields
 from subcell.catalog.set_aside import join_set_aside, read_set_aside, set_aside_table, write_set_aside
 from subcell.catalog.splits import assign_split, gene_overlap, read_antibody_lists, split_fields
@@ -108,6 +109,37 @@ def test_fields_without_gene_follow_their_gene_id_or_antibody():
 def test_an_antibody_against_a_tag_does_not_tie_all_genes():
     table = fields(gene=[*(f"G{number}" for number in range(60)), None], antibody=["anti-GFP"] * 61)
     assert assign_split(table)["split"].nunique() == 3
+
+
+def test_genes_that_share_an_antibody_in_several_rows_go_together():
+    """A gene in two spellings, or a family of genes."""
+    genes = [f"G{number}" for number in range(40)]
+    table = fields(
+        gene=[*genes, "TP53", "Tp53", "A", "B"], antibody=[*(f"H{g}" for g in genes), "HPA1", "HPA1", "P;Q", "Q"]
+    )
+    for seed in range(20):
+        split = assign_split(table, seed=seed)["split"].tolist()
+        assert split[40] == split[41]
+        assert split[42] == split[43]
+
+
+def test_a_split_of_a_tagged_library_passes_the_check_and_says_that_the_tag_is_not_held_out():
+    table = fields(gene=[f"G{number}" for number in range(60)], antibody=["anti-GFP"] * 60)
+    said = []
+    split = split_fields(table, log=said.append)
+    assert split["split"].nunique() == 3
+    assert check_split(split, split["split"], by="gene")["antibodies_in_train_and_test"] == 1
+    assert "antibody anti-GFP stains most genes" in said[-1]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ABCDEFGH"), st.sampled_from("abcde")), min_size=1, max_size=30),
+    st.integers(0, 9),
+)
+def test_our_own_split_is_one_that_our_check_accepts(pairs, seed):
+    table = fields(gene=[gene for gene, _ in pairs], antibody=[antibody for _, antibody in pairs])
+    split = split_fields(table, seed=seed, log=lambda text: None)
+    check_split(split, split["split"], by="gene")
 
 
 def test_given_splits_stay_and_their_gene_follows():

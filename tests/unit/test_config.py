@@ -8,6 +8,7 @@ from snakemake.utils import update_config
 
 from subcell.config.check import resolve
 from subcell.config.document import OUTPUTS, readme
+from subcell.config.keys import check_keys_once
 from subcell.config.model import Config
 from subcell.errors import ConfigError
 from subcell.sources.simulate import design_fields
@@ -180,3 +181,32 @@ def test_every_key_of_every_block_is_documented():
 )
 def test_blocks_inside_others_have_a_table(title):
     assert f"\n## {title}\n" in readme()
+
+
+def test_keys_that_yaml_takes_for_something_else_want_quotes():
+    (line,) = problems({"datasets": DATASETS, "make_sheet": {"channels": {1: "nucleus"}}})
+    assert line == "make_sheet.channels.1: YAML takes this key for a number, and text is expected; put it in quotes"
+    (line,) = problems({"datasets": DATASETS, "make_sheet": {"folder": True}})
+    assert line == "make_sheet.folder: YAML takes `True` for yes or no, and text is expected; put it in quotes"
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_lines(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "datasets:\n  a: {source: simulate}\nmap: {seeds: 2, seeds: 3}\ndatasets:\n  b: {source: simulate}\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        check_keys_once([path])
+    assert str(error.value).splitlines()[1:] == [
+        f"  - {path}: `map.seeds` in lines 3 and 3",
+        f"  - {path}: `datasets` in lines 1 and 4",
+    ]
+    path.write_text("a: &a {b: 1}\nc: {<<: *a, b: 2}\nd: [{b: 1}, {b: 1}]\n'1': 1\n1: 1\ne: &e [*e]\n")
+    check_keys_once([path])
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda p: p.name
+)
+def test_shipped_configurations_give_every_key_once(path):
+    check_keys_once([path])

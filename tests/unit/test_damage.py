@@ -23,7 +23,7 @@ def files(tmp_path):
         for field_id in ("f", "g"):
             masks.append(field_id, labels, labels, pixel_size_um=0.32)
     (tmp_path / "a.json").write_text(json.dumps({"a": 1}))
-    (tmp_path / "a.tsv").write_text("any\n")
+    (tmp_path / "a.tsv").write_text("x\ty\n1\tfew words\n")
     return tmp_path
 
 
@@ -32,7 +32,7 @@ def test_whole_files_and_files_that_nobody_knows_are_fine(files):
 
 
 @pytest.mark.parametrize(
-    "name", ["a.h5sc", "a.parquet", "a.json", "a.zarr/zarr.json", "a.zarr/00000/labels/cells/0/c/0/0"]
+    "name", ["a.h5sc", "a.parquet", "a.json", "a.tsv", "a.zarr/zarr.json", "a.zarr/00000/labels/cells/0/c/0/0"]
 )
 def test_a_file_that_was_cut_off_is_named(files, name):
     path = files / name

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from faulty_server import LASTING, PASSING, Site, first, http_date, serve, sometimes
+from faulty_server import CUTTING, LASTING, PASSING, Site, first, http_date, serve, sometimes
 from PIL import Image
 
 from subcell.catalog.fields import as_fields
@@ -76,6 +76,23 @@ def test_what_does_not_pass_is_given_up_and_nothing_stays_under_its_name(tmp_pat
     if fault == "redirect_elsewhere":
         assert "127.0.0.2:9, which is not among the hosts allowed" in str(outcome)
     assert files_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("fault", [*PASSING, *LASTING, *CUTTING])
+def test_no_misbehaviour_is_asked_for_ever(tmp_path, fault):
+    """Every try may bring nothing; besides those, there are at most as many as the file has pieces of 64 KiB."""
+    body = picture(1, size=400)
+    # Range is only asked for when something has come, so what ignores it follows a cut.
+    order = ["truncated"] if "range" in fault else []
+    site = Site({"/a.png": body}, lambda path, number: order[number] if number < len(order) else fault)
+    with serve(site):
+        url = f"{site.address}/a.png"
+        downloader(tmp_path, tries=4, stall_timeout_s=0.05).fetch([url], readable)
+    pieces = len(body) // (64 * 1024)
+    redirects = 6 if fault == "redirect_loop" else 1
+    assert len(site.requests) <= redirects * (4 * (1 + pieces))
+    if fault in CUTTING:
+        assert 4 <= len(site.requests) <= 4 + 2 + pieces
 
 
 def test_a_redirect_is_followed_to_hosts_that_were_named_and_to_no_others(tmp_path):

@@ -1,9 +1,13 @@
 """Reading images: formats, colours, planes, bounds and damage."""
 
+import os
 import struct
+import time
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from hypothesis import given, settings
@@ -345,7 +349,7 @@ def test_labels_that_are_none(tmp_path, value):
 
 
 def test_a_ledger_survives_writing(tmp_path):
-    rows = [{"field_id": '<b>"ä\t', "channel": "er", "file": "x.png", "url": "a,b\nc", "bytes": 3, "tries": 1}]
+    rows = [{"field_id": '<b>"ä\t', "channel": "er", "file": "x.png", "url": "a,b\nc", "status": "ok"}]
     ledger = ledger_table(rows)
     write_ledger(tmp_path, ledger)
     assert read_ledger(tmp_path).equals(ledger)
@@ -354,3 +358,64 @@ def test_a_ledger_survives_writing(tmp_path):
     (tmp_path / "ledger.tsv").write_text("field_id\nx\n")
     with pytest.raises(ImageError, match="lacks the columns"):
         read_ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("bytes", "12x"), ("tries", ""), ("modified_ns", "-1"), ("sha256", "ab"), ("status", "o"), ("file", "")],
+)
+def test_a_damaged_ledger_is_named_with_its_row_and_what_to_do(tmp_path, column, value):
+    write_ledger(tmp_path, ledger_table([{"field_id": "f", "channel": "er", "file": "x.png", "status": "ok"}] * 2))
+    table = pd.read_csv(tmp_path / "ledger.tsv", sep="\t", dtype=str, keep_default_na=False)
+    table.loc[1, column] = value
+    table.to_csv(tmp_path / "ledger.tsv", sep="\t", index=False)
+    with pytest.raises(ImageError, match=rf"ledger.tsv: damaged .* 3.*; delete {tmp_path} and run again"):
+        read_ledger(tmp_path)
+
+
+def write_chain(path, pages, last=0):
+    """A TIFF of pages of 16 x 16 pixels that share their pixels; the last page leads to `last`."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 16, 279: 256}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    size = 2 + len(entries) + 4
+    starts = [8 + 256 + size * number for number in range(pages)]
+    chain = zip(starts, [*starts[1:], last], strict=True)
+    body = b"".join(struct.pack("<H", len(tags)) + entries + struct.pack("<I", then) for _, then in chain)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, starts[0]) + bytes(range(256)) + body)
+    return starts
+
+
+def test_pages_that_repeat_without_end_and_too_many_pages_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    starts = write_chain(path, 3)
+    assert read_plane(path, "c=1")[0, 5] == 5
+    for last in starts:
+        write_chain(path, 3, last)
+        with pytest.raises(ImageError, match=r"a\.tif: its pages repeat without end"):
+            read_plane(path, "c=1")
+    write_chain(path, 10_001)
+    with pytest.raises(ImageError, match="more than 10,000 pages"):
+        read_plane(path, "c=1")
+
+
+def test_planes_that_a_header_claims_and_the_file_has_not_cost_nothing(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, picture(), metadata={"axes": "YX"}, ome=True)
+    tifffile.tiffcomment(path, tifffile.tiffcomment(path).replace('SizeT="1"', 'SizeT="100000000"').encode())
+    start = time.process_time()
+    with pytest.raises(ImageError, match="claims 100,000,000 planes"):
+        read_plane(path, "t=0")
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("name", ["hang.tif", "claims_1e8_times.ome.tif"])
+def test_damaged_tiffs_that_were_met(name):
+    folder = (
+        Path(os.environ.get("SUBCELL_SHARED", Path(__file__).parents[3] / "shared")) / "data/odd_files/damaged_tiff"
+    )
+    if not folder.is_dir():
+        pytest.skip("SUBCELL_SHARED names no folder with data/odd_files")
+    start = time.process_time()
+    with pytest.raises(ImageError, match=name):
+        read_plane(folder / name, "t=0")
+    assert time.process_time() - start < 2

@@ -34,6 +34,15 @@ def test_anything_on_both_sides_is_named(column, plural):
         check_split(leaky, leaky["split"], by="gene")
 
 
+def test_an_antibody_against_a_tag_may_be_on_both_sides_and_its_genes_may_not():
+    tagged = FIELDS.assign(antibody="anti-GFP", gene=["G1", "G2", "G3", "G4"])
+    assert check_split(tagged, tagged["split"], by="gene")["antibodies_in_train_and_test"] == 1
+    with pytest.raises(SubcellError, match="1 antibodies"):
+        check_split(tagged, tagged["split"], by="antibody")
+    with pytest.raises(SubcellError, match="1 genes"):
+        check_split(tagged.assign(gene=["G1", "G2", "G3", "G1"]), tagged["split"], by="gene")
+
+
 def test_the_validation_part_trains_too():
     leaky = FIELDS.assign(gene=["G1", "G1", "G3", "G3"])
     with pytest.raises(SubcellError, match=r"genes are both"):

@@ -24,6 +24,7 @@ from subcell.catalog.released import CHANNEL_SETS, VARIANTS, released_name
 from subcell.config.check import resolve
 from subcell.config.code import code_version, module_file
 from subcell.config.own_tasks import unknown_settings
+from subcell.config.keys import check_keys_once
 from subcell.config.reruns import embedded_with, learned_from
 from subcell.config.suite import SUITE, module_of
 from subcell.errors import ConfigError
@@ -40,6 +41,7 @@ ADDRESSES = ("release", "xml", "location_table", "image_address", "address", "me
 """Keys of a dataset that say where a collection lies. What is selected from it does not change what was read."""
 
 try:
+    check_keys_once(workflow.configfiles)
     resolved = resolve(config, source=", ".join(map(str, workflow.configfiles)) or "--config")
 except ConfigError as error:
     raise WorkflowError(str(error)) from None

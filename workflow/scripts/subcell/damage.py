@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -96,11 +98,24 @@ def _read_json(path: Path) -> None:
     json.loads(path.read_bytes())
 
 
+def _read_tsv(path: Path) -> None:
+    """Every row has as many cells as the header; the tables that we write end with a line break."""
+    with open(path, encoding="utf-8", newline="") as file:
+        text = "".join(line for line in file if not line.startswith("#"))
+    if not text.endswith("\n") or "\0" in text:
+        raise ValueError("no text, or cut off")
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t", strict=True))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(rows[0])}")
+
+
 READERS: dict[str, Callable[[Path], None]] = {
     ".parquet": _read_parquet,
     ".h5ad": _read_hdf5,
     ".h5sc": _read_hdf5,
     ".safetensors": _read_safetensors,
     ".json": _read_json,
+    ".tsv": _read_tsv,
     ".zarr": _read_zarr,
 }

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from subcell.catalog.fields import WHOLE_FILE, read_fields
-from subcell.catalog.splits import read_antibody_ids
+from subcell.catalog.splits import read_antibody_ids, tag_antibodies
 from subcell.channels import CHANNELS
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
@@ -29,6 +29,9 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
 
 TRAINING = ("train", "valid")
 """Sides that a classifier or a network has seen."""
+
+TAG_SHARE = 0.25
+"""Half of what `tag_antibodies` asks of a whole dataset: a check may see only the genes of which cells were found."""
 
 LEAKAGE_COLUMNS = ("checked", "train", "test", "on_both_sides")
 SHOWN = 5
@@ -50,9 +53,11 @@ def check_split(obs: pd.DataFrame, split: pd.Series, *, by: str = "gene", where:
 
     Raises
     ------
-    SubcellError : something is on both sides that may not be, with examples
+    SubcellError : something is on both sides that may not be, with examples. An antibody against a tag may be, where
+        genes are held out (`tag_antibodies`)
     """
     counts: dict[str, int] = {}
+    spared = _not_held_out(obs, by)
     for name, plural in PLURALS.items():
         # Of vectors whose file says no fields nothing can be said of fields.
         if name not in obs or (name == "field_id" and obs[name].eq(WHOLE_FILE).all()):
@@ -60,6 +65,8 @@ def check_split(obs: pd.DataFrame, split: pd.Series, *, by: str = "gene", where:
         learned = names_of(obs[name][split.isin(TRAINING).to_numpy()])
         shared = sorted(learned & names_of(obs[name][(split == "test").to_numpy()]))
         counts[f"{plural}_in_train_and_test"] = len(shared)
+        if name == "antibody":
+            shared = [antibody for antibody in shared if antibody not in spared]
         if shared and name in HELD_OUT[by]:
             raise SubcellError(
                 f"{where}: {len(shared)} {plural} are both in the training or validation part and in the test part "
@@ -68,6 +75,11 @@ def check_split(obs: pd.DataFrame, split: pd.Series, *, by: str = "gene", where:
                 "have the dataset split here, or say with `split: {by: ...}` what is held out"
             )
     return counts
+
+
+def _not_held_out(obs: pd.DataFrame, by: str) -> set[str]:
+    """Antibodies against a tag, where genes are held out."""
+    return tag_antibodies(obs, TAG_SHARE) if by == "gene" else set()
 
 
 def names_of(values: pd.Series) -> set[str]:
@@ -276,7 +288,9 @@ def _check_other(
     pairs = {PLURALS[name]: (names_of(learned[name]), names_of(tested[name])) for name in ("antibody", "gene")}
     refused = [PLURALS[name] for name in HELD_OUT[by]]
     shared = {what: sorted(one & two) for what, (one, two) in {**pairs, "images": hashes}.items()}
-    for what, names in shared.items():
+    spared = _not_held_out(learned, by) & _not_held_out(tested, by)
+    for what, both in shared.items():
+        names = [name for name in both if what != "antibodies" or name not in spared]
         if names and what in (*refused, "images"):
             shown = "" if what == "images" else f" ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
             raise SubcellError(

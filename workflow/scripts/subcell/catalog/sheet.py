@@ -11,6 +11,7 @@ import pandas as pd
 
 from subcell.catalog.fields import DESCRIPTION_COLUMNS, FIELD_COLUMNS, PATH_COLUMNS, as_fields
 from subcell.catalog.paths import PathProblem, SheetFolder
+from subcell.catalog.pixel_size import problem_of_pixel_size
 from subcell.catalog.set_aside import set_aside_table
 from subcell.catalog.table import listed, read_rows
 from subcell.catalog.values import MISSING, read_value
@@ -19,7 +20,6 @@ from subcell.errors import SheetError
 
 SHEET_COLUMNS = tuple(name for name in FIELD_COLUMNS if name != "shard")
 DEFAULT_COLUMNS = tuple(name for name in SHEET_COLUMNS if name not in ("field_id", *PATH_COLUMNS))
-MAX_PIXEL_SIZE_UM = 10.0
 
 _OTHER_NAMES = {
     **{channel: color for color, channel in COLORS.items()},
@@ -201,14 +201,12 @@ def _check_values(given: Mapping[str, str], reasons: list[str]) -> dict[str, obj
     field: dict[str, object] = {name: given[name] for name in ("field_id", "pixel_size_source") if name in given}
     reasons.extend(_problem_of_id(given["field_id"]))
     text = given.get("pixel_size_um")
-    try:
-        field["pixel_size_um"] = size = float("nan" if text is None or "_" in text else text)
-    except ValueError:
-        size = float("nan")
     if text is None:
         reasons.append("pixel_size_um is missing")
-    elif not 0 < size <= MAX_PIXEL_SIZE_UM:
-        reasons.append(f"pixel_size_um is {text!r}; expected micrometres above 0, at most {MAX_PIXEL_SIZE_UM:g}")
+    elif problem := problem_of_pixel_size(text):
+        reasons.append(problem)
+    else:
+        field["pixel_size_um"] = float(text)
     for name in (*DESCRIPTION_COLUMNS, "split"):
         if name in given:
             try:

@@ -13,6 +13,9 @@ from subcell.names import names_in
 
 SPLITS = ("train", "valid", "test")
 
+TAG_GENES = 3
+"""An antibody against fewer genes is against these, not against a tag."""
+
 AntibodyList = str | Path | Iterable[str]
 
 
@@ -31,10 +34,11 @@ def assign_split(
     Parameters
     ----------
     fields : DataFrame with field_id, gene, ensembl_id, antibody and split
-    by : `gene` keeps every gene on one side: genes that share an antibody ("A;B") go together, and fields without
-        splits follow those of their gene that have one. A field without gene goes by its antibody, without both by
-        its id. `antibody` does the same for antibodies. `paper` follows the published antibody lists; an antibody
-        that is in none of them gets no split. `none` leaves all as it is.
+    by : `gene` keeps every gene on one side: genes that share an antibody go together, in one row ("A;B") or in several,
+        unless it is against a tag (`tag_antibodies`); fields without splits follow those of their gene that have one. A
+        field without gene goes by its antibody, without both by its id. `antibody` does the same for antibodies. `paper`
+        follows the published antibody lists; an antibody that is in none of them gets no split. `none` leaves all as it
+        is.
     fractions : shares of train, valid and test among genes (or antibodies)
     seed : another seed, another split
     lists : `paper` only: train, valid and test, each a file with one antibody a line or the antibodies themselves
@@ -54,7 +58,7 @@ def assign_split(
     if min(fractions) < -1e-9 or abs(sum(fractions) - 1) > 1e-6:
         raise SheetError(f"Shares of train, valid and test are {fractions}; they must be at least 0 and add up to 1")
     members = _genes_of(fields) if by == "gene" else _antibodies_of(fields)
-    groups = _connected(members)
+    groups = _connected(members + (_genes_by_antibody(fields, members) if by == "gene" else []))
     given: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for names, split in zip(members, fields["split"], strict=True):
         if isinstance(split, str):
@@ -90,7 +94,30 @@ def split_fields(
         f"split by {by}: {', '.join(parts)}, {int(split['split'].isna().sum())} in none; "
         f"{overlap['shared_genes']} of {overlap['test_genes']} test genes ({overlap['shared_fraction']:.1%}) also train"
     )
+    if by == "gene":
+        for antibody in sorted(tag_antibodies(fields)):
+            log(
+                f"antibody {antibody} stains most genes, as against a tag: it is on all sides, and only genes are held out"
+            )
     return split
+
+
+def tag_antibodies(fields: pd.DataFrame, share: float = 0.5) -> set[str]:
+    """Antibodies against a tag, as in tagged libraries: holding them out would put nearly all genes on one side.
+
+    Parameters
+    ----------
+    fields : table with antibody and gene
+    share : of the genes that such an antibody stains at least
+    """
+    if "antibody" not in fields or "gene" not in fields:
+        return set()
+    genes: defaultdict[str, set[str]] = defaultdict(set)
+    for antibodies, names in fields[["antibody", "gene"]].dropna().drop_duplicates().itertuples(index=False):
+        for antibody in names_in(antibodies):
+            genes[antibody].update(names_in(names))
+    every = {gene for names in fields["gene"].dropna().unique() for gene in names_in(names)}
+    return {antibody for antibody, names in genes.items() if len(names) >= max(TAG_GENES, share * len(every))}
 
 
 def read_antibody_lists(folder: str | Path) -> dict[str, Path]:
@@ -175,6 +202,17 @@ def _genes_of(fields: pd.DataFrame) -> list[list[str]]:
             names_in(gene) or names_in(row.ensembl_id) or names_in(row.antibody) or [f"field {row.field_id}"]
         )
     return members
+
+
+def _genes_by_antibody(fields: pd.DataFrame, members: list[list[str]]) -> list[list[str]]:
+    """What each antibody ties together, but for antibodies against a tag."""
+    tags = tag_antibodies(fields)
+    tied: defaultdict[str, list[str]] = defaultdict(list)
+    for antibodies, names in zip(fields["antibody"], members, strict=True):
+        for antibody in names_in(antibodies):
+            if antibody not in tags:
+                tied[antibody].append(names[0])
+    return list(tied.values())
 
 
 def _antibodies_of(fields: pd.DataFrame) -> list[list[str]]:

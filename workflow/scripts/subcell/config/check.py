@@ -1,6 +1,7 @@
 """Turn a raw configuration into a complete one, or say everything that is wrong with it at once."""
 
 import difflib
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -62,6 +63,10 @@ def _explain(raw: dict[str, Any], error: Any) -> list[str]:
             close = difflib.get_close_matches(str(value), options, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else ""
             return [f"{where}: `{value}` is not one of {allowed}{hint}"]
+        case "string_type" if isinstance(value, bool | int | float | date):
+            kind = "yes or no" if isinstance(value, bool) else "a date" if isinstance(value, date) else "a number"
+            what = "this key" if error["loc"][-1] == "[key]" else f"`{value}`"
+            return [f"{where}: YAML takes {what} for {kind}, and text is expected; put it in quotes"]
         case _:
             return [f"{where}: {error['msg'][0].lower()}{error['msg'][1:]} (found {value!r})"]
 

@@ -209,7 +209,7 @@ class MakeSheet(Section):
         {}, description="further names that `{color}` and `{channel}` stand for: e.g. `{DAPI: nucleus, GFP: protein}`"
     )
     output: str = Field("images/fields.csv", description="the sheet to write; an existing one is not overwritten")
-    pixel_size_um: Annotated[float, Field(gt=0, le=10)] | None = Field(
+    pixel_size_um: Annotated[float, Field(ge=0.01, le=10)] | None = Field(
         None, description="micrometres a pixel, where the files do not say"
     )
 

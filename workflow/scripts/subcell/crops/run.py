@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from subcell.catalog.fields import DESCRIPTION_COLUMNS
-from subcell.catalog.set_aside import set_aside_table
+from subcell.catalog.set_aside import reason_of, set_aside_table
 from subcell.channels import CHANNELS
 from subcell.crops.cut import crop_cells, dilation_px, field_size_px
 from subcell.crops.store import PLANES, create_crops
-from subcell.errors import ImageError, ShapeError
+from subcell.errors import ImageError
 from subcell.imaging.camera import NO_CORRECTION, Camera
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.masks import open_masks
@@ -77,6 +77,26 @@ def crop_fields(
         raise ImageError(
             f"{masks_path}: no label images of the field {lost[0]}, of which {cells_path} has cells; delete both and run again"
         )
+
+    def cut(
+        field: dict[str, Any], kept: pd.DataFrame, *, cells_in_field: int
+    ) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
+        image, present = read_field(images_dir, ledger, field["field_id"])
+        image, _ = camera.correct(image, present, plate=field.get("plate"))
+        nuclei, labels = masks.labels(field["field_id"])
+        describe = describer(field, present, cells_in_field=cells_in_field, image_width_px=image.shape[2])
+        for block in _blocks(kept, pixels=pixels, bytes_a_pixel=image.dtype.itemsize):
+            images, _, clipped = crop_cells(
+                image,
+                np.asarray(nuclei),
+                np.asarray(labels),
+                field_px=field_size_px(field_um, field["pixel_size_um"], pixels),
+                out_px=pixels,
+                dilate_px=dilation_px(field["pixel_size_um"]),
+                labels=block["label"].to_numpy(),
+            )
+            yield images, describe(block, clipped)
+
     # In the order of their ids, so that the file does not depend on the order of a sheet.
     todo = fields[fields["field_id"].isin(segmented)].sort_values("field_id").to_dict("records")
     set_aside = []
@@ -87,24 +107,20 @@ def crop_fields(
             kept = table[~table["touches_border"].astype(bool)] if border_cells == "drop" else table
             if not len(kept):
                 continue
-            try:
-                image, present = read_field(images_dir, ledger, field["field_id"])
-                image, _ = camera.correct(image, present, plate=field.get("plate"))
-                nuclei, labels = masks.labels(field["field_id"])
-                describe = describer(field, present, cells_in_field=len(table), image_width_px=image.shape[2])
-                for block in _blocks(kept, pixels=pixels, bytes_a_pixel=image.dtype.itemsize):
-                    images, _, clipped = crop_cells(
-                        image,
-                        np.asarray(nuclei),
-                        np.asarray(labels),
-                        field_px=field_size_px(field_um, field["pixel_size_um"], pixels),
-                        out_px=pixels,
-                        dilate_px=dilation_px(field["pixel_size_um"]),
-                        labels=block["label"].to_numpy(),
-                    )
-                    writer.append(images, describe(block, clipped))
-            except (ImageError, ShapeError) as problem:
-                set_aside.append({"field_id": field["field_id"], "stage": "crop", "reason": str(problem)})
+            blocks, written = cut(field, kept, cells_in_field=len(table)), 0
+            while True:
+                try:
+                    block = next(blocks, None)
+                except Exception as error:
+                    reason = reason_of(error, field["field_id"], "cropping")
+                    set_aside.append({"field_id": field["field_id"], "stage": "crop", "reason": reason})
+                    writer.take_back(written)
+                    break
+                if block is None:
+                    break
+                # What fails here is the file that is written, not the field.
+                writer.append(*block)
+                written += len(block[1])
     return set_aside_table(set_aside)
 
 

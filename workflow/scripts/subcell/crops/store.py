@@ -99,6 +99,18 @@ class CropWriter:
         self._images[rows:] = images
         self._hash.update(images.astype(self._images.dtype.newbyteorder("<"), copy=False).tobytes())
 
+    def take_back(self, cells: int) -> None:
+        """Take out the cells that were added last, as many as some calls of `append` added."""
+        if not cells:
+            return
+        rows = self._images.shape[0] - cells
+        while cells:
+            cells -= len(self._obs.pop())
+        self._images.resize(rows, axis=0)
+        self._hash = hashlib.sha256()
+        for row in range(rows):
+            self._hash.update(self._images[row].astype(self._images.dtype.newbyteorder("<")).tobytes())
+
     def _create(self, dtype: np.dtype[Any], *, rows: int) -> None:
         shape = (len(PLANES), self._pixels, self._pixels)
         self._hash = hashlib.sha256()

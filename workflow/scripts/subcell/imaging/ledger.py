@@ -16,6 +16,13 @@ LEDGER_COLUMNS = (
     *("bytes", "sha256", "modified_ns", "tries", "status", "reason"),
 )
 _NUMBERS = ("bytes", "modified_ns", "tries")
+_ALLOWED = {
+    "field_id": r"[^\0]+",
+    "file": r"[^\0]*",
+    "sha256": r"([0-9a-f]{64})?",
+    "status": "ok|set aside",
+    **dict.fromkeys(_NUMBERS, r"\d{1,18}|[1-8]\d{18}"),
+}
 LEDGER_NAME = "ledger.tsv"
 
 
@@ -43,18 +50,28 @@ def read_ledger(images_dir: str | Path) -> pd.DataFrame:
 
     Raises
     ------
-    ImageError : no ledger, or one that lacks columns
+    ImageError : no ledger, or a damaged one, with the row
     """
     path = Path(images_dir) / LEDGER_NAME
     try:
         table = read_table(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot read the ledger of images ({error})") from error
+        raise _damaged(path, str(error)) from error
     # Ledgers of earlier versions say no time.
     missing = [name for name in LEDGER_COLUMNS if name not in table.columns and name != "modified_ns"]
     if missing:
-        raise ImageError(f"{path}: the ledger of images lacks the columns {', '.join(missing)}")
+        raise _damaged(path, f"it lacks the columns {', '.join(missing)}")
+    for name, pattern in _ALLOWED.items():
+        wrong = table.loc[~table[name].str.fullmatch(pattern), name] if name in table else table.iloc[:0]
+        if len(wrong):
+            raise _damaged(path, f"{name} is {wrong.iloc[0]!r} in row {wrong.index[0] + 2}")
+    if (nowhere := (table["status"] == "ok") & (table["file"] == "")).any():
+        raise _damaged(path, f"row {nowhere.idxmax() + 2} names no file")
     return ledger_table(table.to_dict("records"))
+
+
+def _damaged(path: Path, what: str) -> ImageError:
+    return ImageError(f"{path}: damaged ledger of images ({what}); delete {path.parent} and run again")
 
 
 def listed_file(images_dir: str | Path, row: Any) -> Path:

@@ -4,8 +4,10 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import chain, product
+from math import prod
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -15,8 +17,24 @@ from subcell.errors import ImageError
 _UNNAMED = "IQ"
 """tifffile's letters for axes that the file does not name, such as the pages of a plain multi-page TIFF."""
 
-_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError, struct.error, zlib.error)
-"""What tifffile and imagecodecs raise on damaged files (their own errors derive from these)."""
+MAX_PAGES = 10_000
+"""More take tens of seconds a plane to look through. Of a set of OME-TIFFs, the header of each names the planes of all."""
+MAX_NAMED_PLANES = 1_000_000
+MAX_SAMPLES = 64
+
+_DAMAGED = (
+    struct.error,
+    zlib.error,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+)
+"""What tifffile, imagecodecs and ElementTree raise on damaged files (their own errors derive from these)."""
 
 
 def read_tiff(path: Path, plane: Plane, check_size: Callable[[int, int], None]) -> np.ndarray:
@@ -38,6 +56,8 @@ def read_tiff(path: Path, plane: Plane, check_size: Callable[[int, int], None]) 
     try:
         # A file names its siblings in its own header; reading those would be reading files that nobody listed.
         with tifffile.TiffFile(path, _multifile=False) as tiff:
+            _check_pages(tiff)
+            _check_named_planes(tiff)
             return _read_series(tiff, plane, check_size)
     except ImageError:
         raise
@@ -49,9 +69,48 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
+def _check_pages(tiff: Any) -> None:
+    """Follow the chain of pages, which in a damaged file may lead back to itself, before anything goes through it."""
+    form, file = tiff.tiff, tiff.filehandle
+    seen: set[int] = set()
+
+    def number_at(place: int, size: int, layout: str) -> int:
+        file.seek(place)
+        data = file.read(size)
+        return int(struct.unpack(layout, data)[0]) if len(data) == size else 0
+
+    page = number_at(8 if form.version == 43 else 4, form.offsetsize, form.offsetformat)
+    while page:
+        if page in seen:
+            raise ImageError("its pages repeat without end, so it is damaged; save it again")
+        seen.add(page)
+        if len(seen) > MAX_PAGES:
+            raise ImageError(f"it has more than {MAX_PAGES:,} pages; save each field as a file of its own")
+        tags = number_at(page, form.tagnosize, form.tagnoformat)
+        page = number_at(page + form.tagnosize + tags * form.tagsize, form.offsetsize, form.offsetformat)
+
+
+def _check_named_planes(tiff: Any) -> None:
+    """Planes that a header claims cost time and memory each, whether they are there or not."""
+    named = 0
+    if tiff.ome_metadata:
+        for pixels in ElementTree.fromstring(tiff.ome_metadata).iterfind(".//{*}Pixels"):
+            named += prod(max(1, int(pixels.get(f"Size{axis}", "1"))) for axis in "CZT")
+    elif tiff.imagej_metadata:
+        named = int(tiff.imagej_metadata.get("images", 1))
+    if named > MAX_NAMED_PLANES:
+        raise ImageError(
+            f"its header claims {named:,} planes, {MAX_NAMED_PLANES:,} are allowed; save each field as a file of its own"
+        )
+
+
 def _read_series(tiff: Any, plane: Plane, check_size: Callable[[int, int], None]) -> np.ndarray:
     for page in tiff.pages[:1]:
         check_size(page.imagelength, page.imagewidth)
+        if page.samplesperpixel * page.imagedepth > MAX_SAMPLES:
+            raise ImageError(
+                f"a page holds {page.samplesperpixel * page.imagedepth:,} samples a pixel; save planes as pages"
+            )
     series = tiff.series[0]
     if sum(other.shape == series.shape for other in tiff.series) > 1 and len(tiff.pages) > 1:
         raise ImageError(f"the file holds {len(tiff.series)} images (positions); save each field as a file of its own")

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from subcell.catalog.set_aside import reason_of
 from subcell.channels import CHANNELS
-from subcell.errors import ImageError, ShapeError
+from subcell.errors import SubcellError
 from subcell.imaging.camera import NO_CORRECTION, Camera, bit_depth, is_stretched
 from subcell.imaging.read import read_field, read_ledger
 from subcell.segmentation.flows import is_out_of_memory
@@ -68,8 +69,9 @@ def segment_fields(
 ) -> pd.DataFrame:
     """Label nuclei and cells in every field of a shard, measure the cells, and note the quality of the fields.
 
-    A field whose images cannot be used is set aside: it has a row with the reason in the table of quality and no label
-    images, and the others go on. Reading, networks, and writing overlap; what is written does not depend on that.
+    A field whose images cannot be used, or with which anything else fails, is set aside: it has a row with the reason in
+    the table of quality and no label images, and the others go on. Where something unforeseen fails with every field, it is
+    not the fields, and ends the shard. Reading, networks, and writing overlap; what is written does not depend on that.
 
     Parameters
     ----------
@@ -94,6 +96,14 @@ def segment_fields(
     quality: list[dict[str, Any]] = []
     starved: set[str] = set()
 
+    unforeseen: dict[str, Exception] = {}
+
+    def reason(error: Exception, field: dict[str, Any], step: str) -> str:
+        text = reason_of(error, field["field_id"], step)
+        if not isinstance(error, SubcellError):
+            unforeseen[field["field_id"]] = error
+        return text
+
     def read(field: dict[str, Any]) -> _Read:
         image = None
         try:
@@ -102,43 +112,45 @@ def segment_fields(
             image, offsets = camera.correct(image, present, plate=field.get("plate"))
             about["camera_offset"] = ";".join(f"{channel}={counts:g}" for channel, counts in offsets.items())
             prepared = tuple(one.prepare(image, present, field["pixel_size_um"]) for one in segmenters)
-        except (ImageError, ShapeError) as problem:
-            return _Read(field, problem=_download_reason(ledger, field["field_id"]) or str(problem))
-        except MemoryError:
-            return _Read(field, problem=_too_large(image), starved=True)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return _Read(field, problem=_too_large(image), starved=True)
+            problem = _download_reason(ledger, field["field_id"])
+            return _Read(field, problem=problem or reason(error, field, "reading"))
         return _Read(field, image, present, prepared, about)
 
     def batch_of(one: _Read) -> tuple[object, int]:
         if one.problem:
             return None, 1
-        most = min(by.fields_a_batch(seen) for by, seen in zip(segmenters, one.prepared, strict=True))
+        try:
+            most = min(by.fields_a_batch(seen) for by, seen in zip(segmenters, one.prepared, strict=True))
+        except Exception:
+            return object(), 1  # in a batch of its own, where it fails alone if it does
         # Half-finished fields stay in memory: no more of them than a gigabyte.
         return tuple(seen.image.shape for seen in one.prepared), min(most, max(1, BATCH_BYTES // _size(one)))
 
-    def predict(batch: list[_Read]) -> list[list[Flows] | None]:
+    def predict(batch: list[_Read]) -> list[list[Flows] | Exception]:
         if batch[0].problem:
-            return [None for _ in batch]
+            return [[] for _ in batch]
         try:
             by_segmenter = [by.predict([one.prepared[n] for one in batch]) for n, by in enumerate(segmenters)]
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
+            return [list(flows) for flows in zip(*by_segmenter, strict=True)]
+        except Exception as error:
             # Alone each of them may do; one that does not is set aside.
-            return [None] if len(batch) == 1 else [flows for one in batch for flows in predict([one])]
-        return [list(flows) for flows in zip(*by_segmenter, strict=True)]
+            return [error] if len(batch) == 1 else [flows for one in batch for flows in predict([one])]
 
-    def finish(one: _Read, flows: list[Flows] | None) -> _Done:
+    def finish(one: _Read, flows: list[Flows] | Exception) -> _Done:
         if one.problem or one.image is None:
             return _set_aside(one.field, one.problem, starved=one.starved)
         try:
-            if flows is None:
-                raise MemoryError
+            if isinstance(flows, Exception):
+                raise flows
             found = [by.finish(seen, flow) for by, seen, flow in zip(segmenters, one.prepared, flows, strict=True)]
             return _measured(one, found)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return _set_aside(one.field, _too_large(one.image), starved=True)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return _set_aside(one.field, _too_large(one.image), starved=True)
+            return _set_aside(one.field, reason(error, one.field, "segmenting"))
 
     def write(done: _Done) -> None:
         quality.append(done.quality)
@@ -169,6 +181,8 @@ def segment_fields(
                 alone = read(field)
                 write(finish(alone, predict([alone])[0]))
                 del alone
+        if len(unforeseen) == len(rows) > 1:
+            raise next(iter(unforeseen.values()))
     cells.sort(key=lambda cell: cell["field_id"])
     quality.sort(key=lambda field: field["field_id"])
     write_table(cells, CELLS_SCHEMA, cells_path)

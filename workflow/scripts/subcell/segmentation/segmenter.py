@@ -30,6 +30,9 @@ from subcell.segmentation.network import INPUTS, load_networks
 from subcell.segmentation.pairing import keep_pairs, pair
 from subcell.segmentation.scaling import normalise, resize_image, resize_labels
 
+NUCLEUS_UM = 12.0
+MIN_FIELD_UM = 5.0
+MAX_PIXEL_UM = NUCLEUS_UM / 4
 COMPACT_WEIGHTS = Path(__file__).resolve().parents[4] / "resources" / "compact.safetensors"
 
 DYNAMICS_STEP = 2
@@ -255,12 +258,22 @@ class Segmenter:
             raise ImageError("the field has no nucleus channel, and nuclei are where segmentation starts")
         if not (np.isfinite(pixel_size_um) and pixel_size_um > 0):
             raise ImageError(f"the pixel size is {pixel_size_um}; it must be a number of micrometres above 0")
+        if min(image.shape[1:]) * pixel_size_um < MIN_FIELD_UM:
+            raise ImageError(
+                f"at {pixel_size_um:g} um a pixel the field is {image.shape[1] * pixel_size_um:.3g} x "
+                f"{image.shape[2] * pixel_size_um:.3g} um large, less than a nucleus; check its pixel size"
+            )
         factor = pixel_size_um / self.working_um_per_px
         shape = (max(2, round(image.shape[1] * factor)), max(2, round(image.shape[2] * factor)))
         if shape[0] * shape[1] > MAX_PIXELS:
             raise ImageError(
                 f"at {pixel_size_um} um a pixel the field is {image.shape[1] * pixel_size_um / 1000:.1f} mm high and "
                 f"{image.shape[2] * pixel_size_um / 1000:.1f} mm wide; check its pixel size, or cut it into fields"
+            )
+        if pixel_size_um > MAX_PIXEL_UM:
+            raise ImageError(
+                f"at {pixel_size_um:g} um a pixel a nucleus is {NUCLEUS_UM / pixel_size_um:.1f} pixels wide, too few to find "
+                "it; check its pixel size"
             )
         planes = np.zeros((len(SEEN), *image.shape[1:]), image.dtype)
         for number, channel in enumerate(SEEN):

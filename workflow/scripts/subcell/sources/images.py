@@ -14,7 +14,7 @@ import pandas as pd
 from subcell.catalog.fields import PATH_COLUMNS
 from subcell.catalog.paths import is_url
 from subcell.catalog.planes import split_plane
-from subcell.catalog.set_aside import set_aside_table
+from subcell.catalog.set_aside import reason_of, set_aside_table
 from subcell.channels import CHANNELS
 from subcell.errors import ImageError
 from subcell.hashing import sha256_of
@@ -137,9 +137,10 @@ def _bring_field(
                     done[source] = _link_fetched(source, folder / stem, fetched[source], downloader)
                 else:
                     done[source] = _link_local(source, folder / stem)
-            except ImageError as error:
+            except Exception as error:
+                reason = reason_of(error, record["field_id"], "listing")
                 tries = getattr(fetched.get(source), "tries", 1)
-                done[source] = {"file": "", "bytes": 0, "sha256": "", "tries": tries, "reason": str(error)}
+                done[source] = {"file": "", "bytes": 0, "sha256": "", "tries": tries, "reason": reason}
         row = {"field_id": record["field_id"], "channel": channel, "plane": plane, "url": source, "status": "ok"}
         rows.append({"modified_ns": 0, **row, **done[source]})
     return rows

@@ -19,7 +19,7 @@ from subcell.sources.download.transfer import Failed, Limits, host_of, transfer
 LEASE_S = 20
 """How long a job keeps a connection before the others have their turn."""
 FRUITFUL_BYTES = 64 * 1024
-"""A try that brought this much was no failure: a large file may be cut off more often than there are tries."""
+"""A try that got this much further was no failure: a large file may be cut off more often than there are tries."""
 DAMAGED_TRIES = 3
 """As often came the whole file and could not be read: it lies damaged on the server."""
 OUTAGE_FILES = 8
@@ -183,14 +183,12 @@ class _Fetcher:
         def received(count: int) -> None:
             if self.stop.is_set():
                 raise Stopped
-            tries.came += count
             with self.lock:
                 self.bytes += count
 
-        tries.count += 1
-        tries.came = 0
-        self.connections.wait(host, self.limits.longest_pause_s)
         part = self.cache.part(url)
+        tries.begin(part)
+        self.connections.wait(host, self.limits.longest_pause_s)
         try:
             transfer(client, url, part, hosts=self.settings.hosts, limits=self.limits, received=received)
         except Failed as failure:
@@ -198,13 +196,13 @@ class _Fetcher:
                 tries.hopeless = True
             elif failure.wait_s:
                 self.connections.pause(host, failure.wait_s)
+            tries.end(part)
             raise
         try:
             self.check(url, part)
         except ImageError as error:
             # A server in trouble may send a page of HTML for an image, and status 200 with it.
             tries.damaged += not _is_page(part)
-            tries.came = 0
             self.cache.discard(url)
             reason = str(error).removeprefix(f"{part}: ")
             raise Failed(f"what the server sent cannot be used ({reason})", may_pass=True) from error
@@ -217,16 +215,31 @@ class _Fetcher:
 
 
 class _Tries:
-    """Tries of one file; those that brought much do not count against it."""
+    """Tries of one file; those that got much further do not count against it.
+
+    Further is beyond the most that ever lay there: a server that ignores `Range` sends the same beginning for ever.
+    """
 
     def __init__(self, allowed: int) -> None:
         self.allowed = allowed
-        self.count = self.came = self.fruitless = self.damaged = 0
+        self.count = self.most = self.further = self.fruitless = self.damaged = 0
         self.hopeless = False
 
+    def begin(self, part: Path) -> None:
+        self.count += 1
+        self.further = 0
+        self.most = max(self.most, _size(part))
+
+    def end(self, part: Path) -> None:
+        self.further = _size(part) - self.most
+
     def exhausted(self, state: RetryCallState) -> bool:
-        self.fruitless = 0 if self.came >= FRUITFUL_BYTES else self.fruitless + 1
+        self.fruitless = 0 if self.further >= FRUITFUL_BYTES else self.fruitless + 1
         return self.hopeless or self.fruitless >= self.allowed or self.damaged >= DAMAGED_TRIES
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _is_page(part: Path) -> bool:
