@@ -75,7 +75,7 @@ def test_damaged_h5ad(tmp_path):
             Path(f"{path}.out.h5ad").unlink(missing_ok=True)
 
     counts = fuzz(import_file, inputs(), budget_s=BUDGET_S, modules=MODULES)
-    assert counts["read"] and counts["refused"], counts
+    assert min(counts.values()) > 0, counts
 
 
 def load_file(path):
