@@ -11,7 +11,7 @@ LIBRARY = "workflow/scripts/subcell"
     [
         (f"{LIBRARY}/atlas/leiden.py", {"test_atlas.py", "test_atlas_levels.py"}, {"test_camera.py", "test_config.py"}),
         (f"{LIBRARY}/config/document.py", {"test_config.py"}, {"test_atlas.py", "test_model_network.py"}),
-        (f"{LIBRARY}/embedding/store.py", {"test_benchmarks_hierarchy.py", "test_store.py"}, {"test_imaging.py"}),
+        (f"{LIBRARY}/embedding/store.py", {"test_benchmarks_hierarchy.py", "test_embedding.py"}, {"test_imaging.py"}),
         ("tests/unit/benchmark_example.py", {"test_benchmarks_own.py"}, {"test_atlas.py", "test_store.py"}),
         ("tests/unit/test_camera.py", {"test_camera.py"}, {"test_flat_field.py"}),
         ("envs/map.yaml", {"test_envs.py"}, {"test_camera.py"}),
