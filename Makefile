@@ -6,13 +6,19 @@ BIN := $(VENV)/bin
 SETUP_GB := 14
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: demo test test-report test-cluster test-faults plan lint format docs lock real clean
+.PHONY: demo test test-fast test-report test-cluster test-faults plan lint format docs lock real clean
 
 demo: $(VENV)/.ready
 	$(RUN) --cores $(CORES)
 
 test: $(VENV)/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+# Unit tests of what differs from a commit, slow ones left out: make test-fast SINCE=main
+SINCE ?= HEAD
+test-fast: $(VENV)/.ready
+	@tests=`PYTHONPATH=workflow/scripts $(BIN)/python tests/unit/touched.py $(SINCE)` && \
+		if test -z "$$tests"; then echo "nothing differs from $(SINCE)"; else $(BIN)/python -m pytest -m "not slow" $$tests; fi
 
 # The report in a real browser, and its RO-Crate under an independent validator
 test-report: $(VENV)/.ready .cache/browser/.ready

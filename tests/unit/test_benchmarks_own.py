@@ -128,9 +128,9 @@ def test_names_that_do_not_fit(config, message):
             "own_tasks.mine.settings.chanel: `run` in {file} takes no such setting; did you mean `channel`?",
         ),
         (
-            {"head_seeds": 1},
+            {"xyz": 1},
             CODE,
-            "own_tasks.mine.settings.head_seeds: `run` in {file} has no such keyword; it takes: ",
+            "own_tasks.mine.settings.xyz: `run` in {file} takes no such setting; it takes: channel, bootstraps, seed",
         ),
         ({"channel": 1, "bootstraps": 100}, CODE, None),
         ({"anything": 1}, "def run(cells, **settings):\n    return settings['anything']\n", None),

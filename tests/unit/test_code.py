@@ -39,6 +39,7 @@ def library(tmp_path, monkeypatch):
 
 
 def forget():
+    code.code_version.cache_clear()
     code._read.cache_clear()
     code._files_of.cache_clear()
 

@@ -10,8 +10,9 @@ from pathlib import Path
 LIBRARY = Path(__file__).parent.parent
 
 
+@cache
 def code_version(*files: str | Path) -> str:
-    """A hash of files of code and of all that they import of the library.
+    """A hash of files of code and of all that they import of the library, as they were when first asked for.
 
     Parameters
     ----------
