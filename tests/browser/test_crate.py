@@ -21,6 +21,8 @@ PEOPLE = {
 }
 NEED_THE_NETWORK = ("ro-crate-1.1_3.1", "ro-crate-1.1_3.2")
 """Checks that the addresses of the contexts answer."""
+PROGRAM_ELSEWHERE = "process-run-crate-0.5_5.1"
+"""Recommends that a program be called by its address; ours is a file of the crate, which the profile of workflows demands."""
 
 
 def shipped_context(address, *_):
@@ -62,7 +64,7 @@ def test_crate_meets_the_workflow_run_profile(tmp_path, monkeypatch, severity):
     )
     monkeypatch.setattr(context, "source_to_json", shipped_context)
     found = [(issue.check.identifier, issue.message) for issue in validate(settings).get_issues()]
-    assert [issue for issue in found if issue[0] not in NEED_THE_NETWORK] == []
+    assert [issue for issue in found if issue[0] not in (*NEED_THE_NETWORK, PROGRAM_ELSEWHERE)] == []
 
 
 def test_validator_sees_a_fault(tmp_path, monkeypatch):

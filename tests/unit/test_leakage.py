@@ -188,6 +188,4 @@ def test_what_weights_have_learned_from_is_not_held_out(tmp_path):
     with pytest.raises(SubcellError, match=r"w.safetensors has learned from 1 genes of its test part \(G3\)"):
         check_dataset(fields, [ledger()], **given, weights={"w.safetensors": {"antibody": set(), "gene": {"G3"}}})
     # A dataset that is split by antibody may share genes.
-    check_dataset(
-        fields, [ledger()], **given | {"by": "antibody"}, weights={"w": {"antibody": set(), "gene": {"G3"}}}
-    )
+    check_dataset(fields, [ledger()], **given | {"by": "antibody"}, weights={"w": {"antibody": set(), "gene": {"G3"}}})

@@ -90,6 +90,9 @@ def test_the_names_that_a_chain_of_trainings_has_seen_are_all_there(tmp_path, cr
     run(tmp_path, crop_file, size=STEM, objective={"scaling": "channel"}, epochs=1, start=first)
     config = read_description(tmp_path / "checkpoint.safetensors")
     config["start"]["seen"]["gene"] = ["BEFORE"]
-    assert names_seen(config) == {"antibody": {"HPA0", "HPA1", "HPA2", "HPA3"}, "gene": {"BEFORE", "G0", "G1", "G2", "G3"}}
+    assert names_seen(config) == {
+        "antibody": {"HPA0", "HPA1", "HPA2", "HPA3"},
+        "gene": {"BEFORE", "G0", "G1", "G2", "G3"},
+    }
     del config["start"]["seen"]
     assert names_seen(config) is None

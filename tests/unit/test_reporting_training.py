@@ -17,7 +17,9 @@ def test_a_training_that_went_well_has_no_warning() -> None:
 
 def test_plateau_collapse_and_a_fallen_score_are_sentences() -> None:
     found = training_warnings(
-        curves((2, "plateau", 1), (4, "plateau", 1), (4, "collapsed", 1), (2, "macro_ap", 0.195), (4, "macro_ap", 0.176))
+        curves(
+            (2, "plateau", 1), (4, "plateau", 1), (4, "collapsed", 1), (2, "macro_ap", 0.195), (4, "macro_ap", 0.176)
+        )
     )
     assert found[0] == "A contrastive loss was within 2% of chance after epochs 2, 4."
     assert found[1] == "Vectors had collapsed after epoch 4."

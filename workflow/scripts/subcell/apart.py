@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import ctypes
+import os
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from subcell.errors import SubcellError
 
+DIE_WITH_PARENT = 1
+"""Linux's PR_SET_PDEATHSIG."""
+
 
 def apart(function: Callable[..., None], what: object, *arguments: Any, **settings: Any) -> None:
-    """Call a function in a process of its own.
+    """Call a function in a process of its own, which ends with this one at the latest.
 
     Parameters
     ----------
@@ -26,37 +31,46 @@ def apart(function: Callable[..., None], what: object, *arguments: Any, **settin
     SubcellError : the process was ended by a signal, as a crash does it
     Exception : what the function raises
     """
-    # Forked, so that logging goes on to where it went.
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(there, function, (what, *arguments), settings))
-    process.start()
-    there.close()
-    try:
-        raised: Exception | None = pickle.loads(here.recv_bytes())
-    except EOFError:
-        process.join()
-        code = process.exitcode or 0
+    there, here = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A fork, so that logging goes on to where it went.
+    child = os.fork()
+    if not child:
+        _call(here, function, (what, *arguments), settings)
+    os.close(here)
+    with os.fdopen(there, "rb") as pipe:
+        answer = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code or not answer:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raised = SubcellError(f"{what}: reading it ended in a crash ({how}); it is damaged, or memory does not suffice")
-    process.join()
+        raise SubcellError(f"{what}: reading it ended in a crash ({how}); it is damaged, or memory does not suffice")
+    raised: Exception | None = pickle.loads(answer)
     if raised is not None:
         raise raised
 
 
-def _call(
-    answer: Connection, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]
-) -> None:
-    raised: Exception | None = None
+def _call(pipe: int, function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, Any]) -> NoReturn:
+    code = 1
     try:
-        function(*arguments, **settings)
-    except Exception as error:  # the other process raises it
-        raised = error
-        if not isinstance(error, SubcellError):
-            raised.add_note(traceback.format_exc())
-    try:
-        content = pickle.dumps(raised)
-        pickle.loads(content)
-    except Exception:  # what cannot be sent is told
-        content = pickle.dumps(RuntimeError("".join(traceback.format_exception(raised))))
-    answer.send_bytes(content)
+        with suppress(AttributeError, OSError):  # other systems than Linux
+            ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        raised: Exception | None = None
+        try:
+            function(*arguments, **settings)
+        except Exception as error:  # the other process raises it
+            raised = error
+            if not isinstance(error, SubcellError):
+                raised.add_note(traceback.format_exc())
+        try:
+            content = pickle.dumps(raised)
+            pickle.loads(content)
+        except Exception:  # what cannot be sent is told
+            content = pickle.dumps(RuntimeError("".join(traceback.format_exception(raised))))
+        with os.fdopen(pipe, "wb") as answer:
+            answer.write(content)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        code = 0
+    finally:
+        os._exit(code)

@@ -133,7 +133,11 @@ def _size_of(config: Mapping[str, Any], path: str | Path) -> Size:
     about = {"pool_heads": Size.pool_heads, **about}
     numbers = {name: about.get(name) for name in NUMBERS} | {key: config[key] for key in ("in_channels", "image_px")}
     stem = about.get("stem", [])
-    numbers |= {f"stem[{place}]": channels for place, channels in enumerate(stem)} if isinstance(stem, list) else {"stem": stem}
+    numbers |= (
+        {f"stem[{place}]": channels for place, channels in enumerate(stem)}
+        if isinstance(stem, list)
+        else {"stem": stem}
+    )
     wrong = [f"{name} is {reprlib.repr(value)}" for name, value in numbers.items() if not _counts(value)]
     if config["positions"] not in ("learned", "sincos"):
         wrong.append(f"positions is {reprlib.repr(config['positions'])}")

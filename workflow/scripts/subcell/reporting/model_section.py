@@ -125,7 +125,9 @@ def training_warnings(training: pd.DataFrame) -> list[str]:
     ):
         epochs = sorted(training.loc[training["metric"] == metric, "epoch"].unique())
         if epochs:
-            sentences.append(f"{words} after {'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}.")
+            sentences.append(
+                f"{words} after {'epoch' if len(epochs) == 1 else 'epochs'} {', '.join(map(str, epochs))}."
+            )
     watched = training[(training["metric"] == "macro_ap") & (training["split"] == "valid")].sort_values("epoch")
     if len(watched) > 1:
         best, last = watched.loc[watched["value"].idxmax()], watched.iloc[-1]
