@@ -132,6 +132,7 @@ def test_a_split_of_a_tagged_library_passes_the_check_and_says_that_the_tag_is_n
     assert "antibody anti-GFP stains most genes" in said[-1]
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from("ABCDEFGH"), st.sampled_from("abcde")), min_size=1, max_size=30),
     st.integers(0, 9),

@@ -120,8 +120,10 @@ def test_segmentation_sets_one_field_aside(linked, tmp_path, monkeypatch, caplog
         return
     assert quality["status"].to_dict() == {"a": "ok", "bad": "set aside", "c": "ok"}
     assert sorted(open_masks(tmp_path / "m.zarr").field_ids) == ["a", "c"]
-    expected = "memory does not suffice" if name == "MemoryError" else f"failed with {type(error).__name__}"
-    assert expected in quality.loc["bad", "reason"]
+    # Python itself makes the second of the first inside a generator.
+    names = ("StopIteration", "RuntimeError") if name == "StopIteration" else (name,)
+    expected = ["memory does not suffice"] if name == "MemoryError" else [f"failed with {name}" for name in names]
+    assert any(text in quality.loc["bad", "reason"] for text in expected)
     assert name == "MemoryError" or "Traceback" in caplog.text
 
 
