@@ -63,6 +63,8 @@ class CropWriter:
     The file takes the type of its widest block: uint8 until a uint16 block arrives. Values are never rescaled.
     """
 
+    _images: h5py.Dataset
+
     def __init__(self, file: h5py.File, path: str, *, field_um: float, pixels: int) -> None:
         self._file = file
         self._path = path
