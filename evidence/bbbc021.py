@@ -76,7 +76,14 @@ def run(
         log(f"{model}: " + ", ".join(f"{task} {found[task].estimate.value:.3f}" for task in TASKS))
 
     for model, folds in compare(
-        own, deal_compounds, pretrained, folder, positives="compound", items_per_antibody=ITEMS_PER_COMPOUND, log=log
+        own,
+        deal_compounds,
+        pretrained,
+        folder,
+        positives="compound",
+        items_per_antibody=ITEMS_PER_COMPOUND,
+        trainings=trainings,
+        log=log,
     ):
         keep(model, folds)
     dealt = deal_compounds(cell_profiler.obs)

@@ -65,7 +65,14 @@ def run(
     tasks: dict[str, dict[str, Scored]] = {"halves": {}, "same location": {}, "locations": {}}
     dealt = deal_fields
     for model, folds in compare(
-        own, dealt, pretrained, folder, positives="antibody", items_per_antibody=ITEMS_PER_FIELD, log=log
+        own,
+        dealt,
+        pretrained,
+        folder,
+        positives="antibody",
+        items_per_antibody=ITEMS_PER_FIELD,
+        trainings=trainings,
+        log=log,
     ):
         seeds = int(model.startswith(("continued", "from nothing")))
         for task, score in ((tasks["halves"], across_halves), (tasks["same location"], same_location)):

@@ -163,7 +163,13 @@ def compare(
     for name, embedder in _untaught(crops, pretrained).items():
         cells = embedded(embedder)
         yield name, [of_fold(number, cells) for number in folds]
-    learns = {
+    taught = {
+        "recipe": pretrained.recipe,
+        "size": pretrained.size,
+        "learning_rate": pretrained.learning_rate,
+        **TRAINING,
+    }
+    learns: dict[str, dict[str, Any]] = {
         "continued": {"start": pretrained.path},
         f"from nothing, {pretrained.recipe.scaling}": {},
         "from nothing, minmax": {"recipe": replace(pretrained.recipe, scaling="minmax")},
@@ -176,8 +182,7 @@ def compare(
             checkpoint = place / "checkpoint.safetensors"
             train(
                 [_training_side(store, dealt(store.obs) != number, folder / f"train_{number}.h5sc")],
-                **{"recipe": pretrained.recipe, "size": pretrained.size, "learning_rate": pretrained.learning_rate},
-                **TRAINING | settings,
+                **taught | settings,
                 positives=positives,
                 items_per_antibody=items_per_antibody,
                 out_checkpoint=checkpoint,
