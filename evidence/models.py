@@ -28,6 +28,7 @@ from subcell.embedding.models import Embedder, build_embedder
 from subcell.embedding.network import Inputs, NetworkEmbedder, SubcellNetwork
 from subcell.embedding.run import embed_shard
 from subcell.errors import CheckpointError
+from subcell.hashing import sha256_of
 from subcell.model.checkpoint import load_encoder
 from subcell.model.encoder import build_encoder
 from subcell.model.inputs import Scaling
@@ -58,6 +59,7 @@ class Pretrained:
     path : its checkpoint
     recipe, size : what it was taught, how large it is
     learning_rate : of its training, and of all others
+    words : which network it is, for people
     image_px, um_per_px : of the crops that it takes
     """
 
@@ -67,6 +69,7 @@ class Pretrained:
     learning_rate: float
     image_px: int
     um_per_px: float
+    words: str
 
     @classmethod
     def read(cls, path: str | Path) -> Pretrained:
@@ -80,11 +83,17 @@ class Pretrained:
         if missing := [key for key in ("objective", "learning_rate", "um_per_px") if key not in config]:
             raise CheckpointError(f"{path}: does not say its {', '.join(missing)}; train it with this version")
         lists = {key: tuple(value) if isinstance(value, list) else value for key, value in config["objective"].items()}
-        size, numbers = (
-            Size(**config["architecture"]),
-            (config[key] for key in ("learning_rate", "image_px", "um_per_px")),
+        steps = f", {config['step']:,} steps" if config.get("step") else ""
+        return cls(
+            path=Path(path),
+            recipe=Recipe(**lists),
+            size=Size(**config["architecture"]),
+            learning_rate=config["learning_rate"],
+            image_px=config["image_px"],
+            um_per_px=config["um_per_px"],
+            words=f"`{Path(path).name}` (sha256 {sha256_of(path)[:12]}; recipe {config.get('recipe')}, "
+            f"{config.get('training_cells', 0):,} cells{steps})",
         )
-        return cls(Path(path), Recipe(**lists), size, *numbers)
 
 
 @dataclass(frozen=True)

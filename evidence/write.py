@@ -59,6 +59,7 @@ def write(data: Path, results: Path, pretrained: Path, out: Path, *, trainings: 
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         trained="" if trainings else "**The rows of trained networks are left out: this run was asked not to train.**",
         training=f"Trainings: {epochs} epochs with batches of {batch} cells, one seed, one thread, settings alike.",
+        network=network.words,
         hpa_counted=f"{cells['cells']:,} cells of {cells['fields']} fields, {cells['locations']} locations of "
         f"{hpa_fields.MIN_FIELDS} fields or more.",
         hpa_fields=score_tables(fields),
