@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SETUP_GB := 14
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: demo test test-fast test-report test-cluster test-faults plan lint format docs lock real clean
+.PHONY: demo test test-fast test-report test-cluster test-faults plan lint format docs lock real evidence clean
 
 demo: $(VENV)/.ready
 	$(RUN) --cores $(CORES)
@@ -53,20 +53,30 @@ real: $(VENV)/.ready
 	$(RUN) --cores $(CORES) --configfile config/images.yaml --config 'datasets={fields: {sheet: "$(SHEET)"}}' \
 		"pathvars={results: $(RESULTS), logs: logs/$(notdir $(RESULTS))}"
 
+# What real cells and real proteins say, in docs/evidence.md: make evidence DATA=path/to/data
+DATA ?= ../shared/data
+evidence: $(VENV)/.ready
+	@test -d "$(DATA)/hpa_fields" || { echo "make evidence: $(DATA) has no folder hpa_fields; name the folder that holds the sets, e.g. make evidence DATA=path/to/data" >&2; exit 2; }
+	@mkdir -p results/evidence
+	sed 's|\.\./shared/data|$(DATA)|' config/evidence.yaml > results/evidence/config.yaml
+	$(RUN) --cores $(CORES) --configfile results/evidence/config.yaml -- results/evidence/hpa_fields/crops/0000.h5sc \
+		results/evidence/hyperlopit/mass_spectrometry/clusters.tsv
+	PYTHONPATH=workflow/scripts $(BIN)/python evidence/write.py --data "$(DATA)" $(ARGS)
+
 # Speed beside named peers: make bench-map, make bench-catalog, ... (benchmarks/)
 bench-%: $(VENV)/.ready
 	PYTHONPATH=workflow/scripts:tests/unit $(BIN)/python benchmarks/$*.py $(ARGS)
 
 lint: $(VENV)/.ready
-	$(BIN)/ruff check workflow tests benchmarks
-	$(BIN)/ruff format --check workflow tests benchmarks
+	$(BIN)/ruff check workflow tests benchmarks evidence
+	$(BIN)/ruff format --check workflow tests benchmarks evidence
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(RUN) --lint
 
 format: $(VENV)/.ready
-	$(BIN)/ruff check --fix workflow tests benchmarks
-	$(BIN)/ruff format workflow tests benchmarks
+	$(BIN)/ruff check --fix workflow tests benchmarks evidence
+	$(BIN)/ruff format workflow tests benchmarks evidence
 	$(BIN)/snakefmt Snakefile workflow
 
 # What is generated from the typed configuration: config/README.md and the schemas
