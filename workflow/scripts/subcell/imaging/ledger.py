@@ -62,7 +62,9 @@ def read_ledger(images_dir: str | Path) -> pd.DataFrame:
     if missing:
         raise _damaged(path, f"it lacks the columns {', '.join(missing)}")
     for name, pattern in _ALLOWED.items():
-        wrong = table.loc[~table[name].str.fullmatch(pattern), name] if name in table else table.iloc[:0]
+        if name not in table:
+            continue
+        wrong = table.loc[~table[name].str.fullmatch(pattern), name]
         if len(wrong):
             raise _damaged(path, f"{name} is {wrong.iloc[0]!r} in row {wrong.index[0] + 2}")
     if (nowhere := (table["status"] == "ok") & (table["file"] == "")).any():
