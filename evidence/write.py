@@ -21,6 +21,7 @@ from models import TRAINING, UNTRAINED, Pretrained
 
 from subcell.errors import SubcellError
 from subcell.replacing import replacing
+from subcell.tables import write_table
 
 TEMPLATE = Path(__file__).with_name("evidence.md")
 MOST_CLUSTERS = 40
@@ -78,8 +79,7 @@ def write(data: Path, results: Path, pretrained: Path, out: Path, *, trainings: 
         clusters=markdown(clusters.head(MOST_CLUSTERS), {"stability": ".2f", "share": ".2f"}),
     )
     table = pd.concat([fields, drugs, lopit], ignore_index=True)
-    with replacing(results / "evidence.tsv") as to:
-        table.to_csv(to, sep="\t", index=False, float_format="%.4g", lineterminator="\n")
+    write_table(table, results / "evidence.tsv", float_format="%.4g")
     with replacing(out) as to:
         to.write_text(text, encoding="utf-8")
     return table
