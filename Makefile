@@ -63,20 +63,20 @@ evidence: $(VENV)/.ready
 		results/evidence/hyperlopit/mass_spectrometry/clusters.tsv
 	PYTHONPATH=workflow/scripts $(BIN)/python evidence/write.py --data "$(DATA)" $(ARGS)
 
-# Speed beside named peers: make bench-map, make bench-catalog, ... (benchmarks/)
-bench-%: $(VENV)/.ready
-	PYTHONPATH=workflow/scripts:tests/unit $(BIN)/python benchmarks/$*.py $(ARGS)
+# Speed beside named peers: make speed-map, make speed-catalog, ... (speed/)
+speed-%: $(VENV)/.ready
+	PYTHONPATH=workflow/scripts:tests/unit $(BIN)/python speed/$*.py $(ARGS)
 
 lint: $(VENV)/.ready
-	$(BIN)/ruff check workflow tests benchmarks evidence
-	$(BIN)/ruff format --check workflow tests benchmarks evidence
+	$(BIN)/ruff check workflow tests speed evidence
+	$(BIN)/ruff format --check workflow tests speed evidence
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(RUN) --lint
 
 format: $(VENV)/.ready
-	$(BIN)/ruff check --fix workflow tests benchmarks evidence
-	$(BIN)/ruff format workflow tests benchmarks evidence
+	$(BIN)/ruff check --fix workflow tests speed evidence
+	$(BIN)/ruff format workflow tests speed evidence
 	$(BIN)/snakefmt Snakefile workflow
 
 # What is generated from the typed configuration: config/README.md and the schemas
@@ -98,7 +98,7 @@ $(VENV)/.ready: requirements.lock requirements-uv.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.atlas.graph
+	PYTHONPATH=workflow/scripts $(BIN)/python -m subcell.atlas.clusters.graph
 	@touch $@
 
 clean:

@@ -27,10 +27,10 @@ from models import UNTRAINED, Fold, Pretrained, compare, deal, described
 from numpy.typing import NDArray
 from scores import BOOTSTRAPS, SEED, Scored, tidy
 
-from subcell.benchmarks.bootstrap import bootstrap_mean
-from subcell.benchmarks.frozen import Cells, read_cells, text_of
-from subcell.benchmarks.perturbation import EXCHANGES, retrieval
-from subcell.benchmarks.profiles import Processing, average_wells, process
+from subcell.benchmarks.inputs.profiles import Processing, average_wells, process
+from subcell.benchmarks.probes.frozen import Cells, read_cells, text_of
+from subcell.benchmarks.statistics.bootstrap import bootstrap_mean
+from subcell.benchmarks.tasks.perturbation import EXCHANGES, retrieval
 from subcell.crops.store import MASKS, CropStore, create_crops
 
 NAME = "bbbc021"

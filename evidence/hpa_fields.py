@@ -27,13 +27,13 @@ from models import UNTRAINED, Fold, Pretrained, compare, deal, described
 from numpy.typing import NDArray
 from scores import BOOTSTRAPS, SEED, Scored, tidy
 
-from subcell.benchmarks.bootstrap import bootstrap_mean, bootstrap_metric
-from subcell.benchmarks.frozen import group_means
-from subcell.benchmarks.labels import label_table
-from subcell.benchmarks.metrics import chance_of, class_ap, expected_ap, macro_ap
-from subcell.benchmarks.mlp import standardise
-from subcell.benchmarks.probes import linear_probe
-from subcell.benchmarks.retrieval import Queries, average_precisions, cosines, expected_precision
+from subcell.benchmarks.inputs.labels import label_table
+from subcell.benchmarks.probes.frozen import group_means
+from subcell.benchmarks.probes.mlp import standardise
+from subcell.benchmarks.probes.probes import linear_probe
+from subcell.benchmarks.statistics.bootstrap import bootstrap_mean, bootstrap_metric
+from subcell.benchmarks.statistics.metrics import chance_of, class_ap, expected_ap, macro_ap
+from subcell.benchmarks.tasks.retrieval import Queries, average_precisions, cosines, expected_precision
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.names import names_in
 

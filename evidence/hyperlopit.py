@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scores import BOOTSTRAPS, SEED, Scored, tidy
 
-from subcell.benchmarks.bootstrap import Estimate, draw_units, interval
+from subcell.benchmarks.statistics.bootstrap import Estimate, draw_units, interval
 from subcell.errors import SheetError
 
 NAME = "hyperlopit"

@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from subcell.benchmarks.frozen import Cells, read_cells, text_of
-from subcell.benchmarks.halves import halves
+from subcell.benchmarks.inputs.halves import halves
+from subcell.benchmarks.probes.frozen import Cells, read_cells, text_of
 from subcell.channels import CHANNELS
 from subcell.config.code import code_version
 from subcell.crops.store import CropStore, write_h5sc
@@ -29,14 +29,14 @@ from subcell.embedding.network import Inputs, NetworkEmbedder, SubcellNetwork
 from subcell.embedding.run import embed_shard
 from subcell.errors import CheckpointError
 from subcell.hashing import sha256_of
-from subcell.model.checkpoint import load_encoder
-from subcell.model.encoder import build_encoder
-from subcell.model.inputs import Scaling
-from subcell.model.recipes import Recipe
-from subcell.model.resume import data_sha256
-from subcell.model.sampler import Positives
-from subcell.model.sizes import Size
-from subcell.model.training import train
+from subcell.model.data.sampler import Positives
+from subcell.model.loop.resume import data_sha256
+from subcell.model.loop.training import train
+from subcell.model.network.encoder import build_encoder
+from subcell.model.network.inputs import Scaling
+from subcell.model.network.sizes import Size
+from subcell.model.objectives.recipes import Recipe
+from subcell.model.weights.checkpoint import load_encoder
 
 UNTRAINED = "untrained, channel"
 """What all others are compared with in pairs."""
@@ -138,7 +138,7 @@ def compare(
     crops : all cells
     dealt : fold of each cell, -1 where it is on the training side of every fold
     folder : to write to
-    positives, items_per_antibody : see `subcell.model.training.train`
+    positives, items_per_antibody : see `subcell.model.loop.training.train`
     trainings : whether networks are trained; without, only what learns nothing here is scored
 
     Yields

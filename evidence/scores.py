@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from subcell.benchmarks.bootstrap import Estimate, difference
+from subcell.benchmarks.statistics.bootstrap import Estimate, difference
 
 COLUMNS = (
     *("set", "task", "model", "metric", "value", "low", "high", "chance", "n", "unit", "seeds"),

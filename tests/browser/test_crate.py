@@ -9,7 +9,7 @@ from rdflib.plugins.shared.jsonld import context
 from rocrate_validator.models import Severity, ValidationSettings
 from rocrate_validator.services import validate
 
-from subcell.reporting.crate import write_crate
+from subcell.reporting.page.crate import write_crate
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = Path(rocrate.__file__).parent / "data" / "ro-crate.jsonld"

@@ -17,9 +17,9 @@ from fuzz import damaged, fuzz
 
 from subcell.apart import apart
 from subcell.embedding.imported import import_cells
-from subcell.model.checkpoint import load_encoder, save_checkpoint
-from subcell.model.encoder import build_encoder
-from subcell.model.sizes import Size
+from subcell.model.network.encoder import build_encoder
+from subcell.model.network.sizes import Size
+from subcell.model.weights.checkpoint import load_encoder, save_checkpoint
 
 # The process that all others are forked from does not know pytest's paths, and would leave every import to them.
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -131,5 +131,5 @@ def test_crafted_checkpoint_headers(tmp_path, checkpoint):
             yield path
             path.unlink()
 
-    counts = fuzz(load_file, inputs(), budget_s=SECONDS, modules=["subcell.model.checkpoint"])
+    counts = fuzz(load_file, inputs(), budget_s=SECONDS, modules=["subcell.model.weights.checkpoint"])
     assert counts["refused"] > 0, counts

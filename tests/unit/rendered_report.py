@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import report_example as example
 
-from subcell.reporting.canvas import save_figure, text_figure
-from subcell.reporting.explorer import write_explorer
-from subcell.reporting.quality import collect_quality
-from subcell.reporting.report import write_report
+from subcell.reporting.explorer.explorer import write_explorer
+from subcell.reporting.figures.canvas import save_figure, text_figure
+from subcell.reporting.page.report import write_report
+from subcell.reporting.quality.quality import collect_quality
 from subcell.segmentation.plates import METRICS, outliers
 
 ROOT = Path(__file__).parents[2]

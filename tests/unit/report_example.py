@@ -17,8 +17,8 @@ from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.store import create_vectors
 from subcell.imaging.ledger import ledger_table, write_ledger
-from subcell.reporting.leaderboard import leaderboard, write_leaderboard
-from subcell.reporting.seeds import scores_over_seeds, write_scores_over_seeds
+from subcell.reporting.scores.leaderboard import leaderboard, write_leaderboard
+from subcell.reporting.scores.seeds import scores_over_seeds, write_scores_over_seeds
 from subcell.segmentation.masks import create_masks
 
 LOCATIONS = ("Nucleoplasm", "Cytosol", "Mitochondria", "Plasma membrane", "Nucleoli", "Golgi apparatus;Cytosol")

@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 from scipy.stats import hypergeom
 
-from subcell.atlas.gene_sets import of_columns
-from subcell.atlas.graph import FEWEST, connect_and_lay_out
-from subcell.atlas.leiden import best_overlaps, largest_parents
-from subcell.atlas.map import TABLES, Settings, build_map, write_map
-from subcell.atlas.naming import name_of, nearest_to_centre, top_locations
-from subcell.atlas.plan import find_levels, steps_of
-from subcell.atlas.tables import CLUSTER_COLUMNS
-from subcell.atlas.units import aggregate, common_locations
+from subcell.atlas.clusters.graph import FEWEST, connect_and_lay_out
+from subcell.atlas.clusters.leiden import best_overlaps, largest_parents
+from subcell.atlas.clusters.plan import find_levels, steps_of
+from subcell.atlas.knowledge.gene_sets import of_columns
+from subcell.atlas.knowledge.naming import name_of, nearest_to_centre, top_locations
+from subcell.atlas.map.map import TABLES, Settings, build_map, write_map
+from subcell.atlas.outputs.tables import CLUSTER_COLUMNS
+from subcell.atlas.units.units import aggregate, common_locations
 from subcell.errors import ConfigError, SubcellError
 
 NEAR = 1.5
@@ -79,7 +79,7 @@ def test_blocks_do_not_change_means(monkeypatch):
     obs = pd.DataFrame({"gene": rng.choice(list("ABCDE"), 200), "field_id": "f"})
     cells = cells_of(obs, rng.normal(size=(200, 7)))
     whole = aggregate(cells, "gene").X
-    monkeypatch.setattr("subcell.atlas.summaries.BLOCK_BYTES", 8 * 7 * 13)
+    monkeypatch.setattr("subcell.atlas.units.summaries.BLOCK_BYTES", 8 * 7 * 13)
     np.testing.assert_allclose(aggregate(cells, "gene").X, whole, rtol=1e-6)
     expected = pd.DataFrame(cells.X).groupby(obs["gene"].to_numpy()).mean()
     np.testing.assert_allclose(whole, expected, rtol=1e-5)

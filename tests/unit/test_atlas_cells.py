@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from hpa_release import HOST, antibody, data, entry, release
 
-from subcell.atlas.batches import correct_batches, share_nested
-from subcell.atlas.filters import choose_cells, name_columns
-from subcell.atlas.knowledge import read_knowledge
-from subcell.atlas.planted import plant
-from subcell.atlas.settings import Settings
-from subcell.atlas.summaries import SPREAD_SHARE, collect
-from subcell.atlas.units import summarise
+from subcell.atlas.clusters.settings import Settings
+from subcell.atlas.knowledge.knowledge import read_knowledge
+from subcell.atlas.units.batches import correct_batches, share_nested
+from subcell.atlas.units.filters import choose_cells, name_columns
+from subcell.atlas.units.planted import plant
+from subcell.atlas.units.summaries import SPREAD_SHARE, collect
+from subcell.atlas.units.units import summarise
 from subcell.catalog.fields import read_fields
 from subcell.config.check import resolve
 from subcell.errors import ConfigError

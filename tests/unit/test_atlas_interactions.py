@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gene_set_files import units, write
 
-from subcell.atlas.agreement import interacting
-from subcell.atlas.interactions import read_interactions
-from subcell.benchmarks.pairs import read_references
+from subcell.atlas.knowledge.agreement import interacting
+from subcell.atlas.knowledge.interactions import read_interactions
+from subcell.benchmarks.inputs.pairs import read_references
 from subcell.errors import SheetError
 
 BIOPLEX = (

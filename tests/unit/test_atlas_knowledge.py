@@ -11,17 +11,17 @@ from gene_set_files import units, write
 from scipy import sparse
 from scipy.stats import false_discovery_control, hypergeom
 
-from subcell.atlas.agreement import agreement_rows, interacting, read_published, sharing
-from subcell.atlas.annotation import annotate, nearest, score_by_hiding, vote
-from subcell.atlas.chance import adjust, at_least
-from subcell.atlas.enrichment import Limits, best_terms, count_and_test, enrich_levels
-from subcell.atlas.findings import check_findings, read_findings
-from subcell.atlas.gene_sets import GeneSets, of_columns, of_units, one_per_protein, read_gene_sets
-from subcell.atlas.graph import neighbour_distances
-from subcell.atlas.knowledge import read_knowledge
-from subcell.atlas.plan import random_vectors
-from subcell.atlas.settings import Settings
-from subcell.benchmarks.pairs import read_references
+from subcell.atlas.clusters.graph import neighbour_distances
+from subcell.atlas.clusters.plan import random_vectors
+from subcell.atlas.clusters.settings import Settings
+from subcell.atlas.knowledge.agreement import agreement_rows, interacting, read_published, sharing
+from subcell.atlas.knowledge.annotation import annotate, nearest, score_by_hiding, vote
+from subcell.atlas.knowledge.chance import adjust, at_least
+from subcell.atlas.knowledge.enrichment import Limits, best_terms, count_and_test, enrich_levels
+from subcell.atlas.knowledge.findings import check_findings, read_findings
+from subcell.atlas.knowledge.gene_sets import GeneSets, of_columns, of_units, one_per_protein, read_gene_sets
+from subcell.atlas.knowledge.knowledge import read_knowledge
+from subcell.benchmarks.inputs.pairs import read_references
 from subcell.errors import SheetError
 
 ROOT = Path(__file__).parents[2]

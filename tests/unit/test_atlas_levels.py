@@ -5,13 +5,21 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from subcell.atlas.filters import name_columns
-from subcell.atlas.graph import neighbour_graph
-from subcell.atlas.hierarchy import PAPER_STEPS, Step, choose_plateaus, link_levels, paper_steps, partition, persistence
-from subcell.atlas.plan import find_levels, random_clusters, random_vectors, steps_of
-from subcell.atlas.planted import plant
-from subcell.atlas.stability import Kept, Problem, consensus, measure
-from subcell.atlas.units import summarise
+from subcell.atlas.clusters.graph import neighbour_graph
+from subcell.atlas.clusters.hierarchy import (
+    PAPER_STEPS,
+    Step,
+    choose_plateaus,
+    link_levels,
+    paper_steps,
+    partition,
+    persistence,
+)
+from subcell.atlas.clusters.plan import find_levels, random_clusters, random_vectors, steps_of
+from subcell.atlas.clusters.stability import Kept, Problem, consensus, measure
+from subcell.atlas.units.filters import name_columns
+from subcell.atlas.units.planted import plant
+from subcell.atlas.units.units import summarise
 
 LADDER = {"lowest": 0.005, "highest": 3.0, "rungs": 12, "most_levels": 4}
 

@@ -13,10 +13,10 @@ import yaml
 from ndex2.cx2 import RawCX2NetworkFactory
 from sklearn.metrics import adjusted_rand_score
 
-from subcell.atlas.compiled import load_umap
-from subcell.atlas.map import TABLES, Settings, build_map, write_map
-from subcell.atlas.planted import plant
-from subcell.atlas.published import read_counts
+from subcell.atlas.clusters.compiled import load_umap
+from subcell.atlas.knowledge.published import read_counts
+from subcell.atlas.map.map import TABLES, Settings, build_map, write_map
+from subcell.atlas.units.planted import plant
 from subcell.config.check import resolve
 from subcell.config.map import Map
 from subcell.errors import SubcellError

@@ -1,4 +1,4 @@
-"""Measurements in benchmarks/ run as scripts, by hand: here only that they still fit the library."""
+"""Measurements in speed/ run as scripts, by hand: here only that they still fit the library."""
 
 import runpy
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
+SCRIPTS = sorted((Path(__file__).parents[2] / "speed").glob("*.py"))
 
 
 def test_no_measurement_hides_a_module_of_python_s_library():

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from benchmark_example import headline, noise, one_hot, run_task, share_that_holds_chance, table_of_proteins
 
-from subcell.benchmarks import batch
-from subcell.benchmarks.variance import REST, components, design_of, shares
+from subcell.benchmarks.statistics.variance import REST, components, design_of, shares
+from subcell.benchmarks.tasks import batch
 
 TABLE = table_of_proteins(32, cells=4, two_antibodies=0)
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from benchmark_cells import LINES, antibody_number, metrics_of, one_hot, run, table_of_cells
 
-from subcell.benchmarks import cell_line
-from subcell.benchmarks.cell_line import split_by_plate
+from subcell.benchmarks.tasks import cell_line
+from subcell.benchmarks.tasks.cell_line import split_by_plate
 
 
 def test_cell_lines_are_told_apart_by_antibodies_where_plates_hold_one_line(tmp_path):

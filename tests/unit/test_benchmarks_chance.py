@@ -12,13 +12,13 @@ from test_benchmarks_interactions import proteome, written
 from test_benchmarks_perturbation import screen
 from test_benchmarks_transcriptome import planted
 
-from subcell.benchmarks import (
+from subcell.benchmarks.probes import mlp
+from subcell.benchmarks.tasks import (
     cell_line,
     external,
     hierarchy,
     interactions,
     localization,
-    mlp,
     perturbation,
     transcriptome,
 )

@@ -13,11 +13,11 @@ from benchmark_cells import (
     table_of_cells,
 )
 
-from subcell.benchmarks import localization
-from subcell.benchmarks.bootstrap import draw_units
-from subcell.benchmarks.compare import compare_models, holm
-from subcell.benchmarks.metrics import macro_ap
-from subcell.benchmarks.result import Metric, Result, not_run, write_result
+from subcell.benchmarks.statistics.bootstrap import draw_units
+from subcell.benchmarks.statistics.compare import compare_models, holm
+from subcell.benchmarks.statistics.metrics import macro_ap
+from subcell.benchmarks.statistics.result import Metric, Result, not_run, write_result
+from subcell.benchmarks.tasks import localization
 
 
 def test_better_model_beats_the_reference_in_pairs(tmp_path):

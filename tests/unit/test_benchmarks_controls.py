@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from benchmark_cells import COUNTED, metrics_of, one_hot, table_of_cells, write_cells
 
-from subcell.benchmarks import cell_line, external, localization
-from subcell.benchmarks.controls import CONTROLS, deal_vectors, run_controls
+from subcell.benchmarks.guards.controls import CONTROLS, deal_vectors, run_controls
+from subcell.benchmarks.tasks import cell_line, external, localization
 from subcell.config.suite import SUITE
 from subcell.embedding.store import create_vectors
 
@@ -37,7 +37,7 @@ def test_without_labels_no_control_is_scored(name, tmp_path):
         file.write("X", 0, np.arange(8, dtype=np.float32).reshape(4, 2))
     outs = {kind: {control: tmp_path / f"{control}.{kind}" for control in CONTROLS} for kind in ("json", "parquet")}
     run_controls(
-        import_module(f"subcell.benchmarks.{name}"),
+        import_module(f"subcell.benchmarks.tasks.{name}"),
         tmp_path / "cells.h5ad",
         out_jsons=outs["json"],
         out_parquets=outs["parquet"],

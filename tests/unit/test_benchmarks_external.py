@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from planted_cells import score, write_cells
 
-from subcell.benchmarks import external
+from subcell.benchmarks.tasks import external
 from subcell.catalog.fields import write_fields
 
 PLACES = ("Cytosol", "Mitochondria", "Nucleoli", "Nucleoplasm")

@@ -5,8 +5,8 @@ import pytest
 from benchmark_example import headline, noise, one_hot, run_task, share_that_holds_chance, table_of_proteins
 from scipy.stats import kstest
 
-from subcell.benchmarks import hierarchy
-from subcell.benchmarks.mantel import mantel
+from subcell.benchmarks.statistics.mantel import mantel
+from subcell.benchmarks.tasks import hierarchy
 
 TABLE = table_of_proteins(64, cells=2, lines=("U2OS",), two_antibodies=0)
 
@@ -19,7 +19,7 @@ def symmetric(n, seed):
 @pytest.fixture
 def few_orders(monkeypatch):
     """What is asked here is no p value."""
-    monkeypatch.setattr("subcell.benchmarks.mantel.EXACT_UP_TO", 3)
+    monkeypatch.setattr("subcell.benchmarks.statistics.mantel.EXACT_UP_TO", 3)
     monkeypatch.setattr(hierarchy, "ORDERS", 9)
 
 

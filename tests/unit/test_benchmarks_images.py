@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from planted_cells import write_cells
 
-from subcell.benchmarks import attention, robustness
-from subcell.benchmarks.attention import best_head, by_chance, head_scores, neighbour_swap, swap_surroundings
-from subcell.benchmarks.disturbances import SEVERITIES, disturb
-from subcell.benchmarks.drawn_structures import drawn_structures
+from subcell.benchmarks.inputs.disturbances import SEVERITIES, disturb
+from subcell.benchmarks.inputs.drawn_structures import drawn_structures
+from subcell.benchmarks.tasks import attention, robustness
+from subcell.benchmarks.tasks.attention import best_head, by_chance, head_scores, neighbour_swap, swap_surroundings
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.kinds import build_embedder
 from subcell.embedding.models import Embedded

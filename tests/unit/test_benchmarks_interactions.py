@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from planted_cells import score
 
-from subcell.benchmarks import frozen, interactions
-from subcell.benchmarks.interactions import recall_at_precision
-from subcell.benchmarks.pairs import draw_pairs, fold_of_genes, read_references
+from subcell.benchmarks.inputs.pairs import draw_pairs, fold_of_genes, read_references
+from subcell.benchmarks.probes import frozen
+from subcell.benchmarks.tasks import interactions
+from subcell.benchmarks.tasks.interactions import recall_at_precision
 from subcell.errors import SheetError
 
 PLACES = ("Cytosol", "Mitochondria", "Nucleoli", "Nucleoplasm")

@@ -19,11 +19,12 @@ from benchmark_cells import (
     write_cells,
 )
 
-from subcell.benchmarks import cell_line, frozen, localization, mlp
-from subcell.benchmarks.frozen import scored_classes
-from subcell.benchmarks.labels import label_table, released_classes
-from subcell.benchmarks.metrics import macro_ap
-from subcell.benchmarks.result import PROBABILITY, TRUTH
+from subcell.benchmarks.inputs.labels import label_table, released_classes
+from subcell.benchmarks.probes import frozen, mlp
+from subcell.benchmarks.probes.frozen import scored_classes
+from subcell.benchmarks.statistics.metrics import macro_ap
+from subcell.benchmarks.statistics.result import PROBABILITY, TRUTH
+from subcell.benchmarks.tasks import cell_line, localization
 from subcell.catalog.fields import write_fields
 from subcell.errors import SubcellError
 

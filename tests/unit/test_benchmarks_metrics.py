@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from subcell.benchmarks import metrics
-from subcell.benchmarks.bootstrap import bootstrap_metric, difference, draw_units, interval
+from subcell.benchmarks.statistics import metrics
+from subcell.benchmarks.statistics.bootstrap import bootstrap_metric, difference, draw_units, interval
 
 
 def example(seed, *, rows=40, classes=4, distinct=7):
@@ -173,7 +173,7 @@ def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch):
     truth, scores, _ = example(3)
     units = np.arange(40) // 2
     whole = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1)
-    monkeypatch.setattr("subcell.benchmarks.bootstrap.BLOCK_NUMBERS", 7 * 40)
+    monkeypatch.setattr("subcell.benchmarks.statistics.bootstrap.BLOCK_NUMBERS", 7 * 40)
     again = bootstrap_metric(metrics.macro_ap, truth, scores, units, bootstraps=50, seed=1)
     np.testing.assert_array_equal(again.replicates, whole.replicates)
 

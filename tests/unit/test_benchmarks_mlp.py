@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
-from subcell.benchmarks import mlp
+from subcell.benchmarks.probes import mlp
 
 ROWS = np.arange(160)
 SIDES = {"train": ROWS < 80, "valid": (ROWS >= 80) & (ROWS < 120), "test": ROWS >= 120}

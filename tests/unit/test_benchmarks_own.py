@@ -9,9 +9,9 @@ import pytest
 import yaml
 from benchmark_example import headline, noise, run_task, table_of_proteins, write_cells
 
-from subcell.benchmarks.controls import CONTROLS, load_file, run_controls
-from subcell.benchmarks.leakage import TRAINING
-from subcell.benchmarks.scored import note_scored, read_scored
+from subcell.benchmarks.guards.controls import CONTROLS, load_file, run_controls
+from subcell.benchmarks.guards.leakage import TRAINING
+from subcell.benchmarks.guards.scored import note_scored, read_scored
 from subcell.config.check import resolve
 from subcell.config.own_tasks import unknown_settings
 from subcell.config.sections import TestSet as Wanted

@@ -8,8 +8,8 @@ import pytest
 from benchmark_example import headline, run_task, table_of_proteins
 from planted_cells import score
 
-from subcell.benchmarks import batch, retrieval, transcriptome
-from subcell.benchmarks.name_codes import MOST, name_codes
+from subcell.benchmarks.guards.name_codes import MOST, name_codes
+from subcell.benchmarks.tasks import batch, retrieval, transcriptome
 from subcell.config.suite import SUITE
 
 MANY = 600
@@ -33,7 +33,7 @@ def test_they_are_few_whatever_there_is_to_know(name, tmp_path):
     complexes.to_csv(truth / "complexes.tsv", sep="\t", index=False)
     obs = TABLE.assign(compound=TABLE["gene"], mechanism="M" + TABLE["gene"].str[:2])
     more = {"truth": truth} if name in ("transcriptome", "interactions") else {}
-    vectors = import_module(f"subcell.benchmarks.{name}").perfect_features(obs, **more)
+    vectors = import_module(f"subcell.benchmarks.tasks.{name}").perfect_features(obs, **more)
     assert vectors.dtype == np.float32
     assert len(vectors) == len(obs)
     assert 1 < vectors.shape[1] <= MOST == 512

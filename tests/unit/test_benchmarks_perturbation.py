@@ -6,12 +6,9 @@ import pytest
 from copairs.map import average_precision
 from planted_cells import score, write_cells
 
-from subcell.benchmarks import perturbation
-from subcell.benchmarks.frozen import Cells, read_cells
-from subcell.benchmarks.halves import halve_screen, halves
-from subcell.benchmarks.hits import HIT_COLUMNS, hit_table
-from subcell.benchmarks.perturbation import cross_scored, exchanged_chance, retrieval
-from subcell.benchmarks.profiles import (
+from subcell.benchmarks.inputs.halves import halve_screen, halves
+from subcell.benchmarks.inputs.hits import HIT_COLUMNS, hit_table
+from subcell.benchmarks.inputs.profiles import (
     Processing,
     average_wells,
     grid,
@@ -20,7 +17,10 @@ from subcell.benchmarks.profiles import (
     select_features,
     sphere,
 )
-from subcell.benchmarks.ranking import find_groups, rank_among
+from subcell.benchmarks.probes.frozen import Cells, read_cells
+from subcell.benchmarks.statistics.ranking import find_groups, rank_among
+from subcell.benchmarks.tasks import perturbation
+from subcell.benchmarks.tasks.perturbation import cross_scored, exchanged_chance, retrieval
 from subcell.embedding.imported import import_cells
 
 NUMBERS = 12

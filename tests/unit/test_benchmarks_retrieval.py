@@ -6,8 +6,8 @@ import pytest
 from benchmark_example import headline, noise, one_hot, run_task, share_that_holds_chance, table_of_proteins
 from scipy.stats import kstest
 
-from subcell.benchmarks import retrieval
-from subcell.benchmarks.retrieval import (
+from subcell.benchmarks.tasks import retrieval
+from subcell.benchmarks.tasks.retrieval import (
     average_precisions,
     cosines,
     expected_precision,
@@ -129,6 +129,6 @@ def test_a_gene_on_both_sides_ends_it(tmp_path):
 
 
 def cells_of(obs, vectors):
-    from subcell.benchmarks.frozen import Cells
+    from subcell.benchmarks.probes.frozen import Cells
 
     return Cells(np.asarray(vectors, np.float32), obs)

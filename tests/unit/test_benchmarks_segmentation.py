@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from subcell.benchmarks.segmentation import run_segmentation, same_objects
+from subcell.benchmarks.tasks.segmentation import run_segmentation, same_objects
 from subcell.imaging.ledger import ledger_table, write_ledger
 from subcell.segmentation.masks import create_masks
 

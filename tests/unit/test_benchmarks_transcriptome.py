@@ -7,11 +7,11 @@ from planted_cells import score
 from scipy.stats import kstest
 from skbio.stats.distance import mantel as skbio_mantel
 
-from subcell.benchmarks import transcriptome
-from subcell.benchmarks.expression import read_expression, same_lines
-from subcell.benchmarks.frozen import Cells
-from subcell.benchmarks.mantel import mantel
-from subcell.benchmarks.transcriptome import (
+from subcell.benchmarks.inputs.expression import read_expression, same_lines
+from subcell.benchmarks.probes.frozen import Cells
+from subcell.benchmarks.statistics.mantel import mantel
+from subcell.benchmarks.tasks import transcriptome
+from subcell.benchmarks.tasks.transcriptome import (
     Wells,
     cca_matches,
     cosines,

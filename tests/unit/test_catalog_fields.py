@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subcell.benchmarks.leakage import check_split
+from subcell.benchmarks.guards.leakage import check_split
 from subcell.catalog.fields import FIELD_COLUMNS, as_fields, assign_shards, read_fields, shard_of, write_fields
 from subcell.catalog.set_aside import join_set_aside, read_set_aside, set_aside_table, write_set_aside
 from subcell.catalog.splits import assign_split, gene_overlap, read_antibody_lists, split_fields

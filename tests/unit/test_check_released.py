@@ -13,8 +13,8 @@ from subcell.crops.released import crop_name, fetch_released_crops
 from subcell.embedding import check_released as module
 from subcell.embedding.check_released import Preset, apply_preset, check_released
 from subcell.errors import SubcellError
-from subcell.model.inputs import mask_and_scale
-from subcell.model.released import load_released
+from subcell.model.network.inputs import mask_and_scale
+from subcell.model.weights.released import load_released
 from subcell.sources.download import Cache, Downloader
 
 SIDE = 96

@@ -85,12 +85,12 @@ def test_no_job_hangs_on_what_checks_and_documents_the_configuration():
     needed = {path.stem: set(code_behind(path)) for path in DRIVERS}
     assert all(LIBRARY / "config/model.py" not in files for files in needed.values())
     for module, far in {
-        "reporting/figures.py": ("embed", "merge_embeddings", "check_quality", "train", "cluster"),
+        "reporting/figures/figures.py": ("embed", "merge_embeddings", "check_quality", "train", "cluster"),
         "embedding/build.py": ("train", "merge_embeddings", "import_embeddings", "predict_locations"),
     }.items():
         assert [name for name in far if LIBRARY / module in needed[name]] == [], module
     for module, near in {
         "embedding/store.py": ("embed", "merge_embeddings", "export_parquet", "score_model", "score_controls"),
-        "benchmarks/frozen.py": ("score_model", "score_controls"),
+        "benchmarks/probes/frozen.py": ("score_model", "score_controls"),
     }.items():
         assert [name for name in near if LIBRARY / module not in needed[name]] == [], module

@@ -17,7 +17,7 @@ from subcell.costs import (
     stages_of,
     total_hours,
 )
-from subcell.model.plan import count_training, describe_training, flops_per_s
+from subcell.model.loop.plan import count_training, describe_training, flops_per_s
 
 ROOT = Path(__file__).parents[2]
 

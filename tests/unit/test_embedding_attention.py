@@ -9,7 +9,7 @@ from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.attention import STATISTICS, measure, patch_signals, write_attention
 from subcell.embedding.models import Embedded
 from subcell.embedding.sampling import sample_cells
-from subcell.reporting.attention import draw_attention
+from subcell.reporting.figures.attention import draw_attention
 
 SIDE = 32
 

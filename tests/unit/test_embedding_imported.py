@@ -11,8 +11,8 @@ import pytest
 import scipy.sparse
 import torch
 
-from subcell.atlas.neighbors import find_neighbors, nearest_rows
-from subcell.atlas.units import aggregate
+from subcell.atlas.map.neighbors import find_neighbors, nearest_rows
+from subcell.atlas.units.units import aggregate
 from subcell.config.check import resolve
 from subcell.embedding import imported
 from subcell.embedding.imported import import_cells
@@ -207,7 +207,7 @@ def test_nearest_rows_are_those_of_a_full_table(monkeypatch):
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, -2)
     expected = np.argsort(-cosine, axis=1, kind="stable")[:, :5]
-    monkeypatch.setattr("subcell.atlas.neighbors.BLOCK_ROWS", 64)
+    monkeypatch.setattr("subcell.atlas.map.neighbors.BLOCK_ROWS", 64)
     nearest, similarity = nearest_rows(vectors, 5)
     np.testing.assert_array_equal(nearest, expected)
     np.testing.assert_allclose(similarity, np.take_along_axis(cosine, expected, 1), atol=1e-6)
@@ -228,7 +228,7 @@ def test_an_index_gives_as_many_and_never_the_row_itself(monkeypatch):
             self.neighbor_graph = found, 1 - np.take_along_axis(cosine, found, 1)
 
     exact = nearest_rows(vectors, 5)
-    monkeypatch.setattr("subcell.atlas.neighbors.EXACT_ROWS", 10)
+    monkeypatch.setattr("subcell.atlas.map.neighbors.EXACT_ROWS", 10)
     monkeypatch.setitem(sys.modules, "pynndescent", SimpleNamespace(NNDescent=Index))
     for found, expected in zip(nearest_rows(vectors, 5), exact, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)

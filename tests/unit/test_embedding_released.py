@@ -8,7 +8,7 @@ import pytest
 import torch
 from released_example import WIDTH, checkpoint, head, saved
 
-from subcell.atlas.locations import predict_locations
+from subcell.atlas.units.locations import predict_locations
 from subcell.catalog.fields import as_fields, shared_channels, write_fields
 from subcell.catalog.released import location_names
 from subcell.channels import CHANNELS
@@ -19,8 +19,8 @@ from subcell.embedding.run import embed_shard, merge_shards
 from subcell.embedding.scale import degrade, write_scale_cost
 from subcell.embedding.store import export_parquet
 from subcell.errors import CheckpointError, SubcellError
-from subcell.model.inputs import mask_and_scale
-from subcell.model.released import load_location_heads, load_released
+from subcell.model.network.inputs import mask_and_scale
+from subcell.model.weights.released import load_location_heads, load_released
 
 SIDE = 160
 UM = 0.0800885

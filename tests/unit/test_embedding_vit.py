@@ -14,10 +14,10 @@ from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.errors import CheckpointError, ConfigError
-from subcell.model.checkpoint import load_encoder, save_checkpoint
-from subcell.model.encoder import build_encoder
-from subcell.model.inputs import mask_and_scale
-from subcell.model.sizes import size_named
+from subcell.model.network.encoder import build_encoder
+from subcell.model.network.inputs import mask_and_scale
+from subcell.model.network.sizes import size_named
+from subcell.model.weights.checkpoint import load_encoder, save_checkpoint
 
 SIDE = 96
 

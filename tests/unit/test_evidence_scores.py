@@ -13,7 +13,7 @@ from evidence_example import (
     write_map,
 )
 
-from subcell.benchmarks.frozen import Cells
+from subcell.benchmarks.probes.frozen import Cells
 from subcell.crops.store import CropStore
 from subcell.errors import SheetError
 
@@ -171,7 +171,7 @@ def test_vectors_without_markers_are_refused_by_name(tmp_path):
 
 
 def test_differences_are_paired_only_where_the_same_units_were_drawn():
-    from subcell.benchmarks.bootstrap import bootstrap_mean
+    from subcell.benchmarks.statistics.bootstrap import bootstrap_mean
 
     one, other = (bootstrap_mean(np.arange(12.0) + shift, bootstraps=50, seed=1) for shift in (0, 1))
     few = bootstrap_mean(np.ones(1), bootstraps=50, seed=1)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from subcell.benchmarks.bootstrap import bootstrap_mean, units_key
-from subcell.benchmarks.result import Result, as_metric, kept, not_run, write_result
-from subcell.reporting.cards import write_cards
-from subcell.reporting.leaderboard import LEADERBOARD_COLUMNS, leaderboard
-from subcell.reporting.results import read_benchmarks
+from subcell.benchmarks.statistics.bootstrap import bootstrap_mean, units_key
+from subcell.benchmarks.statistics.result import Result, as_metric, kept, not_run, write_result
+from subcell.reporting.page.cards import write_cards
+from subcell.reporting.scores.leaderboard import LEADERBOARD_COLUMNS, leaderboard
+from subcell.reporting.scores.results import read_benchmarks
 
 UNITS = [f"HPA{number}" for number in range(20)]
 MODELS = {

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from subcell.benchmarks.leakage import check_dataset, check_split
+from subcell.benchmarks.guards.leakage import check_dataset, check_split
 from subcell.errors import SubcellError
 from subcell.imaging.ledger import ledger_table
 

@@ -10,10 +10,10 @@ import torch
 from torchvision.transforms import v2
 
 from subcell.errors import ConfigError, NothingLeftError
-from subcell.model import augment
-from subcell.model.batches import make_views
-from subcell.model.recipes import RECIPES, recipe_named
-from subcell.model.sampler import ItemSampler, positive_labels
+from subcell.model.data import augment
+from subcell.model.data.batches import make_views
+from subcell.model.data.sampler import ItemSampler, positive_labels
+from subcell.model.objectives.recipes import RECIPES, recipe_named
 
 
 def cells(*antibodies: tuple[str | None, str, str, str, int]) -> pd.DataFrame:
@@ -273,8 +273,8 @@ def test_crops_of_16_bits_give_the_views_that_8_bits_give(recipe: str) -> None:
 
 
 def test_half_of_each_item_loses_its_surroundings_in_each_view(monkeypatch) -> None:
-    monkeypatch.setattr("subcell.model.batches.geometry", lambda images, masks, generator: (images, masks))
-    monkeypatch.setattr("subcell.model.batches.intensity", lambda images, generator: images)
+    monkeypatch.setattr("subcell.model.data.batches.geometry", lambda images, masks, generator: (images, masks))
+    monkeypatch.setattr("subcell.model.data.batches.intensity", lambda images, generator: images)
     views = make_views(crops(), recipe=RECIPES["vit-prots-pool"], cells_per_item=4, generator=generator())
     alone = torch.stack([(view.images[:, :, 0, :] == 0).all(dim=(1, 2)) for view in views])
     assert (alone.unflatten(1, (8, 4)).sum(dim=2) == 2).all()
@@ -284,7 +284,7 @@ def test_half_of_each_item_loses_its_surroundings_in_each_view(monkeypatch) -> N
 
 
 def test_intensity_goes_to_the_views_that_the_recipe_names(monkeypatch) -> None:
-    monkeypatch.setattr("subcell.model.batches.intensity", lambda images, generator: images + 10)
+    monkeypatch.setattr("subcell.model.data.batches.intensity", lambda images, generator: images + 10)
     touched = {
         name: [float(view.images.max()) > 5 for view in make_views(
             crops(8), recipe=RECIPES[name], cells_per_item=4, generator=generator()

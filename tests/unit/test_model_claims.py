@@ -13,10 +13,10 @@ from training_example import MICRO
 
 from subcell.embedding.timm_network import VisionTransformer, dino4cells
 from subcell.errors import CheckpointError
-from subcell.model.checkpoint import load_encoder, save_checkpoint
-from subcell.model.encoder import Encoder, build_encoder, encoder_shapes
-from subcell.model.released import load_released
-from subcell.model.sizes import SIZES
+from subcell.model.network.encoder import Encoder, build_encoder, encoder_shapes
+from subcell.model.network.sizes import SIZES
+from subcell.model.weights.checkpoint import load_encoder, save_checkpoint
+from subcell.model.weights.released import load_released
 from subcell.segmentation.network import CompactNet, load_networks, save_networks
 
 DESCRIPTION = {"in_channels": 4, "image_px": 32, "positions": "learned", "pooling": True}

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from subcell.errors import ConfigError
-from subcell.model.comparison import compare_options, validation_scores, write_comparison
+from subcell.model.loop.comparison import compare_options, validation_scores, write_comparison
 
 
 def curves(macro_ap, retrieval):

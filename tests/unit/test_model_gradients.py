@@ -6,10 +6,10 @@ import pytest
 import torch
 from training_example import MICRO
 
-from subcell.model.batches import View
-from subcell.model.gradients import compute_gradients
-from subcell.model.pretraining import Labels, Pretraining
-from subcell.model.recipes import RECIPES
+from subcell.model.data.batches import View
+from subcell.model.loop.gradients import compute_gradients
+from subcell.model.loop.pretraining import Labels, Pretraining
+from subcell.model.objectives.recipes import RECIPES
 
 COUNT = 10
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from training_example import MICRO
 
-from subcell.model.losses import contrastive_loss
-from subcell.model.pretraining import Labels, Pretraining
-from subcell.model.recipes import recipe_named
+from subcell.model.loop.pretraining import Labels, Pretraining
+from subcell.model.objectives.losses import contrastive_loss
+from subcell.model.objectives.recipes import recipe_named
 
 CELLS, DIM = 24, 32
 

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from training_example import MICRO as SHALLOW
 
 from subcell.errors import CheckpointError, ConfigError
-from subcell.model.checkpoint import load_encoder, save_checkpoint
-from subcell.model.decoder import Decoder
-from subcell.model.encoder import build_encoder, sincos_positions
-from subcell.model.heads import ProjectionHead
-from subcell.model.pooling import GatedAttentionPooling
-from subcell.model.sizes import SIZES
+from subcell.model.network.decoder import Decoder
+from subcell.model.network.encoder import build_encoder, sincos_positions
+from subcell.model.network.pooling import GatedAttentionPooling
+from subcell.model.network.sizes import SIZES
+from subcell.model.objectives.heads import ProjectionHead
+from subcell.model.weights.checkpoint import load_encoder, save_checkpoint
 
 MICRO = replace(SHALLOW, depth=2)
 

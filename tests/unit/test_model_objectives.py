@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subcell.model.decoder import patchify
-from subcell.model.inputs import mask_and_scale, some_masked
-from subcell.model.losses import contrastive_loss, reconstruction_loss
-from subcell.model.masking import choose_patches, object_patches
+from subcell.model.network.decoder import patchify
+from subcell.model.network.inputs import mask_and_scale, some_masked
+from subcell.model.objectives.losses import contrastive_loss, reconstruction_loss
+from subcell.model.objectives.masking import choose_patches, object_patches
 
 
 def supcon_reference(features: np.ndarray, labels: list[int], temperature: float) -> float:

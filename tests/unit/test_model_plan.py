@@ -8,10 +8,10 @@ import yaml
 from training_example import MICRO
 
 from subcell.config.check import resolve
-from subcell.model.plan import cost_of_step, count_training, describe_step, describe_training, read_rates
-from subcell.model.pretraining import Pretraining
-from subcell.model.recipes import RECIPES
-from subcell.model.sizes import SIZES
+from subcell.model.loop.plan import cost_of_step, count_training, describe_step, describe_training, read_rates
+from subcell.model.loop.pretraining import Pretraining
+from subcell.model.network.sizes import SIZES
+from subcell.model.objectives.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from subcell.errors import SubcellError
-from subcell.model.processes import gather, processes, rank
-from subcell.model.torchrun import run_processes
+from subcell.model.loop.torchrun import run_processes
+from subcell.model.running.processes import gather, processes, rank
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
@@ -25,12 +25,12 @@ import sys
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
-from subcell.model.batches import View
-from subcell.model.gradients import compute_gradients
-from subcell.model.pretraining import Labels, Pretraining
-from subcell.model.processes import average_gradients, mean_of_processes, processes, rank
-from subcell.model.recipes import recipe_named
-from subcell.model.sizes import Size
+from subcell.model.data.batches import View
+from subcell.model.loop.gradients import compute_gradients
+from subcell.model.loop.pretraining import Labels, Pretraining
+from subcell.model.running.processes import average_gradients, mean_of_processes, processes, rank
+from subcell.model.objectives.recipes import recipe_named
+from subcell.model.network.sizes import Size
 
 torch.set_num_threads(1)
 if processes() > 1:
@@ -117,7 +117,7 @@ def test_two_processes_train_and_say_what_is_wrong(tmp_path, crop_file):
 TRAINING = """
 import json
 import sys
-from subcell.model.torchrun import run_processes
+from subcell.model.loop.torchrun import run_processes
 
 run_processes(2, json.loads(sys.argv[1]), log=lambda line: print(line, flush=True))
 """

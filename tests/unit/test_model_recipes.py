@@ -8,10 +8,10 @@ import torch
 from subcell.config.check import resolve
 from subcell.config.training import PAPER, RELEASED_RECIPES, Objective, Recipe, Training
 from subcell.errors import ConfigError
-from subcell.model.pretraining import Pretraining
-from subcell.model.recipes import RECIPES, recipe_named
-from subcell.model.recipes import Recipe as Objectives
-from subcell.model.sizes import SIZES
+from subcell.model.loop.pretraining import Pretraining
+from subcell.model.network.sizes import SIZES
+from subcell.model.objectives.recipes import RECIPES, recipe_named
+from subcell.model.objectives.recipes import Recipe as Objectives
 
 # variant: reconstruction, cell-specific, protein-specific, supervised, pooling, positions, mask ratio, on the cell
 PAPER_VARIANTS = {

@@ -9,10 +9,10 @@ from training_example import MICRO, run
 
 from subcell.channels import CHANNELS
 from subcell.crops.store import CropStore
-from subcell.model.decoder import patchify
-from subcell.model.pretraining import Pretraining
-from subcell.model.recipes import RECIPES
-from subcell.model.reconstruction import SHOWN, unpatchify, write_reconstructions
+from subcell.model.loop.pretraining import Pretraining
+from subcell.model.loop.reconstruction import SHOWN, unpatchify, write_reconstructions
+from subcell.model.network.decoder import patchify
+from subcell.model.objectives.recipes import RECIPES
 
 
 def test_patches_go_back_where_they_were() -> None:

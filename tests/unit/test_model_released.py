@@ -10,7 +10,7 @@ from released_example import HEADS, LAYERS, PATCH, SIDE, WIDTH, checkpoint, head
 from torch.nn import functional as F
 
 from subcell.errors import CheckpointError
-from subcell.model.released import load_location_heads, load_released
+from subcell.model.weights.released import load_location_heads, load_released
 
 
 def plain_forward(state, images):

@@ -12,9 +12,9 @@ from training_example import run
 
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.errors import CheckpointError, SubcellError
-from subcell.model.checkpoint import load_encoder
-from subcell.model.loop import TrainingLoop
-from subcell.model.stopping import stop_requests
+from subcell.model.loop.loop import TrainingLoop
+from subcell.model.running.stopping import stop_requests
+from subcell.model.weights.checkpoint import load_encoder
 
 
 class KilledError(Exception):
@@ -71,7 +71,7 @@ def test_a_finished_run_takes_no_step_again_and_writes_the_same_files(
 def test_state_is_also_saved_within_a_long_epoch(tmp_path, crop_file, monkeypatch) -> None:
     weights, _ = run(tmp_path / "whole", crop_file)
     with monkeypatch.context() as patch:
-        patch.setattr("subcell.model.steps.SAVE_EVERY_S", -1.0)
+        patch.setattr("subcell.model.loop.steps.SAVE_EVERY_S", -1.0)
         kill_at(3, patch)
         with pytest.raises(KilledError):
             run(tmp_path / "killed", crop_file)

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from training_example import MICRO, run
 
 from subcell.errors import CheckpointError, ConfigError
-from subcell.model.checkpoint import load_encoder, names_seen, read_description
-from subcell.model.encoder import build_encoder
-from subcell.model.inputs import Inputs
-from subcell.model.pretraining import Pretraining
-from subcell.model.recipes import recipe_named
-from subcell.model.start import start_from
+from subcell.model.loop.pretraining import Pretraining
+from subcell.model.loop.start import start_from
+from subcell.model.network.encoder import build_encoder
+from subcell.model.network.inputs import Inputs
+from subcell.model.objectives.recipes import recipe_named
+from subcell.model.weights.checkpoint import load_encoder, names_seen, read_description
 
 STEM = replace(MICRO, stem=(6, 8))
 

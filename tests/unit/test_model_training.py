@@ -12,15 +12,15 @@ from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.kinds import build_embedder
 from subcell.embedding.run import embed_shard
 from subcell.errors import NothingLeftError, SubcellError
-from subcell.model import plan, training
-from subcell.model.checkpoint import load_encoder
-from subcell.model.curves import Curves
-from subcell.model.loop import TrainingLoop
-from subcell.model.optimisation import Schedule, build_optimizer
-from subcell.model.pretraining import Pretraining
-from subcell.model.recipes import RECIPES
-from subcell.model.resume import data_sha256
-from subcell.model.training import training_and_validation_rows
+from subcell.model.loop import plan, training
+from subcell.model.loop.curves import Curves
+from subcell.model.loop.loop import TrainingLoop
+from subcell.model.loop.optimisation import Schedule, build_optimizer
+from subcell.model.loop.pretraining import Pretraining
+from subcell.model.loop.resume import data_sha256
+from subcell.model.loop.training import training_and_validation_rows
+from subcell.model.objectives.recipes import RECIPES
+from subcell.model.weights.checkpoint import load_encoder
 
 
 def test_training_does_not_depend_on_the_shards(tmp_path, crop_file):
@@ -94,7 +94,7 @@ def test_a_network_of_some_stains_sees_no_others(tmp_path, crop_file) -> None:
 
 def test_labels_of_locations_do_not_touch_the_encoder(tmp_path, crop_file, monkeypatch) -> None:
     with_labels, curves = run(tmp_path / "with", crop_file)
-    monkeypatch.setattr("subcell.model.training.location_classes", lambda obs: [])
+    monkeypatch.setattr("subcell.model.loop.training.location_classes", lambda obs: [])
     without, curves_without = run(tmp_path / "without", crop_file)
     assert all(torch.equal(with_labels[name], without[name]) for name in with_labels)
     watching = {"classifier", "macro_ap", "label_ranking_ap"}
@@ -141,7 +141,7 @@ def test_training_cells_only_are_learned_from() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path, crop_file, monkeypatch) -> None:
-    monkeypatch.setattr("subcell.model.pretraining.reconstruction_loss", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("subcell.model.loop.pretraining.reconstruction_loss", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(SubcellError, match=r"loss of step 1 is nan; lower `training.learning_rate`"):
         run(tmp_path, crop_file)
 
@@ -174,7 +174,7 @@ def test_a_collapse_is_said_and_stands_in_the_curves(tmp_path, crop_file, monkey
     _, healthy = run(tmp_path / "healthy", crop_file, epochs=1, log=lines.append)
     assert "collapsed" not in set(healthy["metric"])
     assert not any("COLLAPSED" in line for line in lines)
-    monkeypatch.setattr("subcell.model.validation.LEAST_RANK", 1e6)
+    monkeypatch.setattr("subcell.model.loop.validation.LEAST_RANK", 1e6)
     _, curves = run(tmp_path / "collapsed", crop_file, epochs=1, log=lines.append)
     assert curves.loc[curves["metric"] == "collapsed", ["split", "value"]].to_numpy().tolist() == [["valid", 1.0]]
     assert any(line.startswith("COLLAPSED after epoch 1: vectors use") for line in lines)
@@ -183,7 +183,7 @@ def test_a_collapse_is_said_and_stands_in_the_curves(tmp_path, crop_file, monkey
 def test_a_loss_that_stays_at_chance_is_said_and_stands_in_the_curves(tmp_path, crop_file, monkeypatch) -> None:
     lines = []
     settings = {"epochs": 2, "validate_every": 1, "learning_rate": 1e-9}
-    monkeypatch.setattr("subcell.model.validation.PLATEAU", 0.7)
+    monkeypatch.setattr("subcell.model.loop.validation.PLATEAU", 0.7)
     _, curves = run(tmp_path, crop_file, **settings, log=lines.append)
     assert curves.loc[curves["metric"] == "plateau", ["epoch", "value"]].to_numpy().tolist() == [[1.0, 1.0], [2.0, 1.0]]
     assert any(line.startswith("PLATEAU after epoch 1: ") and "chance (2.708)" in line for line in lines)
@@ -199,7 +199,7 @@ def test_without_validation_cells_the_spread_of_training_cells_is_watched(tmp_pa
 
 
 def test_a_long_training_keeps_every_third_step(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("subcell.model.curves.MOST_POINTS", 10)
+    monkeypatch.setattr("subcell.model.loop.curves.MOST_POINTS", 10)
     curves = Curves(steps=25)
     for step in range(1, 26):
         curves.add(step, 1, "train", {"loss": step})

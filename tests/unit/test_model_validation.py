@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from subcell.model.validation import collapsed, location_table, plateau, retrieval, spread
+from subcell.model.loop.validation import collapsed, location_table, plateau, retrieval, spread
 
 
 def test_unknown_labels_are_not_taken_for_no_location() -> None:

@@ -16,10 +16,10 @@ import report_example as example
 from rendered_report import EVIL, TEMPLATES, render_report
 
 from subcell.errors import SubcellError
-from subcell.reporting.exports import Figures
-from subcell.reporting.map_section import describe_map
-from subcell.reporting.page import page_files
-from subcell.reporting.report import write_report
+from subcell.reporting.figures.exports import Figures
+from subcell.reporting.page.map_section import describe_map
+from subcell.reporting.page.page import page_files
+from subcell.reporting.page.report import write_report
 
 
 class Page(HTMLParser):

@@ -11,10 +11,10 @@ import pytest
 import report_example as example
 
 from subcell.crops.store import CropStore
-from subcell.reporting.cells_on_map import CellsOnMap, place_cells
-from subcell.reporting.explorer import describe_cluster, write_explorer
-from subcell.reporting.expression_of_units import expression_of_units
-from subcell.reporting.packing import (
+from subcell.reporting.explorer.cells_on_map import CellsOnMap, place_cells
+from subcell.reporting.explorer.explorer import describe_cluster, write_explorer
+from subcell.reporting.explorer.expression_of_units import expression_of_units
+from subcell.reporting.explorer.packing import (
     coded,
     enclosing_square,
     inert_json,
@@ -23,7 +23,7 @@ from subcell.reporting.packing import (
     packed_lists,
     packed_positions,
 )
-from subcell.reporting.tiles import CHOICES, choose_cells, choose_size, draw_tiles
+from subcell.reporting.explorer.tiles import CHOICES, choose_cells, choose_size, draw_tiles
 
 
 def unpack(entry):

@@ -8,15 +8,21 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
-from subcell.reporting import gallery
-from subcell.reporting.canvas import figure_bytes, shown_text
-from subcell.reporting.composite import composite, round_length, shrink, stretch
-from subcell.reporting.exports import Figures
-from subcell.reporting.figures import agreement_figure, comparison_figure, map_figure, quality_figure, training_figure
-from subcell.reporting.gallery import crop_gallery, field_gallery, line_gallery, spread_over
-from subcell.reporting.leaderboard import leaderboard
-from subcell.reporting.pictures import inlined_picture
-from subcell.reporting.results import counted, grouped, interval, number, score_tables, signed
+from subcell.reporting.figures import gallery
+from subcell.reporting.figures.canvas import figure_bytes, shown_text
+from subcell.reporting.figures.composite import composite, round_length, shrink, stretch
+from subcell.reporting.figures.exports import Figures
+from subcell.reporting.figures.figures import (
+    agreement_figure,
+    comparison_figure,
+    map_figure,
+    quality_figure,
+    training_figure,
+)
+from subcell.reporting.figures.gallery import crop_gallery, field_gallery, line_gallery, spread_over
+from subcell.reporting.figures.pictures import inlined_picture
+from subcell.reporting.scores.leaderboard import leaderboard
+from subcell.reporting.scores.results import counted, grouped, interval, number, score_tables, signed
 from subcell.segmentation.masks import open_masks
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from subcell.config.check import resolve
-from subcell.reporting.methods import describe_methods, listed
-from subcell.reporting.model_section import describe_model
-from subcell.reporting.software import cited
+from subcell.reporting.page.methods import describe_methods, listed
+from subcell.reporting.page.model_section import describe_model
+from subcell.reporting.provenance.software import cited
 
 TOTAL = {"fields_in_sheet": 40, "fields_segmented": 39, "fields_set_aside": 1, "fields_without_cells": 0, "cells": 359}
 ALL = ["microtubules", "er", "nucleus", "protein"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from subcell.reporting.missing import missing_scores
+from subcell.reporting.provenance.missing import missing_scores
 
 BENCHMARKS = "leave that out of `benchmarks`"
 

@@ -5,7 +5,7 @@ import pytest
 import report_example as example
 
 from subcell.catalog.set_aside import read_set_aside, set_aside_table, write_set_aside
-from subcell.reporting.quality import QUALITY_COLUMNS, collect_quality, quality_table
+from subcell.reporting.quality.quality import QUALITY_COLUMNS, collect_quality, quality_table
 
 
 @pytest.fixture

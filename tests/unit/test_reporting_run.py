@@ -12,11 +12,11 @@ import report_example as example
 
 from subcell.config.suite import SUITE
 from subcell.imaging.ledger import ledger_table
-from subcell.reporting import runtime
-from subcell.reporting.crate import MIT, NOBODY, WORKFLOW_FOLDER, write_crate
-from subcell.reporting.dataset_section import describe_source, readable_bytes
-from subcell.reporting.field_quality import downloads_table, field_quality_table
-from subcell.reporting.software import address_of, cited, commit_of, read_environments, software_table
+from subcell.reporting.page.crate import MIT, NOBODY, WORKFLOW_FOLDER, write_crate
+from subcell.reporting.page.dataset_section import describe_source, readable_bytes
+from subcell.reporting.provenance import runtime
+from subcell.reporting.provenance.software import address_of, cited, commit_of, read_environments, software_table
+from subcell.reporting.quality.field_quality import downloads_table, field_quality_table
 
 RULES = Path(__file__).parents[2] / "workflow" / "rules"
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from subcell.reporting.model_section import training_warnings
+from subcell.reporting.page.model_section import training_warnings
 
 
 def curves(*rows: tuple[int, str, float]) -> pd.DataFrame:

@@ -10,10 +10,10 @@ import yaml
 
 from subcell.config.check import resolve
 from subcell.config.suite import SUITE
-from subcell.model.plan import TRAINING_ANTIBODIES, count_training, flops_per_s
-from subcell.model.pretraining import Pretraining
-from subcell.model.recipes import RECIPES
-from subcell.model.sizes import SIZES
+from subcell.model.loop.plan import TRAINING_ANTIBODIES, count_training, flops_per_s
+from subcell.model.loop.pretraining import Pretraining
+from subcell.model.network.sizes import SIZES
+from subcell.model.objectives.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 MODEL = SimpleNamespace(model="mae_cells_prots_pool")
@@ -111,4 +111,4 @@ def test_the_attempts_of_a_training_are_longer_than_it_is_planned_to_take(atlas)
 
 def test_benchmarks_that_train_say_so_where_the_workflow_is_parsed():
     for name, task in SUITE.items():
-        assert getattr(import_module(f"subcell.benchmarks.{name}"), "TRAINS", False) == task.trains, name
+        assert getattr(import_module(f"subcell.benchmarks.tasks.{name}"), "TRAINS", False) == task.trains, name

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from subcell.reporting.seeds import COLUMNS, as_rows, families, scores_over_seeds, write_scores_over_seeds
+from subcell.reporting.scores.seeds import COLUMNS, as_rows, families, scores_over_seeds, write_scores_over_seeds
 
 
 def model(seed, **other):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from subcell.model.checkpoint import load_encoder, names_seen, read_description
-from subcell.model.sizes import SIZES, Size
+from subcell.model.network.sizes import SIZES, Size
+from subcell.model.weights.checkpoint import load_encoder, names_seen, read_description
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "resources/subcell_tiny.safetensors"

@@ -12,7 +12,7 @@ from planted_cells import score
 from subcell.sources.simulate import design_fields, write_truth
 from subcell.sources.simulate.compounds import edge_of
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "speed"
 CELLS = 4
 
 
@@ -57,7 +57,7 @@ def measured(effect, difficulty, folder, *, shown):
         seen = levels @ np.random.default_rng(2).normal(size=(levels.shape[1], vectors.shape[1]))
         vectors += np.repeat(seen / seen.std(), CELLS, axis=0)
     found, written, _ = score(
-        import_module(f"subcell.benchmarks.{planted.benchmark}"),
+        import_module(f"subcell.benchmarks.tasks.{planted.benchmark}"),
         folder,
         obs,
         vectors,

@@ -111,7 +111,7 @@ def test_scportrait_finds_and_draws_the_right_cells(shards):
     python = os.environ.get("SCPORTRAIT_PYTHON", str(there))
     if not Path(python).is_file():
         pytest.skip(
-            "no environment with scPortrait 1.8: `make bench-crops` makes one, or SCPORTRAIT_PYTHON names its python"
+            "no environment with scPortrait 1.8: `make speed-crops` makes one, or SCPORTRAIT_PYTHON names its python"
         )
     done = subprocess.run([python, "-c", SCPORTRAIT, shards[2]], capture_output=True, text=True, check=False)
     assert done.stdout == "all right\n", done.stderr

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "suite.py"
+SCRIPT = Path(__file__).parents[2] / "speed" / "suite.py"
 TOOK = {
     "demo/m/localization": 10, "demo/n/localization": 5, "demo/controls_batch": 3, "demo/controls_localization": 4,
     "demo/m/measure_attention": 100, "demo/m/attention": 8, "demo/m/embed/0000": 50, "models/m/train": 300,

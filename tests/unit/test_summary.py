@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from subcell.benchmarks.bootstrap import bootstrap_metric, units_key
-from subcell.benchmarks.metrics import macro_ap
-from subcell.benchmarks.result import Metric, Result, as_metric, kept, not_run, write_result
+from subcell.benchmarks.statistics.bootstrap import bootstrap_metric, units_key
+from subcell.benchmarks.statistics.metrics import macro_ap
+from subcell.benchmarks.statistics.result import Metric, Result, as_metric, kept, not_run, write_result
 from subcell.errors import SubcellError
-from subcell.reporting.summary import NOT_RUN_COLUMNS, SUMMARY_COLUMNS, collect_summary
+from subcell.reporting.scores.summary import NOT_RUN_COLUMNS, SUMMARY_COLUMNS, collect_summary
 
 
 def predictions(quality, seed=0):

@@ -9,7 +9,11 @@ LIBRARY = "workflow/scripts/subcell"
 @pytest.mark.parametrize(
     ("file", "tests", "others"),
     [
-        (f"{LIBRARY}/atlas/leiden.py", {"test_atlas.py", "test_atlas_levels.py"}, {"test_camera.py", "test_config.py"}),
+        (
+            f"{LIBRARY}/atlas/clusters/leiden.py",
+            {"test_atlas.py", "test_atlas_levels.py"},
+            {"test_camera.py", "test_config.py"},
+        ),
         (f"{LIBRARY}/config/document.py", {"test_config.py"}, {"test_atlas.py", "test_model_network.py"}),
         (f"{LIBRARY}/embedding/store.py", {"test_benchmarks_hierarchy.py", "test_embedding.py"}, {"test_imaging.py"}),
         ("tests/unit/benchmark_example.py", {"test_benchmarks_own.py"}, {"test_atlas.py", "test_store.py"}),

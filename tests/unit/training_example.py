@@ -7,8 +7,8 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from subcell.crops.store import write_h5sc
-from subcell.model.sizes import Size
-from subcell.model.training import train
+from subcell.model.loop.training import train
+from subcell.model.network.sizes import Size
 
 MICRO = Size(
     width=16,

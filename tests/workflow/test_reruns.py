@@ -21,7 +21,7 @@ CONFIG = {
 }
 TARGETS = ("results/reruns/models/mae/checkpoint.safetensors", "results/reruns/tiny/mae/cells.h5ad")
 OWN = ["results/reruns/tiny/mae/benchmarks/own.json", "results/reruns/tiny/controls/own/random_labels.json"]
-OWN_TASK = "from subcell.benchmarks.bootstrap import bootstrap\n\n\ndef run(cells): ...\n"
+OWN_TASK = "from subcell.benchmarks.statistics.bootstrap import bootstrap\n\n\ndef run(cells): ...\n"
 INTERACTIONS = "results/reruns/tiny/mae/benchmarks/interactions.json"
 
 
@@ -104,10 +104,18 @@ LIBRARY = "workflow/scripts/subcell"
     ("file", "again", "others"),
     [
         ("own_task.py", {"own_task", "controls"}, {"interactions", "embed"}),
-        (f"{LIBRARY}/benchmarks/bootstrap.py", {"own_task", "controls", "interactions"}, {"embed", "check_quality"}),
-        (f"{LIBRARY}/benchmarks/interactions.py", {"interactions"}, {"own_task", "controls", "embed"}),
+        (
+            f"{LIBRARY}/benchmarks/statistics/bootstrap.py",
+            {"own_task", "controls", "interactions"},
+            {"embed", "check_quality"},
+        ),
+        (f"{LIBRARY}/benchmarks/tasks/interactions.py", {"interactions"}, {"own_task", "controls", "embed"}),
         (f"{LIBRARY}/embedding/store.py", {"embed", "merge_embeddings", "own_task", "controls"}, {"train_autoencoder"}),
-        (f"{LIBRARY}/reporting/figures.py", set(), {"check_quality", "embed", "own_task", "controls", "interactions"}),
+        (
+            f"{LIBRARY}/reporting/figures/figures.py",
+            set(),
+            {"check_quality", "embed", "own_task", "controls", "interactions"},
+        ),
     ],
 )
 def test_changed_code_computes_again_what_came_from_it(finished, file, again, others):

@@ -36,7 +36,7 @@ def print_missing_scores():
     """After a run that failed on its way to the report: which scores it waits for, and how to have it without them."""
     if not workflow.dag or not any(job.rule.name == "report" for job in workflow.dag.jobs):
         return
-    from subcell.reporting.missing import missing_scores
+    from subcell.reporting.provenance.missing import missing_scores
 
     def written(paths):
         return [path.replace("<results>", pathvar("results")) for path in paths]

@@ -1,10 +1,10 @@
 """Check that nothing is on both sides of the split of one dataset, or trains a network on another."""
 
 from job import job
-from subcell.benchmarks.leakage import check_dataset
+from subcell.benchmarks.guards.leakage import check_dataset
 from subcell.catalog.fields import read_fields
 from subcell.imaging.ledger import read_ledger
-from subcell.model.checkpoint import names_seen, read_description
+from subcell.model.weights.checkpoint import names_seen, read_description
 
 with job(snakemake):
     inputs, params = snakemake.input, snakemake.params

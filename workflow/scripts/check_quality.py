@@ -1,7 +1,7 @@
 """Count what a dataset holds and what was set aside."""
 
 from job import job
-from subcell.reporting.quality import collect_quality
+from subcell.reporting.quality.quality import collect_quality
 
 with job(snakemake):
     collect_quality(

@@ -1,7 +1,7 @@
 """Map the proteins of one dataset as one model sees them."""
 
 from job import job
-from subcell.atlas.map import Settings, build_map, write_map
+from subcell.atlas.map.map import Settings, build_map, write_map
 
 with job(snakemake) as run:
     files, params = snakemake.output, snakemake.params

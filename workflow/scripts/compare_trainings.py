@@ -1,7 +1,7 @@
 """Compare options of training on their validation cells."""
 
 from job import job
-from subcell.model.comparison import write_comparison
+from subcell.model.loop.comparison import write_comparison
 
 with job(snakemake) as run:
     params = snakemake.params

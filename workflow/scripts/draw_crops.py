@@ -1,7 +1,7 @@
 """Draw crops, and cell lines by location."""
 
 from job import job
-from subcell.reporting.gallery import crop_gallery, line_gallery
+from subcell.reporting.figures.gallery import crop_gallery, line_gallery
 
 with job(snakemake):
     crop_gallery(snakemake.input.crops, snakemake.output.crops)

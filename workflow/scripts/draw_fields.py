@@ -2,7 +2,7 @@
 
 from job import job
 from subcell.catalog.fields import read_fields
-from subcell.reporting.gallery import field_gallery
+from subcell.reporting.figures.gallery import field_gallery
 
 with job(snakemake):
     fields = read_fields(snakemake.input.fields)

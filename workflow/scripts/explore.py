@@ -1,7 +1,7 @@
 """Gather what the report's explorer shows of one map."""
 
 from job import job
-from subcell.reporting.explorer import write_explorer
+from subcell.reporting.explorer.explorer import write_explorer
 
 with job(snakemake):
     files = snakemake.input

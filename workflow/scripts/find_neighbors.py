@@ -1,7 +1,7 @@
 """Find the most similar proteins of every protein."""
 
 from job import job
-from subcell.atlas.neighbors import find_neighbors
+from subcell.atlas.map.neighbors import find_neighbors
 
 with job(snakemake):
     find_neighbors(snakemake.input.cells, snakemake.output.neighbors, **snakemake.params.settings)

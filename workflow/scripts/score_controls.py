@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from job import job
-from subcell.benchmarks.controls import load_file, run_controls
+from subcell.benchmarks.guards.controls import load_file, run_controls
 from subcell.config.suite import module_of
 
 with job(snakemake) as run:

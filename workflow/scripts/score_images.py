@@ -3,8 +3,8 @@
 from importlib import import_module
 
 from job import job
-from subcell.benchmarks.drawn_structures import drawn_structures
-from subcell.benchmarks.scored import note_scored
+from subcell.benchmarks.guards.scored import note_scored
+from subcell.benchmarks.inputs.drawn_structures import drawn_structures
 from subcell.config.suite import module_of
 from subcell.embedding.kinds import build_embedder
 

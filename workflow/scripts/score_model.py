@@ -3,8 +3,8 @@
 from importlib import import_module
 
 from job import job
-from subcell.benchmarks.controls import load_file
-from subcell.benchmarks.scored import note_scored
+from subcell.benchmarks.guards.controls import load_file
+from subcell.benchmarks.guards.scored import note_scored
 from subcell.config.suite import module_of
 
 with job(snakemake) as run:

@@ -1,7 +1,7 @@
 """Score the masks of one dataset against its reference masks."""
 
 from job import job
-from subcell.benchmarks.segmentation import run_segmentation
+from subcell.benchmarks.tasks.segmentation import run_segmentation
 from subcell.catalog.fields import read_fields
 
 with job(snakemake):

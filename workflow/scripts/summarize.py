@@ -1,7 +1,7 @@
 """Collect all scores in one table."""
 
 from job import job
-from subcell.reporting.summary import collect_summary
+from subcell.reporting.scores.summary import collect_summary
 
 with job(snakemake):
     collect_summary(

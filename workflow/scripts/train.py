@@ -2,8 +2,8 @@
 
 from job import job
 from subcell.config.reruns import run_with
-from subcell.model.torchrun import run_processes
-from subcell.model.training import train
+from subcell.model.loop.torchrun import run_processes
+from subcell.model.loop.training import train
 
 with job(snakemake) as run:
     decisive = dict(snakemake.params.settings)

@@ -7,11 +7,11 @@ import pandas as pd
 import yaml
 
 from job import job
-from subcell.reporting.cards import write_cards
-from subcell.reporting.crate import write_crate
-from subcell.reporting.report import write_report
-from subcell.reporting.runtime import read_jobs, span_of
-from subcell.reporting.software import address_of, commit_of
+from subcell.reporting.page.cards import write_cards
+from subcell.reporting.page.crate import write_crate
+from subcell.reporting.page.report import write_report
+from subcell.reporting.provenance.runtime import read_jobs, span_of
+from subcell.reporting.provenance.software import address_of, commit_of
 
 DATASET_FILES = {
     "quality_tsv": "quality",

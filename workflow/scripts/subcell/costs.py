@@ -18,7 +18,7 @@ import yaml
 from subcell.config.check import resolve
 from subcell.config.suite import CONTROLS, SUITE
 from subcell.embedding.kinds import NETWORKS
-from subcell.model.plan import TRAINING_ANTIBODIES, count_training, describe_training, flops_per_s
+from subcell.model.loop.plan import TRAINING_ANTIBODIES, count_training, describe_training, flops_per_s
 
 CONSTANTS = Path(__file__).resolve().parents[3] / "resources" / "costs.tsv"
 REFERENCE_PX = 448

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 TAKERS = ("run", "perfect_features")
-"""Functions of a benchmark that get settings as keywords; see `subcell.benchmarks.result`."""
+"""Functions of a benchmark that get settings as keywords; see `subcell.benchmarks.statistics.result`."""
 
 GIVEN = ("out_json", "out_parquet", "dataset", "model", "simulated", "split_by", "device")
 """Keywords that every benchmark gets from the workflow; no settings."""

@@ -5,7 +5,7 @@ from typing import Any
 
 WEIGHTS = ("recipe", "size", "seed", "objective", "start")
 OF_THE_RUN = ("checkpoint_activations", "compile", "workers", "checkpoints", "tensorboard")
-"""Keys of `training` that say how it is run and not what is learned; as `subcell.model.resume` sees it, too."""
+"""Keys of `training` that say how it is run and not what is learned; as `subcell.model.loop.resume` sees it, too."""
 NOT_EMBEDDED_WITH = ("evaluate_on", "train_on", "objective", "training", "start")
 
 

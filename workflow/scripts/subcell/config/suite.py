@@ -49,7 +49,7 @@ NETWORKS = ("subcell", "random_vit", "dino4cells")
 
 def module_of(benchmark: str) -> str:
     """The module of the library that scores a benchmark."""
-    return f"subcell.benchmarks.{benchmark}"
+    return f"subcell.benchmarks.tasks.{benchmark}"
 
 
 def scored_models(task: Task, kinds: dict[str, str]) -> list[str]:

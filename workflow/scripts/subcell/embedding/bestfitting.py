@@ -13,7 +13,7 @@ from torchvision.models import Inception3
 from subcell.embedding.network import Seen
 from subcell.embedding.timm_network import load_all
 from subcell.errors import CheckpointError
-from subcell.model.released import read_pickle
+from subcell.model.weights.released import read_pickle
 
 BESTFITTING_CHANNELS = ("microtubules", "protein", "nucleus", "er")
 """Red, green, blue, yellow."""

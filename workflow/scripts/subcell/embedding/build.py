@@ -19,9 +19,9 @@ from subcell.embedding.models import require_checkpoint
 from subcell.embedding.network import NetworkEmbedder, SubcellNetwork, passes, substitutions
 from subcell.errors import CheckpointError, ConfigError
 from subcell.hashing import sha256_of
-from subcell.model.checkpoint import load_encoder
-from subcell.model.encoder import build_encoder
-from subcell.model.released import LocationHeads, load_location_heads, load_released
+from subcell.model.network.encoder import build_encoder
+from subcell.model.weights.checkpoint import load_encoder
+from subcell.model.weights.released import LocationHeads, load_location_heads, load_released
 
 SCALE_TOLERANCE = 0.05
 """Pixel sizes of microscopes are known to a few per cent."""

@@ -17,8 +17,8 @@ from subcell.catalog.released import CHANNEL_SETS
 from subcell.crops.store import MASKS
 from subcell.embedding.network import passes
 from subcell.errors import SubcellError
-from subcell.model.inputs import Scaling
-from subcell.model.released import load_released
+from subcell.model.network.inputs import Scaling
+from subcell.model.weights.released import load_released
 from subcell.tables import write_table
 
 ENOUGH = 0.999
@@ -33,7 +33,7 @@ class Preset:
     ----------
     centre_px : side of the square that is cut from the middle
     pixels : side that it is resized to
-    masked, scaling : see `subcell.model.inputs.Inputs`
+    masked, scaling : see `subcell.model.network.inputs.Inputs`
     """
 
     centre_px: int

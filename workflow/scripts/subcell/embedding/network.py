@@ -22,8 +22,8 @@ from subcell.embedding.models import (
     Embedded,
 )
 from subcell.errors import CheckpointError
-from subcell.model.encoder import Encoder
-from subcell.model.inputs import Inputs
+from subcell.model.network.encoder import Encoder
+from subcell.model.network.inputs import Inputs
 
 
 class Seen(NamedTuple):

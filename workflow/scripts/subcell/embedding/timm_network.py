@@ -19,9 +19,9 @@ from torch import nn
 from subcell.channels import CHANNELS
 from subcell.embedding.network import Seen
 from subcell.errors import CheckpointError, ConfigError
-from subcell.model.checkpoint import differences
-from subcell.model.encoder import attention_of_class_token, block_shapes
-from subcell.model.released import HEAD_WIDTH, read_pickle, read_weights
+from subcell.model.network.encoder import attention_of_class_token, block_shapes
+from subcell.model.weights.checkpoint import differences
+from subcell.model.weights.released import HEAD_WIDTH, read_pickle, read_weights
 
 DINO4CELLS_CHANNELS = ("microtubules", "protein", "nucleus", "er")
 """Red, green, blue, yellow."""

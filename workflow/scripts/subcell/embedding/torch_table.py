@@ -27,7 +27,7 @@ def torch_table_to_h5ad(path: str | Path, out_path: str | Path) -> None:
     ------
     SubcellError : the file cannot be read so
     """
-    from subcell.model.released import plain_content
+    from subcell.model.weights.released import plain_content
 
     try:
         held = plain_content(path)

@@ -1,0 +1,1 @@
+"""Neighbour graph, Leiden clusters at rising resolutions, their hierarchy and stability."""

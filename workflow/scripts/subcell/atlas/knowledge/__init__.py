@@ -1,0 +1,1 @@
+"""What is known of proteins against the clusters: gene sets, interactions, published maps."""

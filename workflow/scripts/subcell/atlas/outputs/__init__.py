@@ -1,0 +1,1 @@
+"""What of a map is written and drawn."""

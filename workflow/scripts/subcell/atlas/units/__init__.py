@@ -1,0 +1,1 @@
+"""From cells to units: proteins, wells, compounds; filters and batches."""

@@ -1,0 +1,1 @@
+"""Batches of crops: what is drawn, read and augmented."""

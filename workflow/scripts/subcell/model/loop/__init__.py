@@ -1,0 +1,1 @@
+"""How a network is trained: steps, gradients, validation, resume, what it costs."""

@@ -1,0 +1,1 @@
+"""The vision transformer: its sizes, parts and inputs."""

@@ -1,0 +1,1 @@
+"""Processes that train side by side, and signals that end them."""

@@ -1,0 +1,1 @@
+"""The explorer of a map: its units, cells and pictures, packed for the page."""

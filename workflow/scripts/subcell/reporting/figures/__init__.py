@@ -1,0 +1,1 @@
+"""Figures and pictures, as SVG and PNG."""

@@ -1,0 +1,1 @@
+"""Tables of scores, over benchmarks, models and seeds."""
