@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from subcell.benchmarks.inputs.halves import halves
 from subcell.benchmarks.probes.frozen import Cells, read_cells, text_of
 from subcell.channels import CHANNELS
-from subcell.config.code import code_version
+from subcell.config.code import code_version, module_file
 from subcell.crops.store import CropStore, write_h5sc
 from subcell.embedding.build import SCALE_TOLERANCE
-from subcell.embedding.models import Embedder, build_embedder
+from subcell.embedding.kinds import build_embedder
+from subcell.embedding.models import Embedder
 from subcell.embedding.network import Inputs, NetworkEmbedder, SubcellNetwork
 from subcell.embedding.run import embed_shard
 from subcell.errors import CheckpointError
@@ -206,7 +207,7 @@ def compare(
 
 def _content(crops: Path, embedder: Embedder) -> str:
     """What vectors depend on: pixels, model, code; 12 hexadecimal digits."""
-    code = code_version("embedding", "model") if isinstance(embedder, NetworkEmbedder) else code_version("embedding")
+    code = code_version(module_file(type(embedder).__module__))
     described = json.dumps([data_sha256([crops]), dict(embedder.description), code], sort_keys=True, default=str)
     return hashlib.sha256(described.encode()).hexdigest()[:12]
 
