@@ -150,7 +150,7 @@ def test_a_field_without_anything_has_no_cells(segmenter):
     assert not segmenter.segment(flat, pixel_size_um=PIXEL_UM)[1].any()
     noise = np.random.default_rng(1).poisson(5, (4, 256, 256)).astype(np.uint8)
     assert segmenter.segment(noise, pixel_size_um=PIXEL_UM)[1].max() <= 1
-    assert segmenter.segment(noise[:, :16, :16], pixel_size_um=0.05)[1].shape == (16, 16)
+    assert segmenter.segment(noise[:, :16, :16], pixel_size_um=PIXEL_UM)[1].shape == (16, 16)
 
 
 def test_images_that_cannot_be_segmented_say_why(segmenter):

@@ -85,8 +85,8 @@ def test_switching_an_effect_off_leaves_what_its_world_had_off_already(difficult
 
 
 def test_what_is_called_the_demo_is_the_demo(difficulty):
-    assert design_fields("demo", **difficulty.DEMO).shape[0] == 298
-    assert tuple(difficulty.DEMO["cells_per_field"]) == (7, 14)
+    assert design_fields("demo", **difficulty.DEMO).shape[0] == 218
+    assert tuple(difficulty.DEMO["cells_per_field"]) == (14, 26)
     assert design_fields("demo_drugs", **difficulty.DRUGS).shape[0] == 75
 
 

@@ -1,5 +1,8 @@
 """What jobs ask a cluster for. No rules here."""
 
+from functools import cache
+from pathlib import Path
+
 CPUS_TO_TRAIN, CPUS_TO_EMBED = 8, 4
 """CPUs beside a GPU: processes that read crops, so that it does not wait. Networks themselves compute with `threads`."""
 
