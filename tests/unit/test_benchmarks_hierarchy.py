@@ -43,6 +43,17 @@ def test_a_protein_that_lies_elsewhere_in_another_field_stands_for_neither(tmp_p
     assert headline(run_task(hierarchy, tmp_path, moved, vectors)) == headline(without)
 
 
+def test_all_proteins_are_taken_where_the_held_out_ones_lie_in_unlike_places(tmp_path, few_orders):
+    """Four held-out locations of four groups have no hierarchy, though they are as many as are needed."""
+    unlike = ["Cytosol", "Mitochondria", "Nucleoli", "Plasma membrane"]
+    test = (TABLE["split"] == "test").to_numpy()
+    kept = TABLE[~test | TABLE["locations"].isin(unlike).to_numpy()]
+    result = run_task(hierarchy, tmp_path, kept, noise(len(kept), 8, 0))
+    assert result["status"] == "ok"
+    assert "all proteins" in result["settings"]["cells"]
+    assert len(result["settings"]["locations"]) > 4
+
+
 def test_locations_without_likeness_are_at_chance(tmp_path, few_orders):
     def vectors(seed):
         return noise(len(TABLE), 24, seed)

@@ -64,11 +64,11 @@ def run(
     held_out = single & (table.column("split") == "test").to_numpy()
     chosen, which = held_out, "those of held-out proteins"
     scored = scored_locations(locations[chosen], of_unit[chosen], coarse, min_test_antibodies)
-    if len(scored) < FEWEST_LOCATIONS:
+    if not _tells(truth := hierarchy_of(scored, fine, coarse)):
         chosen, which = single, "those of all proteins, also of those that trained a network: too few are held out"
         scored = scored_locations(locations[chosen], of_unit[chosen], coarse, min_test_antibodies)
-    truth = hierarchy_of(scored, fine, coarse)
-    if len(scored) < FEWEST_LOCATIONS or np.ptp(truth[np.triu_indices(len(scored), 1)]) == 0:
+        truth = hierarchy_of(scored, fine, coarse)
+    if not _tells(truth):
         reason = (
             f"needs {FEWEST_LOCATIONS} locations, some of one group, with {min_test_antibodies} {plural(unit)} that have no "
             f"other location (found {len(scored)})"
@@ -131,6 +131,11 @@ def hierarchy_of(locations: list[str], fine: dict[str, str], coarse: dict[str, s
             elif coarse[one] == coarse[other]:
                 table[i, j] = 0.5
     return table
+
+
+def _tells(hierarchy: NDArray[np.float64]) -> bool:
+    """Whether there are locations enough, of which some are more alike than others."""
+    return len(hierarchy) >= FEWEST_LOCATIONS and bool(np.ptp(hierarchy[np.triu_indices(len(hierarchy), 1)]) > 0)
 
 
 def means_of_units(
