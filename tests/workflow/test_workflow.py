@@ -19,7 +19,7 @@ def test_dry_run_of_the_demo_shows_every_job(project):
     code, text = run("-n", "--quiet", cwd=project)
     assert code == 0, text
     code, text = run("-n", cwd=project)
-    assert "Training mae_cells_prots_pool" in text
+    assert "Training subcell_pretrained" in text
     assert "Writing the report" in text
 
 
