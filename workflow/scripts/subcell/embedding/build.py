@@ -20,11 +20,8 @@ from subcell.embedding.network import NetworkEmbedder, SubcellNetwork, passes, s
 from subcell.errors import CheckpointError, ConfigError
 from subcell.hashing import sha256_of
 from subcell.model.network.encoder import build_encoder
-from subcell.model.weights.checkpoint import load_encoder
+from subcell.model.weights.checkpoint import SCALE_TOLERANCE, load_encoder
 from subcell.model.weights.released import LocationHeads, load_location_heads, load_released
-
-SCALE_TOLERANCE = 0.05
-"""Pixel sizes of microscopes are known to a few per cent."""
 
 
 def build_network(

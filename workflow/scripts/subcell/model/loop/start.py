@@ -9,10 +9,8 @@ from subcell.errors import CheckpointError
 from subcell.hashing import sha256_of
 from subcell.model.loop.pretraining import Pretraining
 from subcell.model.network.sizes import Size
-from subcell.model.weights.checkpoint import load_encoder
+from subcell.model.weights.checkpoint import SCALE_TOLERANCE, load_encoder
 
-SCALE_TOLERANCE = 0.05
-"""Pixel sizes of microscopes are known to a few per cent."""
 KEPT = ("recipe", "size", "scaling", "data_sha256", "training_cells", "start", "seen")
 """What a checkpoint says of the network that it started from."""
 

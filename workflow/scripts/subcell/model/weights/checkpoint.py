@@ -19,6 +19,8 @@ from subcell.model.network.encoder import Encoder, encoder_shapes
 from subcell.model.network.sizes import Size, patches_a_side
 from subcell.replacing import replacing
 
+SCALE_TOLERANCE = 0.05
+"""By how much pixel sizes may differ from a network's own: those of microscopes are known to a few per cent."""
 FORMAT = "subcell-encoder-1"
 NEEDED = ("architecture", "in_channels", "image_px", "positions", "pooling")
 """Without these no network can be built."""
