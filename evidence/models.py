@@ -23,7 +23,6 @@ from subcell.benchmarks.probes.frozen import Cells, read_cells, text_of
 from subcell.channels import CHANNELS
 from subcell.config.code import code_version, module_file
 from subcell.crops.store import CropStore, write_h5sc
-from subcell.embedding.build import SCALE_TOLERANCE
 from subcell.embedding.kinds import build_embedder
 from subcell.embedding.models import Embedder
 from subcell.embedding.network import Inputs, NetworkEmbedder, SubcellNetwork
@@ -37,7 +36,7 @@ from subcell.model.network.encoder import build_encoder
 from subcell.model.network.inputs import Scaling
 from subcell.model.network.sizes import Size
 from subcell.model.objectives.recipes import Recipe
-from subcell.model.weights.checkpoint import load_encoder
+from subcell.model.weights.checkpoint import SCALE_TOLERANCE, load_encoder
 
 UNTRAINED = "untrained, channel"
 """What all others are compared with in pairs."""
